@@ -1,0 +1,1 @@
+"""From raw skeleton recordings to a pretrained, measured encoder: Ray, MLflow, files and the command line."""
