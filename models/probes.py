@@ -1,0 +1,211 @@
+"""How good frozen features are: a linear classifier trained on them, and retrieval of the nearest training clips.
+
+Both take plain tensors (features [N, D] and labels [N] of the training and of the test side), run on the device that
+the features are on, and are functions of their arguments and the seed alone.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+OPTIMISERS = ("adamw", "sgd")
+SCHEDULES = ("constant", "cosine", "steps")
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """Recipe of a linear evaluation. A linear figure means nothing without its probe's name.
+
+    `standardise`: features to zero mean and unit deviation per dimension, both measured on the training side.
+    `schedule` of the learning rate: "constant", "cosine" (per step, to zero) or "steps" (x0.1 at the start of each
+    epoch in `milestones`).
+    `momentum` belongs to sgd. Weights start from N(0, 0.01), the bias from zero, as in UmURL and MoCo.
+    """
+
+    name: str
+    standardise: bool
+    optimiser: str
+    learning_rate: float
+    weight_decay: float
+    batch_size: int
+    epochs: int
+    schedule: str
+    momentum: float = 0.0
+    milestones: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.optimiser not in OPTIMISERS:
+            raise ValueError(f"probe optimiser {self.optimiser!r} is not one of {', '.join(OPTIMISERS)}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"probe schedule {self.schedule!r} is not one of {', '.join(SCHEDULES)}")
+        if self.batch_size < 1 or self.epochs < 1 or self.learning_rate <= 0:
+            raise ValueError("probe batch_size and epochs must be at least 1 and learning_rate above 0")
+        if bool(self.milestones) != (self.schedule == "steps"):
+            raise ValueError("probe milestones are given with schedule 'steps', and only with it")
+        if self.momentum and self.optimiser != "sgd":
+            raise ValueError("probe momentum belongs to optimiser 'sgd'")
+
+
+@dataclass(frozen=True)
+class LinearResult:
+    """The last epoch is the result; the best epoch is a choice made on the test side, so it is only named beside it."""
+
+    logits: Tensor  # float32 [N_test, classes] after the last epoch, on the CPU
+    classes: Tensor  # int64 [classes], the label of each column, ascending
+    predictions: Tensor  # int64 [N_test] labels
+    accuracy: float  # fraction of the test side, last epoch
+    test_accuracy: list[float]  # after every epoch
+    train_loss: list[float]  # mean cross-entropy over every epoch's steps
+
+    @property
+    def best(self) -> float:
+        return max(self.test_accuracy)
+
+
+@dataclass(frozen=True)
+class RetrievalResult:
+    predictions: Tensor  # int64 [N_test] labels
+    accuracy: float
+
+
+def linear_evaluation(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    test_labels: Tensor,
+    probe: LinearProbe,
+    seed: int,
+) -> LinearResult:
+    """Train one linear layer with cross-entropy on the training side and measure it on the test side.
+
+    The classes are the labels that occur on the training side. Raises ValueError for an empty side, unlabelled clips
+    (negative labels), a test label that never occurs in training, and features or a loss that are not finite.
+    """
+    classes, train_targets, test_targets = _targets(train_features, train_labels, test_features, test_labels)
+    device = train_features.device
+    if probe.standardise:
+        train_features, test_features = standardise(train_features, test_features)
+
+    generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device sees the same draws
+    layer = nn.utils.skip_init(nn.Linear, train_features.shape[1], len(classes))  # leaves the global generator alone
+    with torch.no_grad():
+        layer.weight.normal_(0, 0.01, generator=generator)
+        layer.bias.zero_()
+    layer.to(device)
+    optimiser = _optimiser(layer, probe)
+    count = len(train_targets)
+    schedule = _schedule(optimiser, probe, steps_per_epoch=-(-count // probe.batch_size))
+
+    test_accuracy, train_loss = [], []
+    for _ in range(probe.epochs):
+        order = torch.randperm(count, generator=generator).to(device)
+        total = torch.zeros((), device=device)
+        batches = order.split(probe.batch_size)
+        for batch in batches:
+            loss = F.cross_entropy(layer(train_features[batch]), train_targets[batch])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += loss.detach()
+        with torch.no_grad():
+            logits = layer(test_features)
+        test_accuracy.append(_accuracy(logits.argmax(1), test_targets))
+        train_loss.append(total.item() / len(batches))
+    if not torch.isfinite(logits).all():
+        raise ValueError(f"linear probe {probe.name!r} diverged: lower its learning rate or standardise the features")
+    predictions = classes[logits.argmax(1)].cpu()
+    return LinearResult(logits.cpu(), classes.cpu(), predictions, test_accuracy[-1], test_accuracy, train_loss)
+
+
+def retrieval(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    test_labels: Tensor,
+    neighbours: int = 1,
+    chunk_elements: int = 1 << 25,
+) -> RetrievalResult:
+    """k-nearest-neighbour retrieval by cosine similarity, the training side as gallery.
+
+    Every one of the `neighbours` has one vote; a tie goes to the tied class that has the nearest neighbour.
+    Similarities are computed `chunk_elements` at a time (float32, 128 MB), so memory does not grow with their number.
+    Raises ValueError as `linear_evaluation`, and for a number of neighbours that the gallery does not have.
+    """
+    classes, train_targets, test_targets = _targets(train_features, train_labels, test_features, test_labels)
+    if not 1 <= neighbours <= len(train_targets):
+        raise ValueError(f"retrieval asks for {neighbours} neighbours of a gallery of {len(train_targets)} clips")
+    gallery = F.normalize(train_features, dim=1).T
+    votes = [
+        _vote(F.normalize(queries, dim=1) @ gallery, train_targets, neighbours, len(classes))
+        for queries in test_features.split(max(1, chunk_elements // len(train_targets)))
+    ]
+    found = torch.cat(votes)
+    return RetrievalResult(classes[found].cpu(), _accuracy(found, test_targets))
+
+
+def standardise(train_features: Tensor, test_features: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sides [N, D] shifted and scaled by the training side's mean and deviation; constant dimensions give zero."""
+    deviation, mean = torch.std_mean(train_features, dim=0, correction=0)
+    # Rounding leaves a constant column a deviation of about 1e-7 of its mean: dividing by that would blow up noise.
+    constant = deviation <= 1e-6 * mean.abs()
+    scale = torch.where(constant, 0.0, 1.0 / deviation.clamp_min(torch.finfo(deviation.dtype).tiny))
+    return (train_features - mean) * scale, (test_features - mean) * scale
+
+
+def _vote(similarity: Tensor, targets: Tensor, neighbours: int, classes: int) -> Tensor:
+    """Winning class index [n] from similarities [n, N_train]."""
+    if neighbours == 1:
+        return targets[similarity.argmax(1)]  # of equally near clips the first, which topk does not promise
+    near = targets[similarity.topk(neighbours, dim=1).indices]
+    votes = F.one_hot(near, classes).sum(1)
+    # argmax returns the first maximum: of the neighbours in order of nearness, the first of a class with most votes.
+    winner = votes.gather(1, near).argmax(1, keepdim=True)
+    return near.gather(1, winner).squeeze(1)
+
+
+def _targets(
+    train_features: Tensor, train_labels: Tensor, test_features: Tensor, test_labels: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Classes [C] of the training side and both sides' labels as indices into them; checks all four tensors."""
+    for side, features, labels in (("training", train_features, train_labels), ("test", test_features, test_labels)):
+        if features.dim() != 2 or len(features) == 0 or labels.shape != features.shape[:1]:
+            raise ValueError(
+                f"the {side} side needs features [N, D] and labels [N] with N > 0, "
+                f"got {tuple(features.shape)} and {tuple(labels.shape)}"
+            )
+        if not torch.isfinite(features).all():
+            raise ValueError(f"features of the {side} side are not finite")
+        if (labels < 0).any():
+            raise ValueError(f"{int((labels < 0).sum())} clips of the {side} side have no label")
+    classes, train_targets = torch.unique(train_labels, return_inverse=True)
+    test_targets = torch.searchsorted(classes, test_labels).clamp_max(len(classes) - 1)
+    unseen = classes[test_targets] != test_labels
+    if unseen.any():
+        missing = ", ".join(str(label) for label in test_labels[unseen].unique().tolist())
+        raise ValueError(f"test clips carry labels that never occur on the training side: {missing}")
+    return classes, train_targets, test_targets
+
+
+def _accuracy(found: Tensor, targets: Tensor) -> float:
+    return (found == targets).sum().item() / len(targets)
+
+
+def _optimiser(layer: nn.Linear, probe: LinearProbe) -> torch.optim.Optimizer:
+    if probe.optimiser == "adamw":
+        return torch.optim.AdamW(layer.parameters(), probe.learning_rate, weight_decay=probe.weight_decay, fused=True)
+    return torch.optim.SGD(
+        layer.parameters(), probe.learning_rate, probe.momentum, weight_decay=probe.weight_decay, fused=True
+    )
+
+
+def _schedule(
+    optimiser: torch.optim.Optimizer, probe: LinearProbe, steps_per_epoch: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    if probe.schedule == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, probe.epochs * steps_per_epoch)
+    # Without milestones the rate never drops: the constant schedule.
+    milestones = [epoch * steps_per_epoch for epoch in probe.milestones]
+    return torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones, gamma=0.1)

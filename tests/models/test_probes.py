@@ -1,0 +1,216 @@
+"""Linear evaluation and retrieval against scikit-learn, a literal loop and their own invariances."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor, nn
+
+from models.probes import LinearProbe, linear_evaluation, retrieval, standardise
+
+ADAMW = LinearProbe("adamw", True, "adamw", 1e-3, 1e-2, batch_size=128, epochs=100, schedule="constant")
+SGD = LinearProbe(
+    "sgd", False, "sgd", 0.03, 0.0, batch_size=50, epochs=6, schedule="steps", momentum=0.9, milestones=(3, 5)
+)
+SHORT = replace(ADAMW, epochs=3)
+
+
+def clusters(count: int, width: int = 12, spread: float = 1.0, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Features [N, D] around one centre per label; labels have gaps, so that a label is not its index."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(4, width, generator=torch.Generator().manual_seed(99))
+    index = torch.randint(4, (count,), generator=generator)
+    features = centres[index] + spread * torch.randn(count, width, generator=generator)
+    return features, torch.tensor([3, 7, 8, 40])[index]
+
+
+def test_linear_reaches_the_optimum_of_logistic_regression():
+    train, test = clusters(600, spread=2), clusters(2000, spread=2, seed=1)
+    result = linear_evaluation(*train, *test, replace(ADAMW, epochs=300), seed=0)  # long enough to converge
+    reference = LogisticRegression(C=1e4, max_iter=2000).fit(train[0].numpy(), train[1].numpy())
+    assert result.classes.tolist() == reference.classes_.tolist() == [3, 7, 8, 40]
+    assert 0.6 < result.accuracy < 0.97  # neither trivial nor chance, or the next line would say little
+    assert abs(result.accuracy - reference.score(test[0].numpy(), test[1].numpy())) < 0.015
+    agreement = (result.predictions.numpy() == reference.predict(test[0].numpy())).mean()
+    assert agreement > 0.94
+
+
+@pytest.mark.parametrize("recipe", [SGD, replace(SHORT, standardise=False, schedule="cosine", batch_size=37)])
+def test_linear_equals_a_literal_loop(recipe):
+    (x, y), (x_test, y_test) = clusters(230), clusters(90, seed=1)
+    result = linear_evaluation(x, y, x_test, y_test, recipe, seed=5)
+
+    generator = torch.Generator().manual_seed(5)
+    layer = nn.Linear(x.shape[1], 4)
+    layer.weight.data = torch.empty_like(layer.weight).normal_(0, 0.01, generator=generator)
+    layer.bias.data.zero_()
+    if recipe.optimiser == "sgd":
+        optimiser = torch.optim.SGD(layer.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum)
+    else:
+        optimiser = torch.optim.AdamW(layer.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    index_of = {3: 0, 7: 1, 8: 2, 40: 3}
+    step, steps = 0, recipe.epochs * math.ceil(len(x) / recipe.batch_size)
+    for epoch in range(recipe.epochs):
+        order = torch.randperm(len(x), generator=generator).tolist()
+        losses = []
+        for start in range(0, len(x), recipe.batch_size):
+            rows = order[start : start + recipe.batch_size]
+            rate = recipe.learning_rate
+            if recipe.schedule == "steps":
+                rate *= 0.1 ** sum(epoch >= milestone for milestone in recipe.milestones)
+            else:
+                rate *= 0.5 * (1 + math.cos(math.pi * step / steps))
+            optimiser.param_groups[0]["lr"] = rate
+            target = torch.tensor([index_of[int(y[row])] for row in rows])
+            loss = nn.CrossEntropyLoss()(layer(torch.stack([x[row] for row in rows])), target)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+            step += 1
+        assert result.train_loss[epoch] == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+        predicted = [[3, 7, 8, 40][int(row.argmax())] for row in layer(x_test)]
+        expected = sum(p == t for p, t in zip(predicted, y_test.tolist(), strict=True)) / len(y_test)
+        assert result.test_accuracy[epoch] == pytest.approx(expected, abs=1e-6)
+    torch.testing.assert_close(result.logits, layer(x_test).detach(), rtol=1e-3, atol=1e-4)
+    assert result.predictions.tolist() == predicted
+
+
+def test_the_result_is_the_last_epoch_and_the_best_is_named_beside_it():
+    # A strong feature agrees with 7 of 10 training labels, a faint one with all of them, and on the test side it is the
+    # other way round: the strong one is learned first (all right), the faint one overrules it in the end (all wrong).
+    label = torch.arange(40) % 2
+    sign = 2.0 * label - 1
+    strong = torch.where(torch.arange(40) % 20 < 14, sign, -sign)
+    train, test = torch.stack([strong, 0.2 * sign], 1), torch.stack([sign, -0.2 * sign], 1)
+    recipe = LinearProbe("two stages", False, "sgd", 2.0, 0.0, batch_size=40, epochs=2000, schedule="constant")
+    result = linear_evaluation(train, label, test, label, recipe, seed=0)
+    assert result.best == 1 and result.accuracy == 0
+    assert result.test_accuracy[-1] == 0 and max(result.test_accuracy) == 1
+    assert len(result.test_accuracy) == len(result.train_loss) == recipe.epochs
+    assert result.predictions.tolist() == (1 - label).tolist()
+
+
+def test_the_seed_fixes_the_probe_and_another_seed_differs():
+    train, test = clusters(100), clusters(50, seed=1)
+    torch.manual_seed(1)
+    first = linear_evaluation(*train, *test, SHORT, seed=3)
+    after = torch.rand(1)
+    torch.manual_seed(2)
+    again = linear_evaluation(*train, *test, SHORT, seed=3)
+    assert torch.equal(first.logits, again.logits)
+    assert not torch.equal(first.logits, linear_evaluation(*train, *test, SHORT, seed=4).logits)
+    torch.manual_seed(1)
+    assert torch.equal(after, torch.rand(1))  # the caller's random state is left alone
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 40), st.integers(2, 8), st.integers(0, 2**31))
+def test_standardisation_uses_the_training_side_alone(count, width, seed):
+    generator = torch.Generator().manual_seed(seed)
+    train = torch.randn(count, width, generator=generator) * 3 + 5
+    train[:, 0] = 123.456  # a dead dimension
+    test = torch.randn(7, width, generator=generator)
+    left, right = standardise(train, test)
+    deviation = train[:, 1:].double().std(0, correction=0)
+    expected = (test[:, 1:].double() - train[:, 1:].double().mean(0)) / deviation
+    torch.testing.assert_close(right[:, 1:].double(), expected, rtol=1e-3, atol=1e-3)
+    assert torch.equal(left[:, 0], torch.zeros(count)) and torch.equal(right[:, 0], torch.zeros(7))
+    torch.testing.assert_close(left[:, 1:].square().mean(0), torch.ones(width - 1), rtol=1e-3, atol=1e-3)
+    # One more test clip, however far out, changes nothing for the others.
+    wider = standardise(train, torch.cat([test, torch.full((1, width), 1e6)]))
+    assert torch.equal(wider[0], left) and torch.equal(wider[1][:7], right)
+
+
+def test_the_standardised_probe_does_not_see_the_scale_of_a_feature():
+    (x, y), (x_test, y_test) = clusters(200), clusters(100, seed=1)
+    scale = torch.logspace(-3, 3, x.shape[1])
+    plain = linear_evaluation(x, y, x_test, y_test, SHORT, seed=0)
+    scaled = linear_evaluation(x * scale + 4, y, x_test * scale + 4, y_test, SHORT, seed=0)
+    torch.testing.assert_close(plain.logits, scaled.logits, rtol=1e-2, atol=1e-2)
+    raw = linear_evaluation(x * scale + 4, y, x_test * scale + 4, y_test, replace(SHORT, standardise=False), seed=0)
+    assert not torch.allclose(plain.logits, raw.logits, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("neighbours", [1, 5, 20])
+def test_retrieval_equals_scikit_learn(neighbours):
+    train, test = clusters(300, spread=1.3), clusters(150, spread=1.3, seed=1)
+    similarity = nn.functional.normalize(test[0].double(), dim=1) @ nn.functional.normalize(train[0].double(), dim=1).T
+    reference = KNeighborsClassifier(neighbours, metric="cosine", algorithm="brute")
+    reference.fit(train[0].double().numpy(), train[1].numpy())
+    result = retrieval(*train, *test, neighbours=neighbours)
+    # Where two classes have equally many votes scikit-learn takes the smaller label and we the nearest clip.
+    votes = np.array([[int((row == label).sum()) for label in reference.classes_]
+                      for row in train[1][similarity.topk(neighbours, dim=1).indices]])  # fmt: skip
+    clear = (votes == votes.max(1, keepdims=True)).sum(1) == 1
+    assert clear.sum() > 100
+    expected = reference.predict(test[0].double().numpy())
+    assert (result.predictions.numpy()[clear] == expected[clear]).all()
+    assert result.accuracy == pytest.approx((result.predictions == test[1]).float().mean().item())
+
+
+def test_a_tied_vote_goes_to_the_nearest_clip():
+    angle = torch.tensor([0.0, 0.1, 0.2, 0.3, 2.0])
+    gallery = torch.stack([angle.cos(), angle.sin()], 1)
+    labels = torch.tensor([9, 1, 1, 9, 5])
+    query = torch.tensor([[1.0, 0.0]])
+    assert retrieval(gallery, labels, query, torch.tensor([9]), neighbours=4).predictions.tolist() == [9]
+    assert retrieval(gallery, labels, query, torch.tensor([9]), neighbours=3).predictions.tolist() == [1]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 700), st.integers(1, 7))
+def test_retrieval_does_not_depend_on_chunks(chunk, neighbours):
+    train, test = clusters(40), clusters(30, seed=1)
+    whole = retrieval(*train, *test, neighbours=neighbours)
+    assert torch.equal(whole.predictions, retrieval(*train, *test, neighbours, chunk_elements=chunk).predictions)
+
+
+@pytest.mark.parametrize("measure", ["linear", "retrieval"])
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda x, y, xt, yt: (x, y, xt, torch.where(yt == 8, 41, yt)), "never occur on the training side: 41"),
+        (lambda x, y, xt, yt: (x, y, xt, torch.where(yt == 8, 5, yt)), "never occur on the training side: 5"),
+        (lambda x, y, xt, yt: (x, torch.where(y == 8, -1, y), xt, yt), "training side have no label"),
+        (lambda x, y, xt, yt: (x[:0], y[:0], xt, yt), "training side needs features"),
+        (lambda x, y, xt, yt: (x, y, xt[:0], yt[:0]), "test side needs features"),
+        (lambda x, y, xt, yt: (x, y, xt * math.nan, yt), "test side are not finite"),
+    ],
+)
+def test_bad_sides_are_refused(measure, spoil, message):
+    sides = spoil(*clusters(50), *clusters(30, seed=1))
+    with pytest.raises(ValueError, match=message):
+        linear_evaluation(*sides, SHORT, seed=0) if measure == "linear" else retrieval(*sides)
+
+
+def test_more_neighbours_than_clips_are_refused():
+    with pytest.raises(ValueError, match="asks for 51 neighbours of a gallery of 50"):
+        retrieval(*clusters(50), *clusters(30, seed=1), neighbours=51)
+
+
+def test_a_diverging_probe_is_an_error():
+    (x, y), test = clusters(50), clusters(30, seed=1)
+    with pytest.raises(ValueError, match="'sgd' diverged"):
+        linear_evaluation(x * 1e20, y, *test, replace(SGD, learning_rate=1e20), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimiser": "adam"}, "optimiser 'adam'"),
+        ({"schedule": "linear"}, "schedule 'linear'"),
+        ({"epochs": 0}, "at least 1"),
+        ({"schedule": "steps"}, "milestones"),
+        ({"momentum": 0.9}, "momentum"),
+    ],
+)
+def test_impossible_recipes_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(ADAMW, **change)
