@@ -4,6 +4,7 @@ Both take plain tensors (features [N, D] and labels [N] of the training and of t
 the features are on, and are functions of their arguments and the seed alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,41 +12,36 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 OPTIMISERS = ("adamw", "sgd")
-SCHEDULES = ("constant", "cosine", "steps")
 
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """Recipe of a linear evaluation. A linear figure means nothing without its probe's name.
+    """Recipe of a linear evaluation. A linear figure means nothing without the name of its recipe.
 
-    `standardise`: features to zero mean and unit deviation per dimension, both measured on the training side.
-    `schedule` of the learning rate: "constant", "cosine" (per step, to zero) or "steps" (x0.1 at the start of each
-    epoch in `milestones`).
-    `momentum` belongs to sgd. Weights start from N(0, 0.01), the bias from zero, as in UmURL and MoCo.
+    standardise: features to zero mean and unit deviation per dimension, both measured on the training side.
+    lr: learning rate, constant but for a factor `gamma` at the start of each epoch in `milestones`.
+    momentum: of sgd; adamw has none.
+    The weights start from N(0, 0.01) and the bias from zero, as in UmURL and MoCo. Raises ValueError for values that
+    make no recipe.
     """
 
-    name: str
     standardise: bool
     optimiser: str
-    learning_rate: float
+    lr: float
     weight_decay: float
     batch_size: int
     epochs: int
-    schedule: str
     momentum: float = 0.0
-    milestones: tuple[int, ...] = ()
+    milestones: Sequence[int] = ()
+    gamma: float = 0.1
 
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
             raise ValueError(f"probe optimiser {self.optimiser!r} is not one of {', '.join(OPTIMISERS)}")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"probe schedule {self.schedule!r} is not one of {', '.join(SCHEDULES)}")
-        if self.batch_size < 1 or self.epochs < 1 or self.learning_rate <= 0:
-            raise ValueError("probe batch_size and epochs must be at least 1 and learning_rate above 0")
-        if bool(self.milestones) != (self.schedule == "steps"):
-            raise ValueError("probe milestones are given with schedule 'steps', and only with it")
+        if self.batch_size < 1 or self.epochs < 1 or self.lr <= 0:
+            raise ValueError("probe batch_size and epochs must be at least 1 and lr above 0")
         if self.momentum and self.optimiser != "sgd":
-            raise ValueError("probe momentum belongs to optimiser 'sgd'")
+            raise ValueError(f"probe momentum={self.momentum} belongs to optimiser 'sgd'")
 
 
 @dataclass(frozen=True)
@@ -95,12 +91,11 @@ def linear_evaluation(
         layer.bias.zero_()
     layer.to(device)
     optimiser = _optimiser(layer, probe)
-    count = len(train_targets)
-    schedule = _schedule(optimiser, probe, steps_per_epoch=-(-count // probe.batch_size))
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, probe.milestones, probe.gamma)
 
     test_accuracy, train_loss = [], []
     for _ in range(probe.epochs):
-        order = torch.randperm(count, generator=generator).to(device)
+        order = torch.randperm(len(train_targets), generator=generator).to(device)
         total = torch.zeros((), device=device)
         batches = order.split(probe.batch_size)
         for batch in batches:
@@ -108,14 +103,14 @@ def linear_evaluation(
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            schedule.step()
             total += loss.detach()
+        schedule.step()
         with torch.no_grad():
             logits = layer(test_features)
         test_accuracy.append(_accuracy(logits.argmax(1), test_targets))
         train_loss.append(total.item() / len(batches))
     if not torch.isfinite(logits).all():
-        raise ValueError(f"linear probe {probe.name!r} diverged: lower its learning rate or standardise the features")
+        raise ValueError(f"the linear probe diverged at lr={probe.lr}: lower it or standardise the features")
     predictions = classes[logits.argmax(1)].cpu()
     return LinearResult(logits.cpu(), classes.cpu(), predictions, test_accuracy[-1], test_accuracy, train_loss)
 
@@ -195,17 +190,5 @@ def _accuracy(found: Tensor, targets: Tensor) -> float:
 
 def _optimiser(layer: nn.Linear, probe: LinearProbe) -> torch.optim.Optimizer:
     if probe.optimiser == "adamw":
-        return torch.optim.AdamW(layer.parameters(), probe.learning_rate, weight_decay=probe.weight_decay, fused=True)
-    return torch.optim.SGD(
-        layer.parameters(), probe.learning_rate, probe.momentum, weight_decay=probe.weight_decay, fused=True
-    )
-
-
-def _schedule(
-    optimiser: torch.optim.Optimizer, probe: LinearProbe, steps_per_epoch: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    if probe.schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, probe.epochs * steps_per_epoch)
-    # Without milestones the rate never drops: the constant schedule.
-    milestones = [epoch * steps_per_epoch for epoch in probe.milestones]
-    return torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones, gamma=0.1)
+        return torch.optim.AdamW(layer.parameters(), probe.lr, weight_decay=probe.weight_decay, fused=True)
+    return torch.optim.SGD(layer.parameters(), probe.lr, probe.momentum, weight_decay=probe.weight_decay, fused=True)
