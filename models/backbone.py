@@ -1,0 +1,206 @@
+"""The two-stream fused skeleton transformer of UmURL (Sun et al., ACM MM 2023), with the variations that its successors
+use.
+
+Shapes: B clips, T frames, M persons, V joints, D width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.modalities import MODALITIES, modality
+from models.skeleton import SkeletonLayout
+
+
+class Backbone(nn.Module):
+    """Clips to features: modality embeddings, their fusion, and one transformer a stream that all inputs share.
+
+    The temporal stream sees T tokens of M*V*3 values, the spatial stream M*V tokens of T*3 values; each is pooled over
+    its tokens, and a clip's feature is [temporal; spatial], 2*D wide. An input is one modality alone (its embedding) or
+    the fusion of the three (the mean of their embeddings through a linear layer without bias).
+
+    persons, frames: M and T; V comes from the layout.
+    heads: must divide width.
+    norm: "post" (UmURL) or "pre" (with a last LayerNorm before pooling).
+    positions_temporal, positions_spatial: "none", "sinusoidal" or "learned" (UmURL: sinusoidal and none).
+    pooling: "max" (UmURL) or "mean" over tokens.
+
+    Raises ValueError for settings out of range.
+    """
+
+    def __init__(
+        self,
+        layout: SkeletonLayout,
+        persons: int,
+        frames: int,
+        width: int,
+        layers: int,
+        heads: int,
+        feedforward: int,
+        dropout: float,
+        norm: str,
+        positions_temporal: str,
+        positions_spatial: str,
+        pooling: str,
+    ):
+        super().__init__()
+        self.layout, self.persons, self.frames, self.width = layout, persons, frames, width
+        tokens = persons * layout.num_joints
+        transformer = {"width": width, "layers": layers, "heads": heads, "feedforward": feedforward}
+        transformer |= {"dropout": dropout, "norm": norm, "pooling": pooling}
+        self.temporal = Stream(frames, tokens * 3, positions=positions_temporal, **transformer)
+        self.spatial = Stream(tokens, frames * 3, positions=positions_spatial, **transformer)
+
+    @property
+    def feature_width(self) -> int:
+        return 2 * self.width
+
+    def encode(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Features of several inputs from one batched pass through the shared transformer.
+
+        views: name of an input -> views [B, T, M, V, 3]; the name of a modality stands for that modality alone, any
+        other name for the fusion of all three. All have the same B. Returns name -> features [B, 2*D].
+        """
+        for view in views.values():
+            if view.shape[1:] != (expected := (self.frames, self.persons, self.layout.num_joints, 3)):
+                raise ValueError(f"views must be [B, {', '.join(map(str, expected))}], got {list(view.shape)}")
+        alone = [name for name in MODALITIES if name in views]
+        fused = [name for name in views if name not in MODALITIES]
+        inputs = {}
+        for name in MODALITIES if fused else alone:
+            users = ([name] if name in alone else []) + fused
+            inputs[name] = modality(name, torch.cat([views[user] for user in users]), self.layout)
+        temporal = {name: x.flatten(2) for name, x in inputs.items()}
+        spatial = {name: x.permute(0, 2, 3, 1, 4).flatten(3).flatten(1, 2) for name, x in inputs.items()}
+        rows = len(views[(alone + fused)[0]])
+        features = [self.temporal(temporal, rows * len(fused)), self.spatial(spatial, rows * len(fused))]
+        return dict(zip(alone + fused, torch.cat(features, dim=-1).unflatten(0, (len(views), rows)), strict=True))
+
+    def features(self, views: Tensor) -> Tensor:
+        """What the encoder is for: the fused features [B, 2*D] of views [B, T, M, V, 3], in one pass."""
+        return self.encode({"fused": views})["fused"]
+
+
+class Stream(nn.Module):
+    """One of the two streams: embeddings of the modalities, fusion, positions, transformer, pooling."""
+
+    def __init__(
+        self,
+        tokens: int,
+        inputs: int,
+        width: int,
+        layers: int,
+        heads: int,
+        feedforward: int,
+        dropout: float,
+        norm: str,
+        positions: str,
+        pooling: str,
+    ):
+        super().__init__()
+        for name, value, allowed in (("norm", norm, ("post", "pre")), ("pooling", pooling, ("max", "mean"))):
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value}")
+        self.pooling = pooling
+        self.embedding = nn.ModuleDict(
+            {
+                name: nn.Sequential(nn.Linear(inputs, width), nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, width))
+                for name in MODALITIES
+            }
+        )
+        self.fusion = nn.Linear(width, width, bias=False)
+        self.positions = Positions(positions, tokens, width)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.Sequential(*(Layer(width, heads, feedforward, dropout, norm) for _ in range(layers)))
+        self.norm = nn.LayerNorm(width) if norm == "pre" else nn.Identity()
+
+    def forward(self, inputs: Mapping[str, Tensor], fused: int) -> Tensor:
+        """Pooled features [N, D] of all inputs: the modalities' own rows in their order, then the `fused` rows.
+
+        inputs: modality -> tokens [own + fused, tokens, values]; own rows go in alone, the last `fused` rows together.
+        """
+        alone, together = [], []
+        for name, x in inputs.items():
+            own, shared = self.embedding[name](x).split([len(x) - fused, fused])
+            alone.append(own)
+            together.append(shared)
+        if fused:
+            alone.append(self.fusion(torch.stack(together).mean(0)))
+        return self._pool(self.transform(torch.cat(alone)))
+
+    def transform(self, x: Tensor) -> Tensor:
+        """Embedded tokens to encoded tokens, both [N, tokens, D]."""
+        return self.norm(self.layers(self.dropout(self.positions(x))))
+
+    def _pool(self, x: Tensor) -> Tensor:
+        return x.amax(1) if self.pooling == "max" else x.mean(1)
+
+
+class Positions(nn.Module):
+    """Adds what tells the tokens [N, tokens, D] apart: nothing, sine and cosine (Vaswani et al., 2017), or a learned
+    table.
+    """
+
+    def __init__(self, kind: str, tokens: int, width: int):
+        super().__init__()
+        if kind == "learned":
+            self.table = nn.Parameter(torch.empty(tokens, width).normal_(std=0.02))
+        elif kind == "sinusoidal":
+            self.register_buffer("table", sinusoids(tokens, width), persistent=False)
+        elif kind == "none":
+            self.table = None
+        else:
+            raise ValueError(f"positions must be one of none, sinusoidal, learned, got {kind}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.table is None else x + self.table.to(x.dtype)
+
+
+def sinusoids(tokens: int, width: int) -> Tensor:
+    """[tokens, width]: even columns sin(t / 10000^(i/width)), odd columns the cosine of the same."""
+    if width % 2:
+        raise ValueError(f"sinusoidal positions need an even width, got {width}")
+    angle = torch.arange(tokens)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+
+
+class Layer(nn.Module):
+    """A ReLU transformer encoder layer, equal to `nn.TransformerEncoderLayer`, without its copies and its second code
+    path.
+    """
+
+    def __init__(self, width: int, heads: int, feedforward: int, dropout: float, norm: str):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"heads={heads} must divide width={width}")
+        self.heads, self.pre, self.rate = heads, norm == "pre", dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.expand = nn.Linear(width, feedforward)
+        self.contract = nn.Linear(feedforward, width)
+        self.norm_attention = nn.LayerNorm(width)
+        self.norm_feedforward = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.xavier_uniform_(self.qkv.weight)  # as nn.MultiheadAttention does
+        nn.init.zeros_(self.qkv.bias)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.pre:
+            x = x + self._attention(self.norm_attention(x))
+            return x + self._feedforward(self.norm_feedforward(x))
+        x = self.norm_attention(x + self._attention(x))
+        return self.norm_feedforward(x + self._feedforward(x))
+
+    def _attention(self, x: Tensor) -> Tensor:
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        x = F.scaled_dot_product_attention(query, key, value, dropout_p=self.rate if self.training else 0.0)
+        return self.dropout(self.out(x.transpose(1, 2).flatten(2)))
+
+    def _feedforward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.contract(self.dropout(F.relu(self.expand(x)))))
