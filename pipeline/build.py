@@ -1,0 +1,36 @@
+"""From configuration to what `models` builds: the only place where the two meet."""
+
+import torch
+
+from models import framework
+from models.skeleton import SkeletonLayout
+from pipeline.config import Config
+from pipeline.errors import ConfigError
+
+
+def layout_of(config: Config) -> SkeletonLayout:
+    """The skeleton layout of the data; ConfigError where it is no tree or names unknown joints."""
+    try:
+        return SkeletonLayout.build(**config.data.skeleton.model_dump())
+    except ValueError as error:
+        raise ConfigError(f"data.skeleton: {error}") from None
+
+
+def build_framework(config: Config) -> framework.Framework:
+    """The training module, its weights drawn from `config.seed`: the same in every process that builds it.
+
+    Raises ConfigError for settings that do not fit together.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        try:
+            return framework.build(
+                layout_of(config),
+                config.data.persons,
+                model=config.model.model_dump(),
+                objective=config.objective.model_dump(),
+                views=config.views.model_dump(),
+                normalise=config.data.normalise.model_dump(),
+            )
+        except ValueError as error:
+            raise ConfigError(f"model or objective: {error}") from None

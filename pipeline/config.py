@@ -1,0 +1,389 @@
+"""The configuration of a run: Hydra composes it from `conf/`, pydantic checks it as a whole, before anything starts."""
+
+import difflib
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import ConfigError
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Immutable; an unknown key or a wrong type is an error, never ignored or converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Skeleton(Section):
+    name: str
+    joints: dict[str, str | None]
+    centre: str
+    left_shoulder: str
+    right_shoulder: str
+    mirror: list[list[str]]
+
+
+class Synthetic(Section):
+    """The synthetic recorder: how many actions, subjects and repetitions three cameras record."""
+
+    actions: Count
+    subjects: Count
+    replications: Count
+    cameras: Count
+    noise: Weight
+
+
+class Normalise(Section):
+    centre: Literal["none", "first", "frame"]
+    align: Literal["none", "first_frame", "mean_yaw"]
+
+
+class Protocol(Section):
+    train: dict[str, list[int]]
+    test: dict[str, list[int]] | Literal["rest"]
+
+
+class Data(Section):
+    reader: Literal["ntu", "nw_ucla"]
+    dataset: str
+    raw: str | None
+    store: str | None
+    persons: Count
+    preparation: Literal["agcn", "recorded"]
+    files_per_shard: Count
+    classes: list[str] | None
+    protocols: dict[str, Protocol]
+    protocol: str
+    normalise: Normalise
+    synthetic: Synthetic | None
+    skeleton: Skeleton
+
+    @model_validator(mode="after")
+    def check(self):
+        if self.protocol not in self.protocols:
+            raise ValueError(f"protocol={self.protocol} is not one of {', '.join(self.protocols)}")
+        return self
+
+
+class Stream(Section):
+    cache: Literal["auto", "device", "memory", "none"]
+    window: Count
+
+
+class Views(Section):
+    crop: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
+    min_frames: Count
+    corrupt_joints: Annotated[int, Field(ge=0)]
+    corrupt_probability: Fraction
+    shear: Weight
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    scale: Annotated[float, Field(ge=0, lt=1)]
+    mirror: Fraction
+
+    @model_validator(mode="after")
+    def check(self):
+        if not 0 < self.crop[0] <= self.crop[1]:
+            raise ValueError(f"crop={self.crop} must be [low, high] with 0 < low <= high <= 1")
+        return self
+
+
+class Model(Section):
+    frames: Count
+    width: Count
+    layers: Count
+    heads: Count
+    feedforward: Count
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    norm: Literal["post", "pre"]
+    positions_temporal: Literal["none", "sinusoidal", "learned"]
+    positions_spatial: Literal["none", "sinusoidal", "learned"]
+    pooling: Literal["max", "mean"]
+
+    @model_validator(mode="after")
+    def check(self):
+        if self.width % self.heads:
+            raise ValueError(f"heads={self.heads} must divide width={self.width}")
+        return self
+
+
+class Decomposition(Section):
+    weight: Weight
+    module: Literal["identity", "linear", "mlp"]
+    parts: Annotated[list[Literal["temporal", "spatial", "whole"]], Field(min_length=1)]
+
+
+class Composition(Section):
+    weight: Weight
+    module: Literal["mean", "weights"]
+
+
+class Term(Section):
+    weight: Weight
+
+
+class Alignment(Section):
+    loss: Literal["infonce", "variance_covariance"]
+    temperature: Annotated[float, Field(gt=0)]
+    invariance: Weight
+    variance: Weight
+    covariance: Weight
+    stop_gradient: bool
+
+
+class Projector(Section):
+    hidden: Annotated[float, Field(gt=0)]
+    output: Annotated[float, Field(gt=0)]
+    layers: Count
+
+
+class Objective(Section):
+    name: str
+    decomposition: Decomposition
+    composition: Composition
+    view: Term
+    consistency: Term
+    regularisation: Term
+    alignment: Alignment
+    projector: Projector
+
+
+class Optimiser(Section):
+    name: Literal["adam", "adamw", "sgd"]
+    lr: Annotated[float, Field(gt=0)]
+    weight_decay: Weight
+
+
+class Schedule(Section):
+    name: Literal["cosine", "step"]
+    warmup_steps: Annotated[int, Field(ge=0)]
+    milestones: list[Count]
+    gamma: Annotated[float, Field(gt=0, le=1)]
+
+
+class CheckpointPolicy(Section):
+    every_epochs: Count | None
+    every_steps: Count | None
+    keep: Count
+
+
+class Train(Section):
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    optimiser: Optimiser
+    schedule: Schedule
+    clip_norm: Annotated[float, Field(gt=0)] | None
+    accumulate: Count
+    precision: Literal["float32", "bfloat16"]
+    checkpoint: CheckpointPolicy
+    max_failures: Annotated[int, Field(ge=0)]
+    log_every: Count
+
+
+class Linear(Section):
+    optimiser: Literal["adamw", "sgd"]
+    lr: Annotated[float, Field(gt=0)]
+    weight_decay: Weight
+    momentum: Fraction
+    batch_size: Count
+    epochs: Count
+    milestones: list[Count]
+    gamma: Annotated[float, Field(gt=0, le=1)]
+    standardise: bool
+
+
+class Knn(Section):
+    k: Count
+
+
+class Evaluate(Section):
+    probe: str
+    linear: Linear
+    knn: Knn
+    batch_size: Count
+
+
+class Tracking(Section):
+    uri: str | None
+    experiment: str
+
+
+class Cluster(Section):
+    """What the run may use. None of it changes what is computed, beyond the order of floating-point sums."""
+
+    address: str | None
+    workers: Count
+    cpus_per_worker: Annotated[float, Field(gt=0)]
+    threads: Count
+    gpu: bool
+    wait_minutes: Weight
+    object_store_gb: Annotated[float, Field(gt=0)] | None
+    quiet: bool
+
+
+Stage = Literal["ingest", "pretrain", "evaluate", "report"]
+
+
+class Config(Section):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    stages: Annotated[list[Stage], Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    output: str
+    fresh: bool
+    data: Data
+    stream: Stream
+    views: Views
+    model: Model
+    objective: Objective
+    train: Train
+    evaluate: Evaluate
+    tracking: Tracking
+    cluster: Cluster
+
+    @model_validator(mode="after")
+    def check(self):
+        joints = len(self.data.skeleton.joints)
+        if self.views.corrupt_joints > joints:
+            raise ValueError(
+                f"views.corrupt_joints={self.views.corrupt_joints} exceeds the {joints} joints of "
+                f"{self.data.skeleton.name}"
+            )
+        if self.train.batch_size < 2 * self.cluster.workers:
+            raise ValueError(
+                f"train.batch_size={self.train.batch_size} gives {self.cluster.workers} workers (cluster.workers) "
+                "fewer than 2 clips each"
+            )
+        if self.stream.cache == "device" and not self.cluster.gpu:
+            raise ValueError("stream.cache=device needs cluster.gpu=true; on a CPU use memory or none")
+        if self.train.batch_size % self.train.accumulate:
+            raise ValueError(
+                f"train.accumulate={self.train.accumulate} must divide train.batch_size={self.train.batch_size}"
+            )
+        if self.data.raw is None and self.data.synthetic is None and self.data.store is None:
+            raise ValueError("data.raw: missing; give the recordings (data.raw=PATH) or a clip store (data.store=PATH)")
+        return self
+
+    @property
+    def store(self) -> str:
+        """Where the clip store lies: `data.store`, or beside the run's other results."""
+        return self.data.store or f"{self.output.rstrip('/')}/store"
+
+
+# What may differ between a run and its continuation: places, resources and logging, never what is computed.
+PLACES = (
+    *("stages", "output", "fresh", "data.raw", "data.store", "tracking", "cluster"),
+    *("train.max_failures", "train.log_every", "train.checkpoint"),
+)
+
+
+def load(overrides: list[str]) -> Config:
+    """Compose `conf/config.yaml` with the command line's overrides and check the whole.
+
+    Raises ConfigError with one line that names the key, the value and what is allowed.
+    """
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3", job_name="skelfuse"):
+            composed = compose("config", overrides)
+        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_hydra_line(error)) from None
+    return check(values)
+
+
+def check(values: dict[str, Any]) -> Config:
+    """The plain values as a Config; ConfigError names the first thing that is wrong."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_pydantic_line(error)) from None
+
+
+def to_yaml(config: Config) -> str:
+    return yaml.safe_dump(config.model_dump(), sort_keys=False, width=120)
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'a': {'b': 1}} -> {'a.b': 1}; lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """The flat settings that decide what a run computes: everything but PLACES."""
+    flat = flatten(config.model_dump(mode="json"))
+    return {k: v for k, v in flat.items() if not any(k == p or k.startswith(p + ".") for p in PLACES)}
+
+
+def digest(config: Config) -> str:
+    """Short hash of `identity`: equal for runs that compute the same."""
+    return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def experiments() -> list[str]:
+    return sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+
+
+def groups() -> dict[str, list[str]]:
+    """The configuration groups and what can be chosen in each."""
+    found = {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in sorted(CONF.iterdir())}
+    return {group: choices for group, choices in found.items() if choices}
+
+
+def _hydra_line(error: Exception) -> str:
+    text = str(error)
+    if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+        group, choice = found.groups()
+        known = groups().get(group, [])
+        return f"{group}={choice}: unknown; {_near(choice, known)}available: {', '.join(known) or 'nothing'}"
+    if found := re.search(r"Could not override '([^']+)'", text):
+        key = found.group(1)
+        known = list(flatten(yaml_keys()))
+        return f"{key}: no such key; {_near(key, known)}see --cfg job for all keys"
+    if found := re.search(r"(?:Error merging override|Error parsing override|mismatched|token recognition).*", text):
+        return f"cannot read the command line: {' '.join(text.split())}"
+    return " ".join(text.split())
+
+
+def yaml_keys() -> dict[str, Any]:
+    """The default configuration as plain values, for suggestions."""
+    with initialize_config_dir(str(CONF), version_base="1.3", job_name="skelfuse"):
+        return OmegaConf.to_container(compose("config"), resolve=False)
+
+
+def _near(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]}? " if close else ""
+
+
+def _pydantic_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{key}: no such key; see --cfg job for all keys"
+    if first["type"] == "missing":
+        return f"{key}: missing"
+    message = first["msg"].removeprefix("Value error, ")
+    if not key:
+        return message
+    if first["type"] == "value_error":
+        return f"{key}.{message}"
+    return f"{key}={first['input']!r}: {message[0].lower()}{message[1:]}"

@@ -1,0 +1,191 @@
+"""The stage `pretrain`: Ray Train on the clip stream, followed from the driver; ends with an exported encoder."""
+
+import json
+import threading
+import time
+from queue import Empty
+from typing import Any
+
+import ray.train
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.util.queue import Queue
+
+from models.cost import cost
+from pipeline import checkpoint, storage
+from pipeline.build import build_framework, layout_of
+from pipeline.config import Config
+from pipeline.console import Bar, say
+from pipeline.errors import UserError
+from pipeline.export import export_encoder
+from pipeline.protocols import parse
+from pipeline.rundir import RunDir
+from pipeline.session import bundle
+from pipeline.store import ClipStore
+from pipeline.stream import StreamPlan, open_stream
+from pipeline.tracking import Tracker
+from pipeline.worker import Job, train
+
+HISTORY = "metrics.jsonl"
+
+
+def pretrain(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
+    """Train to the last epoch, from the newest checkpoint in `run` if there is one.
+
+    Returns flat results for the summary. Raises UserError where training cannot go on.
+    """
+    store = ClipStore.open(config.store, layout_of(config))
+    tracker.dataset(store, "pretraining")
+    plan = _plan(config, store)
+    say(f"  {plan.description}")
+    place = run.path("checkpoints")
+    resume = checkpoint.newest(place)
+    history = History(run, tracker, after=checkpoint.position(resume).updates if resume else 0)
+    if resume is None or checkpoint.position(resume).epoch < config.train.epochs:
+        if resume:
+            say(f"  going on from {storage.name(resume)}")
+        resume = _fit(config, plan, place, resume, store.fingerprint, history)
+    _export(config, run, resume)
+    return _results(config, history, resume)
+
+
+def _plan(config: Config, store: ClipStore) -> StreamPlan:
+    side = parse({config.data.protocol: config.data.protocols[config.data.protocol].model_dump()})
+    return open_stream(
+        store,
+        side[config.data.protocol]["train"],
+        batch_size=config.train.batch_size // config.train.accumulate,
+        seed=config.seed,
+        cache=config.stream.cache,
+        window=config.stream.window,
+    )
+
+
+def _fit(config: Config, plan: StreamPlan, place: str, resume: str | None, fingerprint: str, history: "History") -> str:
+    """Run Ray Train and return the final checkpoint's location."""
+    checkpoint.prune(place, keep=resume)
+    filesystem, path = storage.resolve(place)
+    filesystem.create_dir(path, recursive=True)
+    channel = Queue(actor_options={"num_cpus": 0})
+    trainer = TorchTrainer(
+        train,
+        train_loop_config=Job(config, plan, channel, resume, fingerprint),
+        scaling_config=ScalingConfig(
+            num_workers=config.cluster.workers,
+            use_gpu=config.cluster.gpu,
+            resources_per_worker=bundle(config.cluster),
+        ),
+        run_config=RunConfig(
+            # A name of its own for every attempt: what a killed one was writing is never taken for a checkpoint.
+            name=f"attempt-{time.strftime('%Y%m%d-%H%M%S')}",
+            storage_path=path,
+            storage_filesystem=filesystem,
+            checkpoint_config=CheckpointConfig(num_to_keep=config.train.checkpoint.keep),
+            failure_config=FailureConfig(max_failures=config.train.max_failures),
+        ),
+    )
+    with Bar("pretrain", config.train.epochs) as bar, Follower(channel, history, bar) as follower:
+        try:
+            trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            raise UserError(f"training failed: {_cause(error)}") from error
+    channel.shutdown()
+    if follower.failure:
+        raise UserError(follower.failure)
+    final = checkpoint.newest(place)
+    if final is None or checkpoint.position(final).epoch < config.train.epochs:
+        raise UserError(f"{place}: training ended without its last checkpoint")
+    return final
+
+
+def _cause(error: ray.train.TrainingFailedError) -> str:
+    """The first worker's exception in one line; the whole story is in Ray's log of that worker."""
+    failures = getattr(error, "worker_failures", None)
+    first = next(iter(failures.values()), error) if failures else error
+    while getattr(first, "cause", None) is not None:
+        first = first.cause
+    lines = [line for line in str(first).splitlines() if line.strip()]
+    return f"{type(first).__name__}: {lines[-1] if lines else ''}"
+
+
+class History:
+    """Every logged row of training: in the run's `metrics.jsonl` and in MLflow."""
+
+    def __init__(self, run: RunDir, tracker: Tracker, after: int):
+        """Takes up an earlier history; rows after update `after` will come again and are dropped."""
+        self.uri, self.tracker = run.path(HISTORY), tracker
+        lines = storage.read_bytes(self.uri).decode().splitlines() if storage.exists(self.uri) else []
+        self.rows = [row for row in map(json.loads, lines) if row["step"] <= after]
+
+    def extend(self, rows: list[dict[str, Any]]) -> None:
+        self.rows += rows
+        storage.write_bytes(self.uri, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
+        self.tracker.metrics(rows)
+
+
+class Follower(threading.Thread):
+    """Drains the workers' channel while `fit` blocks: metrics to the history, progress to the console."""
+
+    def __init__(self, channel: Queue, history: History, bar: Bar):
+        super().__init__(daemon=True)
+        self.channel, self.history, self.bar = channel, history, bar
+        self.failure: str | None = None
+        self.error: Exception | None = None
+        self.stopping = threading.Event()
+
+    def __enter__(self) -> "Follower":
+        self.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stopping.set()
+        self.join()
+        if self.error:
+            raise self.error
+
+    def run(self) -> None:
+        try:
+            while not self.stopping.wait(0.5):
+                self._drain()
+            self._drain()
+        except Exception as error:  # Raised again in the driver's thread, on leaving.
+            self.error = error
+
+    def _drain(self) -> None:
+        rows = []
+        while True:
+            try:
+                message = self.channel.get_nowait()
+            except Empty:
+                break
+            self.failure = message.get("failed", self.failure)
+            if "metrics" in message:
+                rows.append(message["metrics"])
+        if rows:
+            self.history.extend(rows)
+            last = rows[-1]
+            terms = "  ".join(
+                f"{name.removeprefix('loss/')} {value:.3f}" for name, value in last.items() if name.startswith("loss")
+            )
+            self.bar.update(last["epoch"] + 1, text=f"{terms}  {last['train/clips_per_second']:.0f} clips/s")
+
+
+def _export(config: Config, run: RunDir, final: str) -> None:
+    """Write the encoder before and after training: `random/` is exactly what training started from."""
+    framework = build_framework(config)
+    export_encoder(run.path("random"), framework.backbone, config)
+    _, state = checkpoint.load(final)
+    framework.load_state_dict(state["framework"])
+    export_encoder(run.path("encoder"), framework.backbone, config)
+
+
+def _results(config: Config, history: History, final: str) -> dict[str, Any]:
+    last = history.rows[-1]
+    speeds = sorted(row["train/clips_per_second"] for row in history.rows)
+    return {
+        "epochs": config.train.epochs,
+        "loss": last["loss"],
+        "clips_per_second": speeds[len(speeds) // 2],
+        "checkpoint": final,
+        **cost(build_framework(config).backbone),
+    }

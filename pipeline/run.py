@@ -1,0 +1,74 @@
+"""Entry point: `python pipeline/run.py [key=value ...]`. Checks the whole request, then runs its stages."""
+
+import sys
+import time
+from pathlib import Path
+
+# As a script only pipeline/ is on the path; workers and imports need the directory above it.
+if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from pipeline.session import prepare_environment
+
+prepare_environment()
+
+from pipeline.config import Config, load, to_yaml  # noqa: E402
+from pipeline.console import say  # noqa: E402
+from pipeline.errors import UserError  # noqa: E402
+from pipeline.help import parse_arguments  # noqa: E402
+
+
+def run(config: Config) -> None:
+    """Run the stages of a checked configuration, each that is not finished already."""
+    from pipeline.rundir import RunDir
+    from pipeline.session import session
+    from pipeline.stages import STAGES, conclude
+    from pipeline.tracking import Tracker
+
+    directory = RunDir.open(config)
+    todo = [stage for stage in config.stages if directory.results(stage) is None]
+    for stage in config.stages:
+        if stage not in todo:
+            say(f"{stage}: done before, skipped")
+    if todo:
+        tracker = Tracker(config, directory)
+        finished = False
+        try:
+            with session(config.cluster, say):
+                for stage in todo:
+                    started = time.monotonic()
+                    say(f"{stage} ...")
+                    results = STAGES[stage](config, directory, tracker)
+                    directory.finish(stage, results)
+                    tracker.results(results)
+                    say(f"{stage}: done in {time.monotonic() - started:.0f} s")
+            finished = True
+        finally:
+            tracker.close(finished)
+    conclude(config, directory)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0 success, 2 a wrong request (nothing was started), 1 anything else that failed."""
+    started = time.monotonic()
+    options = parse_arguments(arguments)
+    try:
+        from pipeline.rundir import settle_places
+
+        config = load(options.overrides)
+        if options.cfg:
+            print(to_yaml(config), end="")
+            return 0
+        run(settle_places(config))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 1
+    say(f"run: {time.monotonic() - started:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""The Ray that a run works on: its own on this machine, or the cluster it was submitted to; quiet, never overfull."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.config import Cluster
+from pipeline.errors import ConfigError, UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+# What reading and evaluation need besides the training workers.
+SPARE_CPUS = 0.5
+
+# Nothing phones home and no library talks over the run's own output, unless the user set the variable.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "TQDM_DISABLE": "1",
+}
+
+
+def prepare_environment() -> None:
+    """Set what Ray and MLflow read when they are imported; call before importing either."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def in_submitted_job() -> bool:
+    """True inside `ray job submit`, whose working directory may be a temporary copy."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+@contextmanager
+def session(cluster: Cluster, say: Callable[[str], None]) -> Iterator[None]:
+    """A connected Ray that can place `cluster`'s training workers; disconnected (if started here, ended) on leaving.
+
+    Raises:
+        ConfigError: the cluster cannot place what is asked for.
+        UserError: no cluster answers at `cluster.address`.
+    """
+    import ray
+
+    address = cluster.address or ("auto" if in_submitted_job() else "local")
+    settings = {
+        "address": address,
+        "log_to_driver": not cluster.quiet,
+        "logging_level": logging.ERROR if cluster.quiet else logging.INFO,
+        "configure_logging": True,
+    }
+    if address == "local":
+        # Workers inherit the environment of the Ray that this process starts: they import what it imports.
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        settings["include_dashboard"] = False
+        if cluster.object_store_gb:
+            settings["object_store_memory"] = int(cluster.object_store_gb * 1e9)
+    try:
+        ray.init(**settings)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(f"cluster.address={address}: no Ray answers ({_first_line(error)})") from error
+    try:
+        _hush(cluster.quiet)
+        require(cluster, say)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def require(cluster: Cluster, say: Callable[[str], None]) -> None:
+    """Wait for the requested workers' room at most `cluster.wait_minutes`, saying so; ConfigError if there is none."""
+    deadline = time.monotonic() + 60 * cluster.wait_minutes
+    problem = shortage(cluster, _nodes())
+    if problem and cluster.wait_minutes:
+        from ray.autoscaler.sdk import request_resources
+
+        request_resources(bundles=[bundle(cluster)] * cluster.workers)
+        say(f"waiting up to {cluster.wait_minutes:g} min for the cluster: {problem}")
+    while problem and time.monotonic() < deadline:
+        time.sleep(2)
+        problem = shortage(cluster, _nodes())
+    if problem:
+        raise ConfigError(f"cluster.workers={cluster.workers}: {problem}")
+
+
+def bundle(cluster: Cluster) -> dict[str, float]:
+    """The resources of one training worker."""
+    return {"CPU": cluster.cpus_per_worker} | ({"GPU": 1} if cluster.gpu else {})
+
+
+def shortage(cluster: Cluster, nodes: list[dict[str, float]]) -> str | None:
+    """Why `nodes` (each its total resources) cannot hold the workers and leave SPARE_CPUS; None if they can."""
+    need = bundle(cluster)
+    fitting = sum(min(int(node.get(name, 0) / amount + 1e-9) for name, amount in need.items()) for node in nodes)
+    each = " and ".join(f"{amount:g} {name}" for name, amount in need.items())
+    if fitting < cluster.workers:
+        return f"the cluster has room for {fitting} workers of {each}"
+    total = sum(node.get("CPU", 0) for node in nodes)
+    if total - cluster.workers * cluster.cpus_per_worker < SPARE_CPUS - 1e-9:
+        return (
+            f"{cluster.workers} workers of {each} leave less than {SPARE_CPUS:g} of the cluster's {total:g} CPUs "
+            "for reading; lower cluster.cpus_per_worker"
+        )
+    return None
+
+
+def _nodes() -> list[dict[str, float]]:
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _hush(quiet: bool) -> None:
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = not quiet
+    context.enable_rich_progress_bars = False
+    context.print_on_execution_start = False
+    if quiet:
+        for name in ("ray", "ray.data", "ray.train", "ray.tune", "mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

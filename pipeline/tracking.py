@@ -1,0 +1,136 @@
+"""MLflow, from the driver alone: workers send their metrics to it and never open a run of their own."""
+
+import hashlib
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from pipeline import storage
+from pipeline.config import Config, digest, flatten
+from pipeline.errors import UserError
+from pipeline.rundir import RunDir
+from pipeline.session import ROOT
+from pipeline.store import ClipStore
+
+# MLflow takes at most so many in one request.
+PARAMS_A_REQUEST = 100
+METRICS_A_REQUEST = 500
+
+
+class Tracker:
+    """One MLflow run for one output directory, created once and taken up again by every continuation."""
+
+    def __init__(self, config: Config, run: RunDir):
+        """Open or create the run. Raises UserError where the tracking store cannot be reached."""
+        self.uri = config.tracking.uri
+        try:
+            self.client = MlflowClient(tracking_uri=self.uri)
+            self.run_id = run.state.get("mlflow_run_id") or self._create(config)
+            self.client.update_run(self.run_id, status=RunStatus.to_string(RunStatus.RUNNING))
+            self.last_step = self._last_step()
+        except (MlflowException, OSError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"tracking.uri={self.uri}: cannot be used ({reason})") from error
+        if run.state.get("mlflow_run_id") != self.run_id:
+            run.state["mlflow_run_id"] = self.run_id
+            run.save()
+
+    def _create(self, config: Config) -> str:
+        experiment = self.client.get_experiment_by_name(config.tracking.experiment)
+        if experiment:
+            experiment_id = experiment.experiment_id
+        else:
+            # Beside a local database lie its artifacts; a server decides for itself.
+            place = None
+            if self.uri.startswith("sqlite:///"):
+                place = (Path(self.uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()
+            experiment_id = self.client.create_experiment(config.tracking.experiment, artifact_location=place)
+        created = self.client.create_run(experiment_id, run_name=config.name, tags=_tags(config))
+        params = [Param(key, str(value)[:6000]) for key, value in flatten(config.model_dump()).items()]
+        for start in range(0, len(params), PARAMS_A_REQUEST):
+            self.client.log_batch(created.info.run_id, params=params[start : start + PARAMS_A_REQUEST])
+        return created.info.run_id
+
+    def _last_step(self) -> int:
+        history = self.client.get_metric_history(self.run_id, "loss")
+        return max((metric.step for metric in history), default=-1)
+
+    def metrics(self, rows: list[dict[str, float]]) -> None:
+        """Log training metrics, one row a logged step with the keys `step` and `time` (seconds since 1970).
+
+        Steps that a killed run had logged already are not logged twice.
+        """
+        new = [row for row in rows if row["step"] > self.last_step]
+        metrics = [
+            Metric(key, float(value), int(row["time"] * 1000), int(row["step"]))
+            for row in new
+            for key, value in row.items()
+            if key not in ("step", "time")
+        ]
+        for start in range(0, len(metrics), METRICS_A_REQUEST):
+            self.client.log_batch(self.run_id, metrics=metrics[start : start + METRICS_A_REQUEST])
+        if new:
+            self.last_step = new[-1]["step"]
+
+    def results(self, results: dict[str, Any]) -> None:
+        """Log a stage's numbers as metrics, under the names of `summary.json`; other values become tags."""
+        for key, value in results.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                self.client.set_tag(self.run_id, key, str(value)[:5000])
+            else:
+                self.client.log_metric(self.run_id, key.replace("_top1", "/top1"), float(value))
+
+    def dataset(self, store: ClipStore, context: str) -> None:
+        """Log the clip store as the run's input, by name and fingerprint."""
+        profile = json.dumps({"clips": store.clips, "skeleton": store.layout_name, "persons": store.persons})
+        source = json.dumps({"uri": store.uri})
+        entity = Dataset(storage.name(store.uri), store.fingerprint[:36], "local", source, profile=profile)
+        entry = DatasetInput(entity, [InputTag("mlflow.data.context", context)])
+        self.client.log_inputs(self.run_id, [entry])
+        self.client.set_tag(self.run_id, "store.fingerprint", store.fingerprint)
+
+    def artifacts(self, uris: list[str], folder: str | None = None) -> None:
+        """Copy files of the output directory into the run's artifacts."""
+        with tempfile.TemporaryDirectory() as scratch:
+            for uri in uris:
+                local = Path(scratch, storage.name(uri))
+                local.write_bytes(storage.read_bytes(uri))
+                self.client.log_artifact(self.run_id, str(local), folder)
+
+    def close(self, finished: bool) -> None:
+        status = RunStatus.FINISHED if finished else RunStatus.FAILED
+        self.client.set_terminated(self.run_id, status=RunStatus.to_string(status))
+
+
+def _tags(config: Config) -> dict[str, str]:
+    import ray
+    import torch
+
+    return {
+        "code.version": code_version(),
+        "config.digest": digest(config),
+        "ray.version": ray.__version__,
+        "torch.version": torch.__version__,
+    }
+
+
+def code_version() -> str:
+    """The git commit, `+dirty` where files differ from it; without git a hash over pipeline/, models/ and conf/."""
+    try:
+        git = ["git", "-C", str(ROOT)]
+        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+        return commit.stdout.strip() + ("+dirty" if status.stdout.strip() else "")
+    except (OSError, subprocess.CalledProcessError):
+        digested = hashlib.sha256()
+        for folder in ("pipeline", "models", "conf"):
+            for path in sorted((ROOT / folder).rglob("*")):
+                if path.suffix in (".py", ".yaml"):
+                    digested.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+        return "sha256:" + digested.hexdigest()[:16]

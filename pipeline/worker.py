@@ -1,0 +1,220 @@
+"""What one training worker does: batches from its stream, steps of the framework, checkpoints of everything."""
+
+import tempfile
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from ray.util.queue import Queue
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pipeline import checkpoint
+from pipeline.build import build_framework
+from pipeline.checkpoint import Position
+from pipeline.config import Config
+from pipeline.schedule import factor
+from pipeline.stream import StreamPlan
+
+OPTIMISERS = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": lambda parameters, **settings: torch.optim.SGD(parameters, momentum=0.9, **settings),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the driver hands every worker.
+
+    channel: to the driver; rank 0 puts {"metrics": row}, and {"failed": message} where training cannot go on.
+    resume: checkpoint of an earlier attempt to go on from, or None.
+    fingerprint: of the clip store; a checkpoint of another store is refused.
+    """
+
+    config: Config
+    plan: StreamPlan
+    channel: Queue
+    resume: str | None
+    fingerprint: str
+
+
+def train(job: Job) -> None:
+    """The training function of Ray Train: runs on every worker, from the newest checkpoint to the last epoch."""
+    config, context = job.config, ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    torch.set_num_threads(config.cluster.threads)
+    device = ray.train.torch.get_device()
+    framework = build_framework(config).to(device)
+    model = DistributedDataParallel(framework, broadcast_buffers=False) if world > 1 else framework
+    settings = config.train.optimiser
+    optimiser = OPTIMISERS[settings.name](framework.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    stream = job.plan.worker(rank, world, device)
+    trainer = Trainer(job, rank, device, framework, model, optimiser)
+    position = trainer.restore(_newest(job), stream)
+    trainer.run(stream, position)
+
+
+def _newest(job: Job) -> str | None:
+    """A checkpoint of this attempt (after a worker failed) before that of an earlier one."""
+    latest = ray.train.get_checkpoint()
+    return latest.path if latest else job.resume
+
+
+class Trainer:
+    """The loop of one worker. All workers compute the same losses; rank 0 speaks for them."""
+
+    def __init__(self, job: Job, rank: int, device: torch.device, framework: nn.Module, model: nn.Module, optimiser):
+        self.job, self.rank, self.device = job, rank, device
+        self.config, self.train = job.config, job.config.train
+        self.framework, self.model, self.optimiser = framework, model, optimiser
+        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.train.precision == "bfloat16")
+
+    def restore(self, uri: str | None, stream) -> Position:
+        """Load the checkpoint, if any, into a model whose gradient buckets are settled; returns where to go on."""
+        initial = {key: value.clone() for key, value in self.framework.state_dict().items()}
+        if self.model is not self.framework:
+            # DDP orders its buckets anew after the first backward pass, and with three or more workers that changes
+            # the order of sums. Two passes that count for nothing settle it: a resumed run sums like an unbroken one.
+            _, clips = next(iter(stream.epoch(0)))
+            for _ in range(2):
+                self._losses(clips, epoch=0)["loss"].backward()
+            self.optimiser.zero_grad(set_to_none=True)
+        if uri is None:
+            self.framework.load_state_dict(initial)
+            return Position(0, 0, 0)
+        position, state = checkpoint.load(uri)
+        if state["fingerprint"] != self.job.fingerprint:
+            raise ValueError(f"{uri}: trained on another clip store")
+        self.framework.load_state_dict(state["framework"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        torch.set_rng_state(state["random"])
+        return position
+
+    def run(self, stream, start: Position) -> None:
+        """Train from `start` to the last epoch, reporting metrics and checkpoints on the way."""
+        micro_batches = stream.steps_per_epoch
+        updates_an_epoch = -(-micro_batches // self.train.accumulate)
+        meter = Meter(self.device)
+        updates = start.updates
+        for epoch in range(start.epoch, self.train.epochs):
+            first = start.step if epoch == start.epoch else 0
+            for step, clips in stream.epoch(epoch, first):
+                last_of_update = (step + 1) % self.train.accumulate == 0 or step + 1 == micro_batches
+                share = min(
+                    self.train.accumulate, micro_batches - step // self.train.accumulate * self.train.accumulate
+                )
+                losses = self._backward(clips, epoch, share, last_of_update)
+                meter.add(losses, updates, stream.batch_clips(step))
+                if not last_of_update:
+                    continue
+                rate = self.train.optimiser.lr * factor(
+                    self.train.schedule, updates, updates_an_epoch, self.train.epochs
+                )
+                norm = self._update(rate)
+                updates += 1
+                position = Position(epoch, step + 1, updates)
+                if step + 1 == micro_batches:
+                    position = Position(epoch + 1, 0, updates)
+                due = self._checkpoint_due(position)
+                done = position.epoch == self.train.epochs
+                if updates % self.train.log_every == 0 or due or done:
+                    if (bad := meter.first_bad()) is not None:
+                        return self._fail(
+                            f"loss is not finite at step {bad}; lower train.optimiser.lr or set train.clip_norm"
+                        )
+                    self._log(meter, position, epoch, {"train/learning_rate": rate, "train/gradient_norm": float(norm)})
+                if due or done:
+                    self._checkpoint(position)
+
+    def _losses(self, clips, epoch: int) -> dict[str, Tensor]:
+        with self.autocast:
+            return self.model(clips.to(self.device, non_blocking=True), self.config.seed, epoch)
+
+    def _backward(self, clips, epoch: int, share: int, synchronise: bool) -> dict[str, Tensor]:
+        later = nullcontext() if synchronise or self.model is self.framework else self.model.no_sync()
+        with later:
+            losses = self._losses(clips, epoch)
+            (losses["loss"] / share).backward()
+        return losses
+
+    def _update(self, rate: float) -> Tensor:
+        largest = self.train.clip_norm or float("inf")
+        norm = nn.utils.clip_grad_norm_(self.framework.parameters(), largest)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return norm
+
+    def _checkpoint_due(self, position: Position) -> bool:
+        policy = self.train.checkpoint
+        epoch_end = position.step == 0
+        by_epoch = epoch_end and policy.every_epochs and position.epoch % policy.every_epochs == 0
+        return bool(by_epoch or (policy.every_steps and position.updates % policy.every_steps == 0))
+
+    def _checkpoint(self, position: Position) -> None:
+        metrics = vars(position)
+        if self.rank != 0:
+            return ray.train.report(metrics)
+        state = {
+            "framework": self.framework.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "random": torch.get_rng_state(),
+            "config": self.config.model_dump(mode="json"),
+            "fingerprint": self.job.fingerprint,
+            "threads": torch.get_num_threads(),
+        }
+        with tempfile.TemporaryDirectory() as directory:
+            checkpoint.save(directory, position, state)
+            ray.train.report(
+                metrics,
+                checkpoint=ray.train.Checkpoint.from_directory(directory),
+                checkpoint_dir_name=f"step-{position.updates:08d}",
+            )
+
+    def _log(self, meter: "Meter", position: Position, epoch: int, extra: dict[str, float]) -> None:
+        row = meter.row() | extra | {"step": position.updates, "epoch": epoch, "time": time.time()}
+        if self.rank == 0:
+            self.job.channel.put_nowait({"metrics": row})
+
+    def _fail(self, message: str) -> None:
+        # Returning, not raising: Ray Train would take an exception for a lost worker and try again.
+        if self.rank == 0:
+            self.job.channel.put_nowait({"failed": message})
+
+
+class Meter:
+    """Means of the losses since the last row, kept on the device: no step waits for a number."""
+
+    def __init__(self, device: torch.device):
+        self.bad = torch.full((), -1, dtype=torch.int64, device=device)
+        self._reset()
+
+    def add(self, losses: dict[str, Tensor], update: int, clips: int) -> None:
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
+        self.bad = torch.where((self.bad < 0) & ~torch.isfinite(losses["loss"].detach()), update, self.bad)
+        self.batches += 1
+        self.clips += clips
+
+    def first_bad(self) -> int | None:
+        """The first update whose loss was not finite, None if there was none."""
+        bad = int(self.bad)
+        return bad if bad >= 0 else None
+
+    def row(self) -> dict[str, Any]:
+        seconds = time.perf_counter() - self.since
+        row = {name: float(value) / self.batches for name, value in self.sums.items()}
+        row["train/clips_per_second"] = self.clips / max(seconds, 1e-9)
+        self._reset()
+        return row
+
+    def _reset(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.batches = self.clips = 0
+        self.since = time.perf_counter()

@@ -1,0 +1,29 @@
+import math
+
+import pytest
+
+from pipeline.config import Schedule
+from pipeline.schedule import factor
+
+
+def schedule(**settings):
+    return Schedule(**({"name": "cosine", "warmup_steps": 0, "milestones": [], "gamma": 0.1} | settings))
+
+
+def test_warm_up_rises_linearly_to_the_base_rate():
+    warm = schedule(warmup_steps=4)
+    assert [factor(warm, update, 10, 2) for update in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert factor(warm, 4, 10, 2) == 1.0
+
+
+def test_cosine_halves_in_the_middle_and_ends_near_zero():
+    assert factor(schedule(), 50, 10, 10) == pytest.approx(0.5)
+    assert factor(schedule(), 99, 10, 10) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.99)))
+    assert factor(schedule(), 99, 10, 10) < 0.001
+
+
+def test_steps_drop_at_the_start_of_a_milestone_epoch():
+    # UmURL: x0.1 from epoch 351 of 451.
+    drops = schedule(name="step", milestones=[3, 5])
+    assert [factor(drops, epoch * 7, 7, 6) for epoch in range(6)] == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01])
+    assert factor(drops, 3 * 7 - 1, 7, 6) == 1
