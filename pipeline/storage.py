@@ -54,10 +54,11 @@ def resolve(uri: str) -> tuple[fs.FileSystem, str]:
     try:
         return fs.FileSystem.from_uri(uri)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise UserError(f"{uri}: not a location that can be read ({_first_line(error)})") from error
+        raise UserError(f"{uri}: not a location that can be read ({first_line(error)})") from error
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return what an error says in one line."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
@@ -71,7 +72,7 @@ def info(uri: str) -> fs.FileInfo:
     try:
         return filesystem.get_file_info(path)
     except OSError as error:
-        raise UserError(f"{uri}: cannot be read ({_first_line(error)})") from error
+        raise UserError(f"{uri}: cannot be read ({first_line(error)})") from error
 
 
 def exists(uri: str) -> bool:
@@ -94,7 +95,7 @@ def files(uri: str, recursive: bool = False) -> list[fs.FileInfo]:
     try:
         found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive))
     except OSError as error:
-        raise UserError(f"{uri}: cannot be listed ({_first_line(error)})") from error
+        raise UserError(f"{uri}: cannot be listed ({first_line(error)})") from error
     return sorted((entry for entry in found if entry.type == fs.FileType.File), key=lambda entry: entry.path)
 
 
@@ -108,7 +109,7 @@ def make_directory(uri: str) -> None:
     try:
         filesystem.create_dir(path, recursive=True)
     except OSError as error:
-        raise UserError(f"{uri}: cannot be created ({_first_line(error)})") from error
+        raise UserError(f"{uri}: cannot be created ({first_line(error)})") from error
 
 
 def read_bytes(uri: str) -> bytes:
@@ -124,7 +125,7 @@ def read_bytes(uri: str) -> bytes:
     except FileNotFoundError as error:
         raise UserError(f"{uri}: not found") from error
     except OSError as error:
-        raise UserError(f"{uri}: cannot be read ({_first_line(error)})") from error
+        raise UserError(f"{uri}: cannot be read ({first_line(error)})") from error
 
 
 def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
@@ -149,7 +150,7 @@ def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
         if local:
             with suppress(OSError):
                 os.remove(target)
-        raise UserError(f"{uri}: cannot be written ({_first_line(error)})") from error
+        raise UserError(f"{uri}: cannot be written ({first_line(error)})") from error
 
 
 def read_json(uri: str) -> Any:

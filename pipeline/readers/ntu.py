@@ -1,0 +1,143 @@
+"""NTU RGB+D `.skeleton` text (Shahroudy et al., CVPR 2016; Liu et al., TPAMI 2019).
+
+    file  := nframes EOL frame{nframes}
+    frame := nbodies EOL body{nbodies}
+    body  := 10 fields EOL njoints EOL joint{njoints}      the first field is the body's id
+    joint := 12 fields EOL                                 the first three are x, y, z in metres, y up
+
+Line ends may be LF or CRLF. Only counts, body ids and coordinates are used; other fields may hold anything but must be
+there: one that is missing would shift what follows it, so the number of fields of every line is checked.
+
+The text is never cut into Python strings: its fields are one Arrow string array over the file's own bytes, of which the
+needed ones are cast to numbers.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.readers.recording import RawRecording, Reader, RejectedRecording, check_coordinates
+
+BODY_FIELDS = 10
+JOINT_FIELDS = 12
+NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})\.skeleton", re.ASCII)
+
+
+def parse_name(name: str) -> dict[str, int]:
+    """Return setup, camera, subject, replication (from 1) and label (from 0) of `SsssCcccPpppRrrrAaaa.skeleton`.
+
+    Raises:
+        RejectedRecording: the name does not follow the scheme.
+    """
+    match = NAME.fullmatch(name)
+    numbers = [int(group) for group in match.groups()] if match else [0]
+    if not all(numbers):
+        raise RejectedRecording("name does not follow SsssCcccPpppRrrrAaaa.skeleton")
+    setup, camera, subject, replication, action = numbers
+    return {"setup": setup, "camera": camera, "subject": subject, "replication": replication, "label": action - 1}
+
+
+def parse(name: str, data: bytes, joints: int) -> list[RawRecording]:
+    """Parse one file; see `Reader`. Raises RejectedRecording unless name, grammar and coordinates are right."""
+    who = parse_name(name)
+    text = _Text.of(data)
+    rows, offsets = _walk(text, joints)
+    _check_fields(text, rows, joints)
+    body_ids = text.numbers(text.first[rows], pa.uint64(), "a body id")
+    fields = text.first[rows[:, None] + np.arange(2, 2 + joints)][..., None] + np.arange(3)
+    bodies = text.numbers(fields.ravel(), pa.float64(), "a coordinate").reshape(-1, joints, 3)
+    check_coordinates(bodies)
+    performance = "S{setup:03}P{subject:03}R{replication:03}L{label:03}".format(**who)
+    return [RawRecording(name.removesuffix(READER.suffix), bodies, body_ids, offsets, performance, **who)]
+
+
+@dataclass(frozen=True)
+class _Text:
+    data: bytes
+    fields: pa.StringArray  # every field, with the blanks that follow it
+    first: np.ndarray  # int64 [lines + 1]: number of each line's first field, and of all fields
+    starts: np.ndarray  # int64 [lines + 1]: where each line starts in `data`
+
+    @classmethod
+    def of(cls, data: bytes) -> "_Text":
+        if not data.isascii():
+            raise RejectedRecording("not plain text")
+        data = data.rstrip()
+        if not data:
+            raise RejectedRecording("empty file")
+        octets = np.frombuffer(data, np.uint8)
+        blank = octets <= ord(" ")
+        begins = ~blank
+        begins[1:] &= blank[:-1]
+        begins = np.flatnonzero(begins)
+        starts = np.concatenate([[0], np.flatnonzero(octets == ord("\n")) + 1, [len(data)]])
+        offsets = np.append(begins, len(data)).astype(np.int32)
+        fields = pa.StringArray.from_buffers(len(begins), pa.py_buffer(offsets), pa.py_buffer(data))
+        return cls(data, fields, np.searchsorted(begins, starts), starts)
+
+    @property
+    def lines(self) -> int:
+        return len(self.starts) - 1
+
+    def count(self, line: int, what: str) -> int:
+        """The whole number >= 0 that is all of a line."""
+        if line >= self.lines:
+            raise RejectedRecording(f"truncated: ends at line {self.lines}")
+        text = self.data[self.starts[line] : self.starts[line + 1]].strip()
+        if not text.isdigit() or len(text) > 9:
+            raise RejectedRecording(f"line {line + 1}: {what} expected, got {text[:20].decode()!r}")
+        return int(text)
+
+    def numbers(self, numbers_of_fields: np.ndarray, kind: pa.DataType, what: str) -> np.ndarray:
+        """The values of some fields."""
+        texts = pc.ascii_trim_whitespace(self.fields.take(pa.array(numbers_of_fields)))
+        try:
+            return texts.cast(kind).to_numpy()
+        except pa.ArrowInvalid as error:
+            raise RejectedRecording(f"{what} is not a number ({str(error).splitlines()[0][:80]})") from None
+
+
+def _walk(text: _Text, joints: int) -> tuple[np.ndarray, np.ndarray]:
+    """Follow the counts; return the line of every body's 10 fields, int64 [N], and the frames' offsets [T+1]."""
+    frames = text.count(0, "number of frames")
+    if frames == 0:
+        raise RejectedRecording("no frames")
+    line, rows, offsets = 1, [], [0]
+    for _ in range(frames):
+        bodies = text.count(line, "number of bodies")
+        line += 1
+        for _ in range(bodies):
+            found = text.count(line + 1, "number of joints")
+            if found != joints:
+                raise RejectedRecording(f"line {line + 2}: {found} joints, expected {joints}")
+            rows.append(line)
+            line += 2 + joints
+        offsets.append(len(rows))
+    if line > text.lines:
+        raise RejectedRecording(f"truncated: ends at line {text.lines} of {line}")
+    if line < text.lines:
+        raise RejectedRecording(f"goes on after its {frames} frames, at line {line + 1}")
+    return np.array(rows, np.int64), np.array(offsets, np.int64)
+
+
+def _check_fields(text: _Text, rows: np.ndarray, joints: int) -> None:
+    expected = np.ones(text.lines, np.int64)
+    expected[rows] = BODY_FIELDS
+    expected[rows[:, None] + np.arange(2, 2 + joints)] = JOINT_FIELDS
+    found = np.diff(text.first)
+    wrong = np.flatnonzero(found != expected)
+    if len(wrong):
+        line = int(wrong[0])
+        raise RejectedRecording(f"line {line + 1}: {found[line]} fields, expected {expected[line]}")
+
+
+READER = Reader(
+    name="ntu",
+    suffix=".skeleton",
+    fps=30.0,
+    axes="camera space in metres: x to the camera's left (the right of a person who faces it), y up, z away from it",
+    parse=parse,
+)
