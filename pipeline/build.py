@@ -6,6 +6,7 @@ from models import framework
 from models.skeleton import SkeletonLayout
 from pipeline.config import Config
 from pipeline.errors import ConfigError
+from pipeline.protocols import parse
 
 
 def layout_of(config: Config) -> SkeletonLayout:
@@ -14,6 +15,13 @@ def layout_of(config: Config) -> SkeletonLayout:
         return SkeletonLayout.build(**config.data.skeleton.model_dump())
     except ValueError as error:
         raise ConfigError(f"data.skeleton: {error}") from None
+
+
+def check_models(config: Config) -> None:
+    """Raise ConfigError for settings that the models or the protocols refuse; costs no memory."""
+    parse({name: sides.model_dump() for name, sides in config.data.protocols.items()})
+    with torch.device("meta"):
+        build_framework(config)
 
 
 def build_framework(config: Config) -> framework.Framework:

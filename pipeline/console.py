@@ -51,7 +51,8 @@ class Bar:
         return self
 
     def __exit__(self, *_) -> None:
-        self.rich.stop()
+        if console.is_terminal:
+            self.rich.stop()
 
     def update(self, done: int, total: int | None = None, text: str = "") -> None:
         """`done` of `total` are done; `text` says how it goes."""

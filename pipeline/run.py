@@ -53,12 +53,15 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     options = parse_arguments(arguments)
     try:
-        from pipeline.rundir import settle_places
-
         config = load(options.overrides)
         if options.cfg:
             print(to_yaml(config), end="")
             return 0
+        # Only now: --help and --cfg answer without importing torch, Ray and MLflow.
+        from pipeline.build import check_models
+        from pipeline.rundir import settle_places
+
+        check_models(config)
         run(settle_places(config))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

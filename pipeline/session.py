@@ -125,7 +125,7 @@ def _hush(quiet: bool) -> None:
     context.enable_rich_progress_bars = False
     context.print_on_execution_start = False
     if quiet:
-        for name in ("ray", "ray.data", "ray.train", "ray.tune", "mlflow", "alembic"):
+        for name in ("ray", "ray.data", "ray.train"):
             logging.getLogger(name).setLevel(logging.ERROR)
 
 

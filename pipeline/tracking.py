@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import subprocess
 import tempfile
 from pathlib import Path
@@ -17,6 +18,10 @@ from pipeline.errors import UserError
 from pipeline.rundir import RunDir
 from pipeline.session import ROOT
 from pipeline.store import ClipStore
+
+# Creating its tables is not news.
+logging.getLogger("mlflow").setLevel(logging.ERROR)
+logging.getLogger("alembic").setLevel(logging.ERROR)
 
 # MLflow takes at most so many in one request.
 PARAMS_A_REQUEST = 100

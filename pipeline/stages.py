@@ -1,0 +1,77 @@
+"""The stages of a run by name. Each takes (config, run, tracker) and returns flat results for `summary.json`."""
+
+from typing import Any
+
+from pipeline import storage
+from pipeline.build import layout_of
+from pipeline.config import Config
+from pipeline.console import Bar, say, table
+from pipeline.errors import ConfigError
+from pipeline.evaluate import evaluate
+from pipeline.ingest import ingest
+from pipeline.pretrain import pretrain
+from pipeline.report import report
+from pipeline.rundir import RunDir
+from pipeline.store import REJECTS
+from pipeline.synthetic import record
+from pipeline.tracking import Tracker
+
+SUMMARY = "summary.json"
+# What the last lines of a run show, where it was measured.
+HEADLINES = ("clips", "rejected", "loss", "clips_per_second", "parameters", "gflops")
+
+
+def ingest_stage(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
+    """Recordings to the clip store; without recordings of their own, synthetic ones are made first."""
+    data, raw = config.data, config.data.raw
+    if raw is None and data.synthetic is not None:
+        raw = run.path("raw")
+        try:
+            names = record(raw, **data.synthetic.model_dump(), seed=config.seed)
+        except ValueError as error:
+            raise ConfigError(f"data.{error}") from None
+        say(f"  {len(names)} synthetic recordings in {raw}")
+    with Bar("ingest") as bar:
+        manifest = ingest(
+            raw=raw,
+            store=config.store,
+            reader=data.reader,
+            dataset=data.dataset,
+            layout=layout_of(config),
+            persons=data.persons,
+            preparation=data.preparation,
+            protocols={name: sides.model_dump() for name, sides in data.protocols.items()},
+            files_per_shard=data.files_per_shard,
+            seed=config.seed,
+            progress=bar.update,
+        )
+    rejected = len(manifest["rejected"])
+    for reject in manifest["rejected"][:3]:
+        say(f"  set aside: {reject['name']}: {reject['reason']}")
+    if rejected:
+        say(f"  {rejected} recordings set aside; all of them with reasons: {storage.join(config.store, REJECTS)}")
+    sides = manifest["protocols"][data.protocol]
+    parts = ", ".join(f"{count} {side}" for side, count in sides.items())
+    say(f"  {manifest['clips']} clips in {config.store} ({data.protocol}: {parts})")
+    return {"clips": manifest["clips"], "rejected": rejected, "store": config.store}
+
+
+STAGES = {"ingest": ingest_stage, "pretrain": pretrain, "evaluate": evaluate, "report": report}
+
+
+def conclude(config: Config, run: RunDir) -> None:
+    """Write `summary.json` and say what happened and where things are."""
+    summary = run.summary() | {
+        "name": config.name,
+        "seed": config.seed,
+        "mlflow_run_id": run.state.get("mlflow_run_id"),
+    }
+    storage.write_json(run.path(SUMMARY), dict(sorted(summary.items())))
+    rows = [[key, _shown(summary[key])] for key in HEADLINES if key in summary]
+    table(config.name, ["", ""], rows)
+    say(f"summary: {run.path(SUMMARY)}")
+    say(f"MLflow:  mlflow ui --backend-store-uri {config.tracking.uri}   (run {summary['mlflow_run_id']})")
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
