@@ -100,17 +100,16 @@ def expression(side: Side) -> "Expr":
 
 
 def counts(columns: Mapping[str, np.ndarray], protocols: Mapping[str, Mapping]) -> dict[str, dict[str, int]]:
-    """Return the number of clips on every side of every protocol, as plain integers.
+    """Return the number of clips on every side of every protocol. Raises ConfigError for a malformed one."""
+    return {
+        protocol: {name: int(mask(columns, side).sum()) for name, side in sides.items()}
+        for protocol, sides in parse(protocols).items()
+    }
 
-    Raises:
-        ConfigError: a protocol is malformed (see `parse`).
-        UserError: two sides of a protocol share clips.
-    """
-    result = {}
+
+def require_disjoint(columns: Mapping[str, np.ndarray], protocols: Mapping[str, Mapping]) -> None:
+    """Raise UserError where two sides of a protocol share clips: what is tested on would be trained on."""
     for protocol, sides in parse(protocols).items():
-        masks = {name: mask(columns, side) for name, side in sides.items()}
-        shared = int((sum(m.astype(np.int64) for m in masks.values()) > 1).sum())
+        shared = int((sum(mask(columns, side).astype(np.int64) for side in sides.values()) > 1).sum())
         if shared:
             raise UserError(f"protocols.{protocol}: {shared} clips are on more than one of its sides")
-        result[protocol] = {name: int(m.sum()) for name, m in masks.items()}
-    return result

@@ -1,9 +1,9 @@
 """The clip store: Parquet shards of one row a clip, and a manifest that makes them a store.
 
 `manifest.json` is written last and atomically; a directory without it is not a store, on a disk and on object storage
-alike. Row number `id` of a clip = its position over the shards in manifest order; everything downstream knows clips by it.
-Coordinates are one `binary` value a clip (C-order float32 [T, M, V, 3], metres, as recorded after body selection), so that
-an Arrow column is already a ragged batch: its data are all frames of all clips end to end.
+alike. Row number `id` of a clip = its position over the shards in manifest order; everything downstream knows clips by
+it. Coordinates are one `binary` value a clip (C-order float32 [T, M, V, 3], metres, as recorded after body selection), so
+that an Arrow column is already a ragged batch: its data are all frames of all clips end to end.
 """
 
 import hashlib
@@ -86,7 +86,7 @@ class ClipStore:
             UserError: no store, a half-written or damaged one, another version or layout; the message names it.
         """
         uri = storage.absolute(uri)
-        manifest = _read_manifest(uri)
+        manifest = read_manifest(uri)
         present = {entry.base_name: entry.size for entry in storage.files(uri)}
         for shard in manifest["shards"]:
             if shard["name"] not in present:
@@ -199,7 +199,8 @@ class ClipStore:
             raise UserError(f"{path}: shard cannot be read ({str(error).splitlines()[0]}); ingest it again") from error
 
 
-def _read_manifest(uri: str) -> dict[str, Any]:
+def read_manifest(uri: str) -> dict[str, Any]:
+    """Return a store's manifest, checked to be one; says nothing about the shards. Raises UserError as `open` does."""
     location = storage.join(uri, MANIFEST)
     if not storage.exists(location):
         if not storage.exists(uri):
@@ -210,7 +211,9 @@ def _read_manifest(uri: str) -> dict[str, Any]:
         raise UserError(f"{location}: not the manifest of a clip store")
     version = manifest.get("version")
     if version != FORMAT_VERSION:
-        raise UserError(f"{uri}: clip store of version {version}, this program reads {FORMAT_VERSION}; ingest it again")
+        raise UserError(
+            f"{uri}: clip store of version {version}, this program reads {FORMAT_VERSION}; delete it, ingest again"
+        )
     wrong = [key for key, kind in _REQUIRED.items() if not isinstance(manifest.get(key), kind)]
     wrong += [
         f"shards[{number}].{key}"
@@ -220,7 +223,9 @@ def _read_manifest(uri: str) -> dict[str, Any]:
     ]
     wrong += [f"layout.{key}" for key in ("name", "joints") if "layout" not in wrong and key not in manifest["layout"]]
     if wrong:
-        raise UserError(f"{location}: damaged manifest: {', '.join(wrong[:3])} missing or wrong; ingest it again")
+        raise UserError(
+            f"{location}: damaged manifest: {', '.join(wrong[:3])} missing or wrong; delete it, ingest again"
+        )
     return manifest
 
 

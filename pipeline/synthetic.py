@@ -1,12 +1,12 @@
 """Synthetic recordings: procedurally animated people, recorded by three cameras, written as real NTU `.skeleton` files.
 
 They let the whole pipeline run, and learn something, without any data set. What makes them worth learning from: actions
-share poses and differ in their dynamics (raise a hand / wave, bow / pick up, sit down / stand up); people differ in size,
-proportions, tempo, reach and handedness; cameras see the same performance at the same time from 45 degrees apart, start
-and stop at their own moments, and guess the joints that the body hides from them.
+share poses and differ in their dynamics (raise a hand / wave, bow / pick up, sit down / stand up); people differ in
+size, proportions, tempo, reach and handedness; cameras see the same performance at the same time from 45 degrees apart,
+start and stop at their own moments, and guess the joints that the body hides from them.
 
-Action `Aaaa` is `ACTIONS[aaa - 1]`; two-person actions are those of `TWO_PERSON`. The sequence is such that every prefix of
-6 or more holds two-person actions too.
+Action `Aaaa` is `ACTIONS[aaa - 1]`; two-person actions are those of `TWO_PERSON`. They come in such an order that the
+first 6 or more hold two-person actions too.
 """
 
 from collections.abc import Callable
@@ -70,7 +70,7 @@ def _hold(u: np.ndarray, rise: float, fall: float, width: float = 0.15) -> np.nd
 
 @dataclass(frozen=True)
 class Style:
-    """How one performance is done: amplitude of the movement, its number of cycles, and where in the clip it happens."""
+    """How one performance is done: size of the movement, its number of cycles, and where in the clip it happens."""
 
     reach: float
     cycles: int
@@ -267,7 +267,7 @@ def _rotation(axis: str, angle: np.ndarray) -> np.ndarray:
 
 
 def animate(pose: Pose, person: Person, frames: int) -> np.ndarray:
-    """Forward kinematics: channels -> joints [T, 25, 3] in metres, the person at the origin, on the floor, facing +z."""
+    """Forward kinematics: channels -> joints [T, 25, 3] in metres; the person stands at the origin and faces +z."""
     zero = np.zeros(frames)
 
     def angle(channel: str) -> np.ndarray:
@@ -360,7 +360,9 @@ def perform(action: str, people: list[Person], replication: int, rng: np.random.
     return np.stack(bodies, axis=1) @ heading.T
 
 
-def film(scene: np.ndarray, camera: int, setup: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def film(
+    scene: np.ndarray, camera: int, setup: int, noise: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Return what a camera records of a performance: joints [T', M, 25, 3] in camera space, tracking state [T', M, 25].
 
     The camera starts late and stops early by up to a sixth, hides what is behind the body, and adds its noise.
@@ -419,7 +421,7 @@ def write_skeleton(bodies: list[list[int]], joints: np.ndarray, state: np.ndarra
 
 
 def _listed_bodies(frames: int, persons: int, rng: np.random.Generator) -> list[list[int]]:
-    """Which persons each frame lists: now and then the sensor loses everybody, or the second person, for some frames."""
+    """Which persons each frame lists: now and then the sensor loses everybody, or the second person, for a while."""
     listed = [list(range(persons)) for _ in range(frames)]
     if rng.random() < 0.04:
         at = int(rng.integers(5, frames - 5))
