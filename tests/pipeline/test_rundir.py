@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import load
+from pipeline.errors import ConfigError
+from pipeline.rundir import RunDir, settle_places
+
+
+def settled(tmp_path, *overrides):
+    return settle_places(load([f"output={tmp_path / 'run'}", *overrides]))
+
+
+def test_places_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "raw").mkdir()
+    config = settle_places(load(["output=here", "data.raw=raw", "data.store=store"]))
+    assert (config.output, config.data.raw, config.store) == tuple(str(tmp_path / p) for p in ("here", "raw", "store"))
+    assert config.tracking.uri == f"sqlite:///{tmp_path}/here/mlflow.db"
+
+
+def test_the_store_lies_in_the_output_unless_set(tmp_path):
+    assert settled(tmp_path).store == f"{tmp_path}/run/store"
+
+
+def test_a_missing_path_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=f"data.raw={tmp_path}/nothing: not found"):
+        settled(tmp_path, f"data.raw={tmp_path}/nothing")
+
+
+def test_a_remote_output_needs_a_tracking_server():
+    with pytest.raises(ConfigError, match=r"output=s3://bucket/run: .* needs tracking.uri"):
+        settle_places(load(["output=s3://bucket/run"]))
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("output=results", "output=results"),
+        ("data.store=store", "data.store=store"),
+        ("tracking.uri=sqlite:///mlflow.db", "tracking.uri=mlflow.db"),
+    ],
+)
+def test_inside_a_job_what_would_be_lost_is_refused(monkeypatch, override, key):
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    with pytest.raises(ConfigError, match=f"{key}: relative to the job's temporary directory.*absolute path or a URI"):
+        settle_places(load(["output=/somewhere", override]))
+
+
+def test_a_run_is_taken_up_where_it_stands(tmp_path):
+    run = RunDir.open(settled(tmp_path))
+    run.finish("ingest", {"clips": 7})
+    again = RunDir.open(settled(tmp_path, "cluster.workers=1", "stages=[pretrain]"))
+    assert again.results("ingest") == {"clips": 7} and again.results("pretrain") is None
+    assert again.summary() == {"clips": 7}
+
+
+def test_other_settings_in_the_same_place_are_named(tmp_path):
+    RunDir.open(settled(tmp_path))
+    with pytest.raises(ConfigError, match=r"train.epochs \(12 there, 13 now\)") as caught:
+        RunDir.open(settled(tmp_path, "train.epochs=13"))
+    assert "\n" not in str(caught.value)
+
+
+def test_fresh_moves_the_old_run_aside(tmp_path):
+    RunDir.open(settled(tmp_path)).finish("ingest", {"clips": 7})
+    run = RunDir.open(settled(tmp_path, "fresh=true", "seed=5"))
+    assert run.results("ingest") is None
+    (aside,) = tmp_path.glob("run.*")
+    assert "clips" in Path(aside, "run.json").read_text()
+
+
+def test_a_directory_that_is_no_run_is_not_written_into(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("...")
+    with pytest.raises(ConfigError, match="holds files but no run"):
+        RunDir.open(settled(tmp_path))
