@@ -2,8 +2,8 @@
 
 `manifest.json` is written last and atomically; a directory without it is not a store, on a disk and on object storage
 alike. Row number `id` of a clip = its position over the shards in manifest order; everything downstream knows clips by
-it. Coordinates are one `binary` value a clip (C-order float32 [T, M, V, 3], metres, as recorded after body selection), so
-that an Arrow column is already a ragged batch: its data are all frames of all clips end to end.
+it. Coordinates are one `binary` value a clip (C-order float32 [T, M, V, 3], metres, as recorded after body selection),
+so that an Arrow column is already a ragged batch: its data are all frames of all clips end to end.
 """
 
 import hashlib
