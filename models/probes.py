@@ -161,18 +161,14 @@ def _vote(similarity: Tensor, targets: Tensor, neighbours: int, classes: int) ->
     return near.gather(1, winner).squeeze(1)
 
 
-def _targets(
-    train_features: Tensor, train_labels: Tensor, test_features: Tensor, test_labels: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Classes [C] of the training side and both sides' labels as indices into them; checks all four tensors."""
-    for side, features, labels in (("training", train_features, train_labels), ("test", test_features, test_labels)):
-        if features.dim() != 2 or len(features) == 0 or labels.shape != features.shape[:1]:
-            raise ValueError(
-                f"the {side} side needs features [N, D] and labels [N] with N > 0, "
-                f"got {tuple(features.shape)} and {tuple(labels.shape)}"
-            )
-        if not torch.isfinite(features).all():
-            raise ValueError(f"features of the {side} side are not finite")
+def class_targets(train_labels: Tensor, test_labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The classes [C] (the labels of the training side, ascending) and both sides' labels as indices into them.
+
+    Raises ValueError for an empty side, unlabelled clips (negative labels), and a test label that training never has.
+    """
+    for side, labels in (("training", train_labels), ("test", test_labels)):
+        if len(labels) == 0:
+            raise ValueError(f"the {side} side has no clips")
         if (labels < 0).any():
             raise ValueError(f"{int((labels < 0).sum())} clips of the {side} side have no label")
     classes, train_targets = torch.unique(train_labels, return_inverse=True)
@@ -182,6 +178,21 @@ def _targets(
         missing = ", ".join(str(label) for label in test_labels[unseen].unique().tolist())
         raise ValueError(f"test clips carry labels that never occur on the training side: {missing}")
     return classes, train_targets, test_targets
+
+
+def _targets(
+    train_features: Tensor, train_labels: Tensor, test_features: Tensor, test_labels: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`class_targets`, with a check of the features beside them."""
+    for side, features, labels in (("training", train_features, train_labels), ("test", test_features, test_labels)):
+        if features.dim() != 2 or labels.shape != features.shape[:1]:
+            raise ValueError(
+                f"the {side} side needs features [N, D] and labels [N], "
+                f"got {list(features.shape)} and {list(labels.shape)}"
+            )
+        if not torch.isfinite(features).all():
+            raise ValueError(f"features of the {side} side are not finite")
+    return class_targets(train_labels, test_labels)
 
 
 def _accuracy(found: Tensor, targets: Tensor) -> float:

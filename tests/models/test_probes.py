@@ -180,9 +180,10 @@ def test_retrieval_does_not_depend_on_chunks(chunk, neighbours):
         (lambda x, y, xt, yt: (x, y, xt, torch.where(yt == 8, 41, yt)), "never occur on the training side: 41"),
         (lambda x, y, xt, yt: (x, y, xt, torch.where(yt == 8, 5, yt)), "never occur on the training side: 5"),
         (lambda x, y, xt, yt: (x, torch.where(y == 8, -1, y), xt, yt), "training side have no label"),
-        (lambda x, y, xt, yt: (x[:0], y[:0], xt, yt), "training side needs features"),
-        (lambda x, y, xt, yt: (x, y, xt[:0], yt[:0]), "test side needs features"),
+        (lambda x, y, xt, yt: (x[:0], y[:0], xt, yt), "training side has no clips"),
+        (lambda x, y, xt, yt: (x, y, xt[:0], yt[:0]), "test side has no clips"),
         (lambda x, y, xt, yt: (x, y, xt * math.nan, yt), "test side are not finite"),
+        (lambda x, y, xt, yt: (x, y[1:], xt, yt), r"training side needs features .* got \[50, 12\] and \[49\]"),
     ],
 )
 def test_bad_sides_are_refused(measure, spoil, message):

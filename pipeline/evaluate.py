@@ -1,0 +1,271 @@
+"""The stage `evaluate`: frozen features of both sides of the protocol, a linear probe and retrieval on them.
+
+The encoder as training left it and as it started (`random`) see the same clips in the same pass, and both are measured:
+a figure is worth what it adds to its random row.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+import torch
+from ray.exceptions import RayTaskError
+from safetensors.numpy import save
+from torch import Tensor
+
+from models.probes import LinearProbe, class_targets, linear_evaluation, retrieval
+from pipeline import storage
+from pipeline.blocks import table_to_clips
+from pipeline.config import Cluster, Config
+from pipeline.console import Bar, table
+from pipeline.errors import UserError
+from pipeline.export import load_encoder
+from pipeline.protocols import Side, expression, parse
+from pipeline.reader import READ_CPUS
+from pipeline.rundir import RunDir
+from pipeline.session import bundle
+from pipeline.store import ClipStore, StoreIndex
+from pipeline.tracking import Tracker
+
+# Names of the exported encoders in `output`, and how their figures begin in the summary.
+ENCODERS = {"encoder": "", "random": "random_"}
+RESULTS = "evaluation.json"
+
+
+def evaluate(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
+    """Measure the run's encoder and its random start; returns flat results for the summary, `*_top1` as fractions.
+
+    Leaves `features/<encoder>.safetensors` (see `_save`) and `evaluation.json` (the probe's curves) in `output`.
+    Raises UserError for a store, protocol, label or export that does not allow it.
+    """
+    store = ClipStore.open(config.store)
+    tracker.dataset(store, "evaluation")
+    encoders = {name: run.path(name) for name in ENCODERS}
+    name = config.data.protocol
+    split = Split.of(store, parse({name: config.data.protocols[name].model_dump()})[name])
+    features = extract(store, split, encoders, config.cluster, config.evaluate.batch_size)
+    measured = measure(features, split, config)
+    for name, result in measured.items():
+        storage.write_bytes(run.path("features", f"{name}.safetensors"), _save(features[name], split, result))
+    curves = {name: {"test_top1": m.test_accuracy, "train_loss": m.train_loss} for name, m in measured.items()}
+    storage.write_json(run.path(RESULTS), {"probe": config.evaluate.probe, "linear": curves})
+    table(
+        f"{config.data.protocol}: {len(split.train)} training and {len(split.test)} test clips, "
+        f"probe {config.evaluate.probe}, last epoch",
+        ["", "linear top-1", f"{config.evaluate.knn.k}-NN top-1"],
+        [[name, f"{100 * m.linear_top1:.1f} %", f"{100 * m.knn_top1:.1f} %"] for name, m in measured.items()],
+    )
+    return {
+        "probe": config.evaluate.probe,
+        "protocol": config.data.protocol,
+        "train_clips": len(split.train),
+        "test_clips": len(split.test),
+        "classes": len(np.unique(split.train_labels)),
+        "feature_width": features["encoder"].shape[1],
+    } | {f"{ENCODERS[name]}{key}": value for name, m in measured.items() for key, value in m.figures().items()}
+
+
+@dataclass(frozen=True)
+class Split:
+    """The clips of both sides of a protocol, by ids (rows of the store, ascending); their labels have been checked."""
+
+    sides: tuple[Side, Side]
+    index: StoreIndex
+    train: np.ndarray
+    test: np.ndarray
+
+    @classmethod
+    def of(cls, store: ClipStore, sides: dict[str, Side]) -> "Split":
+        """Raises UserError for an empty side, clips without a label, or a test class that never occurs in training."""
+        index = store.index()
+        train, test = (store.select(sides[name], index) for name in ("train", "test"))
+        split = cls((sides["train"], sides["test"]), index, train, test)
+        try:
+            class_targets(torch.from_numpy(split.train_labels), torch.from_numpy(split.test_labels))
+        except ValueError as error:
+            raise UserError(f"{store.uri}: protocol {sides['train'].protocol!r}: {error}") from None
+        return split
+
+    @property
+    def train_labels(self) -> np.ndarray:
+        return self.index.label[self.train]
+
+    @property
+    def test_labels(self) -> np.ndarray:
+        return self.index.label[self.test]
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Of both sides, ascending."""
+        return np.union1d(self.train, self.test)
+
+    def rows(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features of all `ids` cut into those of the training and of the test side."""
+        return features[np.searchsorted(self.ids, self.train)], features[np.searchsorted(self.ids, self.test)]
+
+
+class Extractor:
+    """What an actor does: holds the encoders, turns rows of the store into features, one column an encoder."""
+
+    def __init__(self, encoders: dict[str, str], persons: int, joints: int, threads: int, device: str):
+        torch.set_num_threads(threads)
+        self.encoders = {name: load_encoder(uri) for name, uri in encoders.items()}
+        self.persons, self.joints, self.device = persons, joints, device
+        for backbone, _ in self.encoders.values():
+            backbone.to(device)
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        columns = {"clip_id": rows["clip_id"]}
+        if rows.num_rows == 0:  # what a filter left of a block; its columns must still be there
+            return pa.table(columns | dict.fromkeys(self.encoders, pa.array([], pa.list_(pa.float32()))))
+        clips = table_to_clips(rows, self.persons, self.joints).to(self.device)
+        for name, (backbone, prepare) in self.encoders.items():
+            with torch.inference_mode():
+                features = backbone.features(prepare(clips)).float().cpu().numpy()
+            columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), features.shape[1])
+        return pa.table(columns)
+
+
+def extract(
+    store: ClipStore, split: Split, encoders: dict[str, str], cluster: Cluster, batch_size: int
+) -> dict[str, np.ndarray]:
+    """Features of exported encoders (name -> location), float32 [len(split.ids), D] each, in the order of `split.ids`.
+
+    Whole clips, evaluation mode, in one reading of the store through `cluster.workers` Ray Data actors. What a clip's
+    features are depends on nothing but the clip and the encoder.
+    Raises UserError for an export that cannot be loaded or belongs to other clips than the store's.
+    """
+    widths = {}
+    for name, uri in encoders.items():  # here rather than first in an actor: an error has one line
+        backbone, prepare = load_encoder(uri)
+        store.require_layout(prepare.layout)
+        if prepare.persons != store.persons:
+            raise UserError(f"{uri}: takes clips of {prepare.persons} persons, {store.uri} holds {store.persons}")
+        widths[name] = backbone.feature_width
+    ids = split.ids
+    features = {name: np.empty((len(ids), width), np.float32) for name, width in widths.items()}
+    resources = bundle(cluster)
+    filesystem, _ = storage.resolve(store.uri)
+    rows = ray.data.read_parquet(
+        [storage.resolve(path)[1] for path in store.paths],
+        filesystem=filesystem,
+        columns=["clip_id", "joints", *_columns(split.sides)],
+        num_cpus=READ_CPUS,
+    )
+    # Rows come back in the order of the store, so their place says which clips they are, and batches do not vary.
+    rows.context.execution_options.preserve_order = True
+    wanted = expression(split.sides[0]) | expression(split.sides[1])
+    encoded = rows.filter(expr=wanted, num_cpus=READ_CPUS).map_batches(
+        Extractor,
+        fn_constructor_kwargs={
+            "encoders": encoders,
+            "persons": store.persons,
+            "joints": store.joints,
+            "threads": cluster.threads,
+            "device": "cuda" if cluster.gpu else "cpu",
+        },
+        batch_format="pyarrow",
+        batch_size=batch_size,
+        compute=ray.data.ActorPoolStrategy(size=cluster.workers),
+        num_cpus=resources["CPU"],
+        num_gpus=resources.get("GPU"),
+    )
+    done = 0
+    with Bar("features", len(ids)) as bar:
+        for block in encoded.iter_batches(batch_format="pyarrow", batch_size=None):
+            place = slice(done, done + block.num_rows)
+            if not np.array_equal(block["clip_id"].to_numpy(), split.index.clip_id[ids[place]]):
+                raise RuntimeError(f"{store.uri}: rows were not read in the order of the store")
+            for name, values in features.items():
+                values[place] = block[name].combine_chunks().flatten().to_numpy().reshape(block.num_rows, -1)
+            done += block.num_rows
+            bar.update(done)
+    if done != len(ids):
+        raise RuntimeError(f"{store.uri}: {done} of {len(ids)} clips were read")
+    return features
+
+
+def _columns(sides: tuple[Side, ...]) -> list[str]:
+    return sorted({column for side in sides for terms in side.anyof for column, _ in terms})
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures of one encoder and what they were computed from; predictions and logits of the test side."""
+
+    linear_top1: float
+    linear_best_top1: float
+    knn_top1: float
+    test_accuracy: list[float]
+    train_loss: list[float]
+    logits: np.ndarray
+    linear: np.ndarray
+    knn: np.ndarray
+
+    def figures(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in ("linear_top1", "linear_best_top1", "knn_top1")}
+
+
+def measure(features: dict[str, np.ndarray], split: Split, config: Config) -> dict[str, Measured]:
+    """Probe the features of every encoder, each in a Ray task with a worker's resources (and GPU, if it has one)."""
+    resources = bundle(config.cluster)
+    task = ray.remote(num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0), max_retries=0)(_measure)
+    settings = {
+        "train_labels": split.train_labels,
+        "test_labels": split.test_labels,
+        "probe": LinearProbe(**config.evaluate.linear.model_dump()),
+        "k": config.evaluate.knn.k,
+        "seed": config.seed,
+        "threads": config.cluster.threads,
+        "gpu": config.cluster.gpu,
+    }
+    tasks = {name: task.remote(*split.rows(values), **settings) for name, values in features.items()}
+    try:
+        return {name: ray.get(pending) for name, pending in tasks.items()}
+    except RayTaskError as error:
+        if isinstance(error.cause, ValueError):
+            raise UserError(f"evaluate: {error.cause}") from None
+        raise
+
+
+def _measure(train, test, train_labels, test_labels, probe: LinearProbe, k: int, seed: int, threads: int, gpu: bool):
+    torch.set_num_threads(threads)
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.tensor(array, device="cuda" if gpu else "cpu")  # a copy: Ray's arrays are shared and read-only
+
+    sides = tensor(train), tensor(train_labels), tensor(test), tensor(test_labels)
+    linear = linear_evaluation(*sides, probe, seed)
+    knn = retrieval(*sides, k)
+    return Measured(
+        linear_top1=linear.accuracy,
+        linear_best_top1=linear.best,
+        knn_top1=knn.accuracy,
+        test_accuracy=linear.test_accuracy,
+        train_loss=linear.train_loss,
+        logits=linear.logits.numpy(),
+        linear=linear.predictions.numpy(),
+        knn=knn.predictions.numpy(),
+    )
+
+
+def _save(features: np.ndarray, split: Split, result: Measured) -> bytes:
+    """Safetensors of one encoder: `train/` and `test/` with ids, labels and features [N, D]; of the test side also the
+    linear probe's logits [N, classes] (a column a label of the training side, ascending) and both predictions."""
+    train, test = split.rows(features)
+    return save(
+        {
+            "train/ids": split.train,
+            "train/labels": split.train_labels,
+            "train/features": train,
+            "test/ids": split.test,
+            "test/labels": split.test_labels,
+            "test/features": test,
+            "test/logits": result.logits,
+            "test/linear": result.linear,
+            "test/knn": result.knn,
+        }
+    )
