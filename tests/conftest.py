@@ -1,0 +1,41 @@
+"""What tests share: one local Ray for all that need it."""
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
+
+ROOT = str(Path(__file__).resolve().parent.parent)
+
+
+@pytest.fixture(scope="session")
+def ray_session():
+    """A Ray of this process with 2 CPUs and half a gigabyte of object store, whose workers import this checkout."""
+    from pipeline.session import prepare_environment
+
+    prepare_environment()
+    import ray
+    import ray.data
+
+    python_path = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
+    ray.init(
+        address="local",
+        num_cpus=2,
+        object_store_memory=512 << 20,
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": python_path}},
+    )
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    yield ray
+    ray.shutdown()

@@ -1,0 +1,311 @@
+"""The stream over a real store on a real Ray: what is served is what the store holds, whichever cache serves it."""
+
+import hashlib
+import threading
+import time
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pipeline import reader, storage, stream
+from pipeline.errors import ConfigError, UserError
+from pipeline.protocols import parse
+from pipeline.store import ClipStore, fingerprint, write_manifest, write_shard
+from pipeline.stream import open_stream
+
+CACHES = ("memory", "device", "none")
+PERSONS, JOINTS = 2, 4
+SHARDS, ROWS, GROUP_ROWS = 3, 70, 15
+BATCH = 20
+# A whole row group of camera 1: row groups without a selected row are not read.
+UNSEEN_SHARD, UNSEEN_GROUP = 1, 2
+LAYOUT = {"name": "test", "joints": ["a", "b", "c", "d"], "parents": [0, 0, 1, 2]}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, module_patch):
+    """210 clips of 1 to 9 frames in 3 shards of 5 row groups; clip `row` is told from its numbers."""
+    uri = str(tmp_path_factory.mktemp("store"))
+    random = np.random.default_rng(0)
+    module_patch.setattr("pipeline.store._row_groups", lambda sizes: [GROUP_ROWS] * 4 + [len(sizes) - 4 * GROUP_ROWS])
+    shards = []
+    for shard in range(SHARDS):
+        rows = []
+        for row in range(ROWS):
+            frames = int(random.integers(1, 10))
+            unseen = shard == UNSEEN_SHARD and row // GROUP_ROWS == UNSEEN_GROUP
+            rows.append(
+                {
+                    "clip_id": f"clip-{shard}-{row}",
+                    "dataset": "test",
+                    "performance_id": "x",
+                    "label": row % 5,
+                    "subject": None,
+                    "camera": 1 if unseen else int(random.integers(1, 4)),
+                    "setup": None,
+                    "replication": None,
+                    "num_frames": frames,
+                    "num_persons": 1,
+                    "joints": random.standard_normal((frames, PERSONS, JOINTS, 3), dtype=np.float32),
+                }
+            )
+        shards.append(write_shard(storage.join(uri, f"shard-{shard:05d}.parquet"), rows, {}))
+    settings = {}
+    manifest = {"layout": LAYOUT, "persons": PERSONS, "clips": SHARDS * ROWS, "settings": settings, "shards": shards}
+    write_manifest(uri, {**manifest, "fingerprint": fingerprint(settings, shards)})
+    return ClipStore.open(uri)
+
+
+@pytest.fixture(scope="module")
+def module_patch():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def clips(store):
+    """Every clip of the store, read with pyarrow alone."""
+    values = [value for path in store.paths for value in pq.read_table(path)["joints"].to_pylist()]
+    return [np.frombuffer(value, np.float32).reshape(-1, PERSONS, JOINTS, 3) for value in values]
+
+
+def side(cameras=None):
+    return parse({"p": {"s": {"camera": cameras} if cameras else {}}})["p"]["s"]
+
+
+@pytest.fixture(scope="module")
+def plans(ray_session, store):
+    """One plan a cache, on cameras 2 and 3."""
+    settings = {"batch_size": BATCH, "seed": 3, "window": 24}
+    return {cache: open_stream(store, side([2, 3]), cache=cache, **settings) for cache in CACHES}
+
+
+def read(plan, epochs=(0,), rank=0, world_size=1, start_step=0):
+    """(epoch, step, batch) of one worker."""
+    with plan.worker(rank, world_size) as worker:
+        return [(epoch, step, batch) for epoch in epochs for step, batch in worker.epoch(epoch, start_step)]
+
+
+def assert_equal_batches(left, right):
+    assert [(epoch, step) for epoch, step, _ in left] == [(epoch, step) for epoch, step, _ in right]
+    for (*_, one), (*_, other) in zip(left, right, strict=True):
+        assert torch.equal(one.ids, other.ids)
+        assert torch.equal(one.frames, other.frames) and torch.equal(one.offsets, other.offsets)
+
+
+def executors():
+    return [thread for thread in threading.enumerate() if "StreamingExecutor" in thread.name]
+
+
+def wait_until(condition, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("cache", CACHES)
+def test_every_clip_is_served_once_an_epoch_as_the_store_holds_it(plans, store, clips, cache, world_size):
+    plan, expected = plans[cache], store.select(side([2, 3]))
+    assert 0 < len(expected) < len(clips)
+    served = [read(plan, (0, 1), rank, world_size) for rank in range(world_size)]
+    orders = []
+    for epoch in range(2):
+        batches = [[batch for number, _, batch in rank if number == epoch] for rank in served]
+        assert {len(rank) for rank in batches} == {plan.epochs.steps}
+        for step in zip(*batches, strict=True):
+            sizes = [len(batch) for batch in step]
+            assert max(sizes) - min(sizes) <= 1 and BATCH - 1 <= sum(sizes) <= BATCH
+        orders.append(torch.cat([batch.ids for rank in batches for batch in rank]).tolist())
+        assert sorted(orders[-1]) == expected.tolist()
+    assert orders[0] != orders[1]
+    for rank in served:
+        for *_, batch in rank:
+            assert (batch.labels == -1).all() and batch.frames.shape[1:] == (PERSONS, JOINTS, 3)
+            assert np.array_equal(batch.frames.numpy(), np.concatenate([clips[row] for row in batch.ids]))
+            assert batch.lengths.tolist() == [len(clips[row]) for row in batch.ids]
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_a_seed_fixes_the_batches(plans, cache):
+    first = read(plans[cache])
+    assert_equal_batches(first, read(plans[cache]))
+    other = read(replace(plans[cache], seed=4))
+    assert any(not torch.equal(one.ids, two.ids) for (*_, one), (*_, two) in zip(first, other, strict=True))
+
+
+def test_memory_and_device_serve_the_same_and_global_batches_do_not_depend_on_workers(plans):
+    alone = read(plans["memory"])
+    assert_equal_batches(alone, read(plans["device"]))
+    shared = [read(plans["memory"], rank=rank, world_size=3) for rank in range(3)]
+    for (*_, whole), *parts in zip(alone, *shared, strict=True):
+        assert sorted(whole.ids.tolist()) == sorted(torch.cat([part.ids for *_, part in parts]).tolist())
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_an_epoch_goes_on_from_its_middle(plans, cache):
+    whole = read(plans[cache], (0, 1), rank=1, world_size=2)
+    steps = plans[cache].epochs.steps
+    for start in (1, steps - 2):
+        with plans[cache].worker(1, 2) as worker:
+            rest = [(0, step, batch) for step, batch in worker.epoch(0, start)]
+            rest += [(1, step, batch) for step, batch in worker.epoch(1)]
+        assert_equal_batches(rest, whole[start:])
+    assert read(plans[cache], start_step=steps) == []
+    with pytest.raises(ValueError, match="not in an epoch"):
+        read(plans[cache], start_step=steps + 1)
+
+
+def test_blocks_are_the_same_after_an_epoch_of_consumers_that_write(ray_session, plans):
+    def digests():
+        buffers = [chunk.buffers()[2] for block in plan.blocks for chunk in ray_session.get(block)["joints"].chunks]
+        return [hashlib.blake2b(buffer).hexdigest() for buffer in buffers]
+
+    for plan in (plans["memory"], plans["device"]):
+        before = digests()
+        for *_, batch in read(plan):
+            batch.frames.fill_(7)
+        assert digests() == before and len(before) >= 1
+
+
+def test_a_plan_travels_to_other_processes(ray_session, plans):
+    @ray_session.remote
+    def remote(plan, rank):
+        return read(plan, rank=rank, world_size=2)
+
+    for rank, batches in enumerate(ray_session.get([remote.remote(plans["memory"], rank) for rank in range(2)])):
+        assert_equal_batches(batches, read(plans["memory"], rank=rank, world_size=2))
+
+
+def test_blocks_are_small_and_none_is_joined_with_another(ray_session, store, clips, monkeypatch):
+    limit = 4096
+    monkeypatch.setattr(stream, "BLOCK_BYTES", limit)
+    plan = open_stream(store, side(), cache="memory", batch_size=BATCH, seed=0)
+    sizes = [ray_session.get(block).nbytes for block in plan.blocks]
+    assert len(sizes) > SHARDS and max(sizes) <= 1.5 * limit
+    batches = read(plan)
+    assert sorted(torch.cat([batch.ids for *_, batch in batches]).tolist()) == list(range(len(clips)))
+    for *_, batch in batches:
+        assert np.array_equal(batch.frames.numpy(), np.concatenate([clips[row] for row in batch.ids]))
+
+
+def test_datasets_follow_each_other_within_and_across_epochs(plans, monkeypatch):
+    expected = read(plans["none"], (0, 1))
+    monkeypatch.setattr(reader, "PIECES_PER_TASK", 2)
+    monkeypatch.setattr(reader, "TASKS_PER_DATASET", 3)
+    assert_equal_batches(read(plans["none"], (0, 1)), expected)
+    assert wait_until(lambda: not executors())
+
+
+def damaged(store, directory):
+    """A copy of the store in which one row group's coordinates are gone."""
+    for path in [*store.paths, storage.join(store.uri, "manifest.json")]:
+        storage.write_bytes(str(directory / storage.name(path)), storage.read_bytes(path))
+    copy = ClipStore.open(str(directory))
+    group = pq.read_metadata(copy.paths[UNSEEN_SHARD]).row_group(UNSEEN_GROUP)
+    column = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == "joints")
+    with open(copy.paths[UNSEEN_SHARD], "r+b") as file:
+        file.seek(column.data_page_offset)
+        file.write(bytes(column.total_compressed_size))
+    return copy
+
+
+def test_row_groups_without_a_selected_row_are_not_read(ray_session, store, plans, tmp_path):
+    plan = replace(plans["none"], uris=tuple(damaged(store, tmp_path).paths))
+    assert_equal_batches(read(plan), read(plans["none"]))
+
+
+@pytest.mark.parametrize("cache", ["memory", "none"])
+def test_a_shard_that_cannot_be_read_is_named(ray_session, store, tmp_path, cache):
+    with pytest.raises(UserError) as caught:
+        read(open_stream(damaged(store, tmp_path), side(), cache=cache, batch_size=BATCH, seed=0))
+    message = str(caught.value)
+    assert str(tmp_path) in message and "cannot be read" in message and "\n" not in message
+    assert wait_until(lambda: not executors())
+
+
+def test_a_consumer_that_stops_releases_the_executor(plans):
+    worker = plans["none"].worker(0, 1)
+    batches = worker.epoch(0)
+    next(batches)
+    assert executors()
+    batches.close()
+    assert wait_until(lambda: not executors())
+    # It can be taken up again, and between epochs the reader runs on until the stream is closed.
+    assert len(list(worker.epoch(0))) == worker.steps_per_epoch
+    assert executors()
+    worker.close()
+    assert wait_until(lambda: not executors())
+
+
+def test_a_stopped_epoch_does_not_disturb_the_one_that_replaced_it(plans):
+    with plans["none"].worker(0, 1) as worker:
+        abandoned = worker.epoch(0)
+        next(abandoned)
+        current = worker.epoch(1)
+        first = next(current)
+        abandoned.close()
+        rest = [first, *current]
+    assert_equal_batches([(1, *pair) for pair in rest], read(plans["none"], (1,)))
+
+
+def test_auto_chooses_by_the_room_there_is(ray_session, store, monkeypatch):
+    size = sum(entry["frames"] for entry in store.manifest["shards"]) * store.bytes_per_frame
+    settings = {"batch_size": BATCH, "seed": 0, "cache": "auto"}
+    monkeypatch.setattr(stream, "free_object_store", lambda: int(size / 0.59))
+    plan = open_stream(store, side(), **settings)
+    assert plan.cache == "memory" and "210 clips" in plan.description and "60% of" in plan.description
+    monkeypatch.setattr(stream, "free_object_store", lambda: int(size / 0.61))
+    plan = open_stream(store, side(), **settings)
+    assert plan.cache == "none" and "exceed 60%" in plan.description and not plan.blocks
+    monkeypatch.setattr(stream, "free_object_store", lambda: size - 1)
+    with pytest.raises(ConfigError, match=r"stream\.cache=memory: .* exceed the smallest node's"):
+        open_stream(store, side(), **settings | {"cache": "memory"})
+
+
+def test_free_object_store_is_what_is_left(ray_session):
+    assert 0 < stream.free_object_store() <= 512 << 20
+
+
+def test_auto_moves_to_a_gpu_with_room(plans, monkeypatch):
+    plan = replace(plans["memory"], automatic=True)
+    gpu = torch.device("cuda", 0)
+    for free, cache in ((plan.clip_bytes / 0.29, "device"), (plan.clip_bytes / 0.31, "memory")):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (int(free), 10**12))
+        chosen, description = plan._on(gpu)
+        assert chosen == cache and "30% of the GPU" in description
+    assert plan._on(torch.device("cpu"))[0] == "memory"
+    assert plans["memory"]._on(gpu)[0] == "memory"
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (plan.clip_bytes - 1, 10**12))
+    with pytest.raises(UserError, match=r"stream\.cache=device: .* do not fit"):
+        plans["device"]._on(gpu)
+
+
+def test_impossible_requests_name_their_key(ray_session, store):
+    with pytest.raises(ConfigError, match=r"stream\.cache=disk"):
+        open_stream(store, side(), cache="disk", batch_size=BATCH, seed=0)
+    with pytest.raises(ConfigError, match=r"train\.batch_size=2"):
+        open_stream(store, side(), batch_size=2, seed=0, workers=3)
+    with pytest.raises(UserError, match="no clip"):
+        open_stream(store, side([9]), batch_size=BATCH, seed=0)
+
+
+def test_blocks_that_are_not_the_selection_are_noticed(ray_session, store, monkeypatch):
+    index = store.index()
+    wrong = replace(index, clip_id=index.clip_id[::-1])
+    monkeypatch.setattr(ClipStore, "index", lambda self: wrong)
+    with pytest.raises(UserError, match="other clips than the index"):
+        open_stream(store, side(), cache="memory", batch_size=BATCH, seed=0)
+
+
+def test_only_a_part_of_an_epoch_is_read_by_a_consumer_of_a_part(plans):
+    with plans["none"].worker(0, 1) as worker:
+        some = [(0, *pair) for pair in islice(worker.epoch(0), 3)]
+        # The stream starts anew: nothing of the first reading is left in it.
+        again = [(0, *pair) for pair in islice(worker.epoch(0), 3)]
+    assert_equal_batches(some, again)
