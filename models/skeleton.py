@@ -122,6 +122,6 @@ class SkeletonLayout:
 
 @lru_cache(maxsize=64)
 def index_tensor(indices: tuple[int, ...], device: torch.device) -> Tensor:
-    """The indices as an int64 tensor on `device`, made once: a copy to the device in every step would make the host wait."""
+    """The indices as an int64 tensor on `device`, made once: copying them in every step would make the host wait."""
     with torch.inference_mode(False):  # a tensor born in inference mode could not be used in training afterwards
         return torch.tensor(indices, device=device)

@@ -24,7 +24,7 @@ def umurl(layout, **change) -> Views:
 
 
 def slow_view(clip: np.ndarray, number: np.ndarray, layout, views: Views) -> np.ndarray:
-    """One clip, one thing after the other, in float64. clip: [N, M, V, 3]; number: the clip's random numbers in order."""
+    """One clip, one thing after the other, in float64. clip: [N, M, V, 3]; number: its random numbers in order."""
     ratio, start, mirror, turn, size, corrupt, erase = number[:7]
     noise, shear, joints = number[7:16].reshape(3, 3), number[16:25].reshape(3, 3), number[25:]
     low, high = views.crop
@@ -73,9 +73,8 @@ def test_views_equal_a_loop(
     make_clips, kinect_v1, lengths, persons, frames, crop, least, joints, shear, probabilities, rotation, scale, purpose
 ):
     clips = make_clips(lengths, persons)
-    views = Views(
-        kinect_v1, frames, tuple(crop), least, joints, shear, probabilities[0], rotation, scale, probabilities[1]
-    )
+    corrupt, mirror = probabilities
+    views = Views(kinect_v1, frames, tuple(crop), least, joints, shear, corrupt, rotation, scale, mirror)
     seed, epoch, draw = purpose
     result = views(clips, seed, epoch, draw)
     assert result.shape == (len(lengths), frames, persons, 20, 3) and result.dtype == torch.float32
@@ -90,9 +89,8 @@ def test_views_equal_a_loop(
 
 
 def everything(layout) -> Views:
-    return umurl(
-        layout, frames=16, crop=(0.3, 1.0), min_frames=5, corrupt_joints=9, rotation=45.0, scale=0.2, mirror=0.5
-    )
+    in_time = {"frames": 16, "crop": (0.3, 1.0), "min_frames": 5}
+    return umurl(layout, **in_time, corrupt_joints=9, rotation=45.0, scale=0.2, mirror=0.5)
 
 
 def test_a_view_is_the_same_bits_alone_and_among_others(make_clips, pick, kinect_v2):
@@ -103,7 +101,7 @@ def test_a_view_is_the_same_bits_alone_and_among_others(make_clips, pick, kinect
 
 
 def test_a_view_is_the_same_under_autocast(make_clips, kinect_v1):
-    clips, views = make_clips([9, 30], persons=2), everything(replace(kinect_v1, mirror=()))
+    clips, views = make_clips([9, 30], persons=2), everything(kinect_v1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = views(clips, 1, 2, 3)
     assert torch.equal(inside, views(clips, 1, 2, 3))
@@ -173,7 +171,7 @@ def test_a_mirror_swaps_left_and_right(make_clips, kinect_v2):
 # -- the distribution, against what the published code does
 
 
-@pytest.mark.parametrize(("length", "low", "least"), [(100, 0.1, 64), (300, 0.1, 64), (20, 0.3, 1), (65, 0.5, 64)])
+@pytest.mark.parametrize(("length", "low", "least"), [(100, 0.1, 64), (300, 0.1, 64), (20, 0.3, 1), (70, 0.5, 64)])
 def test_parts_are_distributed_as_published(kinect_v1, length, low, least):
     """Length = floor(length * U(low, 1)), at least `least`; the start is any that fits, each as likely."""
     count, seen = 4000, []
@@ -205,7 +203,7 @@ COUNT = 6000
 
 
 def matrices(views: Views) -> torch.Tensor:
-    """The matrix of every joint of COUNT views, [COUNT, V, 3, 3]: three persons that stand at the unit vectors show its rows."""
+    """The matrices of COUNT views, [COUNT, V, 3, 3]: three persons that stand at the unit vectors show the rows."""
     joints = views.layout.num_joints
     frames = torch.eye(3).view(1, 3, 1, 3).repeat(COUNT, 1, joints, 1)
     ids = torch.arange(COUNT)
