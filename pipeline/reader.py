@@ -45,11 +45,15 @@ def read_pieces(pieces: pa.Table) -> Iterator[pa.Table]:
             with pq.ParquetFile(path, filesystem=filesystem, pre_buffer=True) as file:
                 joints = file.read_row_group(piece["group"], columns=["joints"], use_threads=False)["joints"]
         except (pa.ArrowInvalid, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{piece['uri']}: row group {piece['group']} cannot be read ({reason})") from error
+            raise UserError(f"{piece['uri']}: row group {piece['group']} cannot be read ({first_line(error)})") from error
         adjacent = rows[-1] - rows[0] + 1 == len(rows)
         joints = joints.slice(rows[0], len(rows)) if adjacent else joints.take(pa.array(rows))
         yield pa.table({"joints": joints, "id": ids})
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error without the advice and the traceback that Ray adds to what went wrong in a task."""
+    return str(getattr(error, "cause", error)).partition("\n")[0]
 
 
 class _Dataset:
@@ -82,8 +86,7 @@ class _Dataset:
         try:
             return next(self._tables, None)
         except ray.exceptions.RayTaskError as error:
-            # The reading task's own error, without the story of how it came here.
-            raise error.cause from error
+            raise UserError(first_line(error)) from error
 
     def close(self) -> None:
         """Shut its executor down."""

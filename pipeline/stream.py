@@ -19,7 +19,7 @@ from pipeline.caches import DeviceStream, FileStream, MemoryStream, Rank, Stream
 from pipeline.epochs import Epochs, ReadingList, RowGroups
 from pipeline.errors import ConfigError, UserError
 from pipeline.protocols import Side, expression
-from pipeline.reader import READ_CPUS, Reader
+from pipeline.reader import READ_CPUS, Reader, first_line
 from pipeline.store import ClipStore
 
 Cache = Literal["memory", "device", "none"]
@@ -214,7 +214,7 @@ def _blocks(store: ClipStore, side: Side, clip_ids: np.ndarray, sizes: np.ndarra
         blocks = dataset.materialize().to_arrow_refs()
         found = ray.get([_contents.remote(block) for block in blocks])
     except ray.exceptions.RayTaskError as error:
-        raise UserError(f"{store.uri}: a shard cannot be read ({str(error.cause).splitlines()[0]})") from error
+        raise UserError(f"{store.uri}: a shard cannot be read ({first_line(error)})") from error
     found_ids, found_sizes = (np.concatenate(values) for values in zip(*found, strict=True))
     if not (np.array_equal(found_ids, clip_ids) and np.array_equal(found_sizes, sizes)):
         raise UserError(f"{store.uri}: shards hold other clips than the index says; ingest it again")

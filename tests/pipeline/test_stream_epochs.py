@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -39,7 +41,7 @@ def test_shares_cut_an_epoch_into_equal_parts_without_rest(data, world_size):
     shares = [[plan.share(step, rank, world_size) for rank in range(world_size)] for step in range(plan.steps)]
     flat = [share for step in shares for share in step]
     assert flat[0][0] == 0 and flat[-1][1] == plan.clips
-    assert all(before[1] == after[0] for before, after in zip(flat, flat[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(flat))
     batches = [step[-1][1] - step[0][0] for step in shares]
     assert max(batches) <= plan.batch_size and max(batches) - min(batches) <= 1
     for step in shares:
