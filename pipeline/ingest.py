@@ -231,7 +231,11 @@ def _run(job: Job, shards: Sequence[Sequence[Member]], progress: Callable[[int, 
 
     def task(row: dict[str, Any]) -> dict[str, Any]:
         members = [Member(*member) for member in json.loads(row["members"])]
-        return {"report": json.dumps(write(job, row["shard"], members))}
+        try:
+            report = write(job, row["shard"], members)
+        except UserError as error:  # as a value: raised here, Ray would print it with its own frames around it
+            report = {"error": str(error)}
+        return {"report": json.dumps(report)}
 
     rows = [
         {"shard": number, "members": json.dumps([(m.name, m.path, m.size) for m in shard])}
@@ -243,12 +247,13 @@ def _run(job: Job, shards: Sequence[Sequence[Member]], progress: Callable[[int, 
     try:
         for row in dataset.iter_rows():
             report = json.loads(row["report"])
+            if "error" in report:
+                raise UserError(report["error"])
             done += report["recordings"]
             progress(done, total)
             yield report
     except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None) or error
-        raise UserError(f"{job.raw}: ingest failed ({storage.first_line(cause)})") from error
+        raise UserError(f"{job.raw}: ingest failed, see Ray's log ({storage.first_line(error)})") from error
 
 
 def write(job: Job, number: int, members: Sequence[Member]) -> dict[str, Any]:

@@ -147,10 +147,11 @@ def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
         if local:
             os.replace(target, path)
     except OSError as error:
+        raise UserError(f"{uri}: cannot be written ({first_line(error)})") from error
+    finally:
         if local:
             with suppress(OSError):
                 os.remove(target)
-        raise UserError(f"{uri}: cannot be written ({first_line(error)})") from error
 
 
 def read_json(uri: str) -> Any:

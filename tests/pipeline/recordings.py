@@ -1,0 +1,33 @@
+"""Plain writers of recordings for the tests, independent of the program's own."""
+
+import json
+
+import numpy as np
+
+NAME = "S001C002P003R001A004.skeleton"
+
+
+def skeleton_text(frames, eol="\r\n", joints=25):
+    """`.skeleton` text of frames, each a list of (body id, coordinates [V, 3])."""
+    lines = [str(len(frames))]
+    for bodies in frames:
+        lines.append(str(len(bodies)))
+        for body_id, xyz in bodies:
+            lines += [f"{body_id} 0 1 0 1 0 0 -0.25 0.1 2", str(joints)]
+            lines += [
+                f"{x!r} {y!r} {z!r} 250.5 nan 1000.25 500 0.1 0.2 0.3 0.4 2" for x, y, z in np.asarray(xyz).tolist()
+            ]
+    return eol.join([*lines, ""]).encode()
+
+
+def people(frames=6, persons=1, joints=25, seed=0):
+    """Frames of persons at random coordinates, as `skeleton_text` takes them."""
+    rng = np.random.default_rng(seed)
+    return [
+        [(72057594037930000 + m, rng.normal(size=(joints, 3)).round(7)) for m in range(persons)] for _ in range(frames)
+    ]
+
+
+def ucla_text(frames, name="a01_s02_e03_v01"):
+    """NW-UCLA JSON of coordinates [T, 20, 3]."""
+    return json.dumps({"file_name": name, "skeletons": np.asarray(frames).tolist()}).encode()

@@ -1,0 +1,90 @@
+import os
+
+import pytest
+from pyarrow import fs
+
+from pipeline import storage
+from pipeline.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("uri", "parts", "expected"),
+    [
+        ("/data", ["a", "b"], "/data/a/b"),
+        ("/data/", ["a"], "/data/a"),
+        ("/", ["a"], "/a"),
+        ("s3://bucket/key", ["a"], "s3://bucket/key/a"),
+        ("s3://bucket/key?region=x&scheme=http", ["a"], "s3://bucket/key/a?region=x&scheme=http"),
+        ("/odd?name", ["a"], "/odd?name/a"),
+    ],
+)
+def test_join(uri, parts, expected):
+    assert storage.join(uri, *parts) == expected
+
+
+def test_name_is_the_last_part_without_options():
+    assert storage.name("s3://bucket/key/x.zip?region=a/b") == "x.zip"
+    assert storage.name("/a/b/") == "b"
+
+
+def test_absolute_makes_local_paths_absolute_and_leaves_uris(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert storage.absolute("x/../y") == str(tmp_path / "y")
+    assert storage.absolute("file:///a/b") == "/a/b"
+    assert storage.absolute("~/x") == os.path.expanduser("~/x")
+    assert storage.absolute("s3://bucket/key") == "s3://bucket/key"
+
+
+def test_object_storage_is_reached_through_arrow():
+    filesystem, path = storage.resolve("s3://bucket/key/x?endpoint_override=localhost:1&scheme=http&region=r")
+    assert isinstance(filesystem, fs.S3FileSystem)
+    assert path == "bucket/key/x"
+
+
+@pytest.mark.parametrize("uri", ["nosuch://host/x", "s3:///key"])
+def test_a_uri_that_nothing_takes_is_named(uri):
+    with pytest.raises(UserError, match=uri):
+        storage.resolve(uri)
+
+
+def test_written_bytes_come_back_and_directories_are_made(tmp_path):
+    uri = str(tmp_path / "a" / "b" / "file.gz")
+    storage.write_bytes(uri, b"one")
+    storage.write_bytes(uri, b"two")
+    assert storage.read_bytes(uri) == b"two"
+    assert os.listdir(tmp_path / "a" / "b") == ["file.gz"]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    uri = str(tmp_path / "file")
+    storage.write_bytes(uri, b"whole")
+    (tmp_path / "blocked").mkdir()
+    with pytest.raises(UserError, match="blocked"):
+        storage.write_bytes(str(tmp_path / "blocked"), b"x")
+    with pytest.raises(TypeError):
+        storage.write_bytes(uri, "no bytes")
+    assert storage.read_bytes(uri) == b"whole"
+    assert sorted(os.listdir(tmp_path)) == ["blocked", "file"]
+
+
+def test_what_is_missing_or_no_json_is_named(tmp_path):
+    with pytest.raises(UserError, match="gone: not found"):
+        storage.read_bytes(str(tmp_path / "gone"))
+    storage.write_bytes(str(tmp_path / "bad.json"), b"{")
+    with pytest.raises(UserError, match=r"bad\.json: not valid JSON"):
+        storage.read_json(str(tmp_path / "bad.json"))
+
+
+def test_files_are_sorted_and_a_missing_directory_holds_none(tmp_path):
+    for name in ("b", "a", "sub/c"):
+        storage.write_bytes(str(tmp_path / name), b"")
+    assert [file.base_name for file in storage.files(str(tmp_path))] == ["a", "b"]
+    assert [file.base_name for file in storage.files(str(tmp_path), recursive=True)] == ["a", "b", "c"]
+    assert storage.files(str(tmp_path / "none")) == []
+
+
+def test_deleting_what_is_gone_is_no_error(tmp_path):
+    uri = str(tmp_path / "x")
+    storage.write_bytes(uri, b"")
+    storage.delete([uri, uri])
+    assert not storage.exists(uri)
