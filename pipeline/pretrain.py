@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from dataclasses import replace
 from queue import Empty
 from typing import Any
 
@@ -36,11 +37,11 @@ def pretrain(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     """
     store = ClipStore.open(config.store, layout_of(config))
     tracker.dataset(store, "pretraining")
-    plan = _plan(config, store)
+    plan = _plan(config, store, run)
     say(f"  {plan.description}")
     place = run.path("checkpoints")
     resume = checkpoint.newest(place)
-    history = History(run, tracker, after=checkpoint.position(resume).updates if resume else 0)
+    history = History(run, tracker, checkpoint.load(resume)[1]["history"] if resume else [])
     if resume is None or checkpoint.position(resume).epoch < config.train.epochs:
         if resume:
             say(f"  going on from {storage.name(resume)}")
@@ -49,16 +50,21 @@ def pretrain(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     return _results(config, history, resume)
 
 
-def _plan(config: Config, store: ClipStore) -> StreamPlan:
-    side = parse({config.data.protocol: config.data.protocols[config.data.protocol].model_dump()})
-    return open_stream(
+def _plan(config: Config, store: ClipStore, run: RunDir) -> StreamPlan:
+    """The training side's stream. A continued run keeps the order of clips that it began with, whatever fits by now."""
+    protocol = config.data.protocol
+    plan = open_stream(
         store,
-        side[config.data.protocol]["train"],
+        parse({protocol: config.data.protocols[protocol].model_dump()})[protocol]["train"],
         batch_size=config.train.batch_size // config.train.accumulate,
         seed=config.seed,
-        cache=config.stream.cache,
+        cache=run.state.get("cache", config.stream.cache),
         window=config.stream.window,
+        workers=config.cluster.workers,
     )
+    run.state["cache"] = plan.cache
+    run.save()
+    return replace(plan, automatic=config.stream.cache == "auto")
 
 
 def _fit(config: Config, plan: StreamPlan, place: str, resume: str | None, fingerprint: str, history: "History") -> str:
@@ -69,7 +75,7 @@ def _fit(config: Config, plan: StreamPlan, place: str, resume: str | None, finge
     channel = Queue(actor_options={"num_cpus": 0})
     trainer = TorchTrainer(
         train,
-        train_loop_config=Job(config, plan, channel, resume, fingerprint),
+        train_loop_config=Job(config, plan, channel, place, resume, fingerprint),
         scaling_config=ScalingConfig(
             num_workers=config.cluster.workers,
             use_gpu=config.cluster.gpu,
@@ -111,11 +117,10 @@ def _cause(error: ray.train.TrainingFailedError) -> str:
 class History:
     """Every logged row of training: in the run's `metrics.jsonl` and in MLflow."""
 
-    def __init__(self, run: RunDir, tracker: Tracker, after: int):
-        """Takes up an earlier history; rows after update `after` will come again and are dropped."""
-        self.uri, self.tracker = run.path(HISTORY), tracker
-        lines = storage.read_bytes(self.uri).decode().splitlines() if storage.exists(self.uri) else []
-        self.rows = [row for row in map(json.loads, lines) if row["step"] <= after]
+    def __init__(self, run: RunDir, tracker: Tracker, rows: list[dict[str, Any]]):
+        """Begins with the rows of the checkpoint that training goes on from."""
+        self.uri, self.tracker, self.rows = run.path(HISTORY), tracker, []
+        self.extend(rows)
 
     def extend(self, rows: list[dict[str, Any]]) -> None:
         self.rows += rows

@@ -13,7 +13,7 @@ from ray.util.queue import Queue
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline import checkpoint
+from pipeline import checkpoint, storage
 from pipeline.build import build_framework
 from pipeline.checkpoint import Position
 from pipeline.config import Config
@@ -32,6 +32,7 @@ class Job:
     """What the driver hands every worker.
 
     channel: to the driver; rank 0 puts {"metrics": row}, and {"failed": message} where training cannot go on.
+    place: where checkpoints go, a directory an attempt.
     resume: checkpoint of an earlier attempt to go on from, or None.
     fingerprint: of the clip store; a checkpoint of another store is refused.
     """
@@ -39,6 +40,7 @@ class Job:
     config: Config
     plan: StreamPlan
     channel: Queue
+    place: str
     resume: str | None
     fingerprint: str
 
@@ -53,16 +55,16 @@ def train(job: Job) -> None:
     model = DistributedDataParallel(framework, broadcast_buffers=False) if world > 1 else framework
     settings = config.train.optimiser
     optimiser = OPTIMISERS[settings.name](framework.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    stream = job.plan.worker(rank, world, device)
-    trainer = Trainer(job, rank, device, framework, model, optimiser)
-    position = trainer.restore(_newest(job), stream)
-    trainer.run(stream, position)
+    with job.plan.worker(rank, world, device) as stream:
+        trainer = Trainer(job, rank, device, framework, model, optimiser)
+        trainer.run(stream, trainer.restore(_newest(job), stream))
 
 
 def _newest(job: Job) -> str | None:
     """A checkpoint of this attempt (after a worker failed) before that of an earlier one."""
     latest = ray.train.get_checkpoint()
-    return latest.path if latest else job.resume
+    # Ray gives a path in the file system of the storage; its last two parts are the attempt and the checkpoint.
+    return storage.join(job.place, *latest.path.split("/")[-2:]) if latest else job.resume
 
 
 class Trainer:
@@ -72,6 +74,7 @@ class Trainer:
         self.job, self.rank, self.device = job, rank, device
         self.config, self.train = job.config, job.config.train
         self.framework, self.model, self.optimiser = framework, model, optimiser
+        self.history: list[dict[str, float]] = []
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.train.precision == "bfloat16")
 
     def restore(self, uri: str | None, stream) -> Position:
@@ -93,6 +96,7 @@ class Trainer:
         self.framework.load_state_dict(state["framework"])
         self.optimiser.load_state_dict(state["optimiser"])
         torch.set_rng_state(state["random"])
+        self.history = state["history"]
         return position
 
     def run(self, stream, start: Position) -> None:
@@ -167,6 +171,8 @@ class Trainer:
             "random": torch.get_rng_state(),
             "config": self.config.model_dump(mode="json"),
             "fingerprint": self.job.fingerprint,
+            # What the driver had not yet written when it was killed is not lost either.
+            "history": self.history,
             "threads": torch.get_num_threads(),
         }
         with tempfile.TemporaryDirectory() as directory:
@@ -179,6 +185,7 @@ class Trainer:
 
     def _log(self, meter: "Meter", position: Position, epoch: int, extra: dict[str, float]) -> None:
         row = meter.row() | extra | {"step": position.updates, "epoch": epoch, "time": time.time()}
+        self.history.append(row)
         if self.rank == 0:
             self.job.channel.put_nowait({"metrics": row})
 
