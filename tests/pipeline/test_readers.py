@@ -157,9 +157,16 @@ def test_a_damaged_skeleton_file_is_rejected_with_its_reason(data, reason):
 
 @pytest.mark.parametrize(
     "name",
-    ["a.skeleton", "S001C002P003R001A004.txt.skeleton", "s001c002p003r001a004.skeleton", "S001C002P003R001A000.skeleton",
-     "S01C002P003R001A004.skeleton", "S001C002P003R001A004\n.skeleton", "S٠٠١C002P003R001A004.skeleton"],
-)  # fmt: skip
+    [
+        "a.skeleton",
+        "S01C002P003R001A004.skeleton",
+        "S001C002P003R001A000.skeleton",
+        "s001c002p003r001a004.skeleton",
+        "S001C002P003R001A004.txt.skeleton",
+        "S001C002P003R001A004\n.skeleton",
+        "S\u0660\u0660\u0661C002P003R001A004.skeleton",
+    ],
+)
 def test_a_name_that_does_not_follow_the_scheme_is_rejected(name):
     with pytest.raises(RejectedRecording, match="name does not follow"):
         ntu.parse(name, GOOD, 25)

@@ -1,3 +1,4 @@
+import itertools
 import json
 import pickle
 from types import SimpleNamespace
@@ -75,7 +76,7 @@ def test_row_groups_hold_every_row_and_about_the_same_bytes(sizes):
     assert sum(groups) == len(sizes)
     assert min(groups) > 0
     ends = np.cumsum([0, *groups])
-    held = [sum(sizes[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+    held = [sum(sizes[a:b]) for a, b in itertools.pairwise(ends)]
     assert max(held) <= 1.5 * module.ROW_GROUP_BYTES + max(sizes)
 
 
