@@ -20,7 +20,7 @@ def world_size() -> int:
 
 
 def shares(rows: int, device: torch.device) -> list[int]:
-    """How many rows of the global batch each worker holds, in rank order. Shares may differ, and may be empty."""
+    """How many rows of the global batch each worker holds, in rank order."""
     if world_size() == 1:
         return [rows]
     counts = torch.empty(world_size(), dtype=torch.int64, device=device)

@@ -39,7 +39,8 @@ class Objective(nn.Module):
     alignment.stop_gradient: the features that are targets (u_m in decomposition, c's parts in composition) are taken as
     given.
 
-    Raises ValueError for settings that do not fit together, and in `forward` for fewer than two clips over all workers.
+    Raises ValueError for settings that do not fit together, and in `forward`, on all workers alike, for fewer than two
+    clips over all of them or none on one of them (its gradients would never come, and the others would wait for them).
     """
 
     def __init__(
@@ -96,6 +97,8 @@ class Objective(nn.Module):
         counts = shares(len(features["fused"]), features["fused"].device)
         if sum(counts) < 2:
             raise ValueError("the objective compares clips with each other: a batch needs at least two")
+        if min(counts) == 0:
+            raise ValueError(f"a batch of {sum(counts)} clips leaves some of {len(counts)} workers without any")
         projected = self._project(features)
         z = iter(_gather_all([x for group in projected.values() for x in group], counts))
         terms = self._terms({name: [next(z) for _ in group] for name, group in projected.items()})

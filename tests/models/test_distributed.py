@@ -1,0 +1,172 @@
+"""1, 2 and 3 processes over gloo compute what one process with the whole batch computes."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from models.backbone import Backbone
+from models.batchnorm import GlobalBatchNorm1d
+from models.distributed import gather, global_sum, shares
+from models.objective import PASSES, Objective
+from models.skeleton import SkeletonLayout
+
+LAYOUT = SkeletonLayout("arm", ("a", "b", "c"), (0, 0, 1), centre=0, left_shoulder=1, right_shoulder=2, mirror=())
+INFONCE = {"loss": "infonce", "temperature": 0.2, "stop_gradient": False}
+INFONCE |= {"invariance": 5.0, "variance": 5.0, "covariance": 1.0}
+VARCOV = INFONCE | {"loss": "variance_covariance"}
+OBJECTIVES = {
+    "dc": {"decomposition": 1.0, "composition": 0.8, "view": 0.5, "consistency": 0.0, "regularisation": 0.0},
+    "umurl": {"decomposition": 3.0, "composition": 0.0, "view": 0.0, "consistency": 3.0, "regularisation": 6.0},
+}
+ROWS = (7, 3)  # shares of 4 + 3 and 3 + 2 + 2; 2 + 1 and 1 + 1 + 1
+
+
+class Step(nn.Module):
+    """What DistributedDataParallel wraps: encoder and objective, in float64 so that only real differences show."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        torch.manual_seed(0)
+        self.backbone = Backbone(
+            LAYOUT,
+            persons=1,
+            frames=4,
+            width=8,
+            layers=1,
+            heads=2,
+            feedforward=8,
+            dropout=0.0,
+            norm="post",
+            positions_temporal="sinusoidal",
+            positions_spatial="learned",
+            pooling="max",
+        )
+        terms = {term: {"weight": weight} for term, weight in OBJECTIVES[name].items()}
+        terms["decomposition"] |= {"module": "linear", "parts": ["whole", "temporal"]}
+        terms["composition"] |= {"module": "weights"}
+        self.objective = Objective(
+            8,
+            **terms,
+            alignment=INFONCE if name == "dc" else VARCOV,
+            projector={"hidden": 1.0, "output": 1.0, "layers": 3},
+        )
+        self.double()
+
+    def forward(self, views: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return self.objective(self.backbone.encode(views))
+
+
+def own(x: torch.Tensor, rank: int, world: int) -> torch.Tensor:
+    return x.tensor_split(world)[rank]
+
+
+def step(name: str, rows: int, rank: int = 0, world: int = 1) -> dict[str, dict[str, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(rows)
+    model = Step(name)
+    views = {p: torch.randn(rows, 4, 1, 3, 3, generator=generator).double() for p in PASSES}
+    views = {p: own(views[p], rank, world) for p in model.objective.passes}
+    trained = DistributedDataParallel(model) if world > 1 else model
+    losses = trained(views)
+    losses["loss"].backward()
+    gradients = {n: p.grad for n, p in model.named_parameters()}
+    return {
+        "losses": {n: v.detach() for n, v in losses.items()},
+        "gradients": gradients,
+        "buffers": dict(model.named_buffers()),
+    }
+
+
+def work(rank: int, world: int, folder: str) -> None:
+    """All that needs a process group, in one group: starting processes is what takes the time."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=world)
+    results = {(name, rows): step(name, rows, rank, world) for name in OBJECTIVES for rows in ROWS}
+
+    share = own(torch.arange(14.0).view(7, 2), rank, world).requires_grad_()
+    results["shares"] = shares(len(share), share.device)
+    rows = gather(share)
+    results["gather"] = rows.detach()
+    rows.square().sum().backward()  # the same on all workers
+    results["gather gradient"] = (share.detach(), share.grad)
+    results["gather bfloat16"] = gather(share.detach().bfloat16(), results["shares"])
+
+    x = torch.tensor([1.0 + rank, 2.0], requires_grad=True)
+    total = global_sum(x)
+    ((rank + 1) * total.square()).sum().backward()  # a use of its own on each worker
+    results["sum"] = (total.detach(), x.grad)
+
+    norm = GlobalBatchNorm1d(2)
+    results["norm"] = (norm(share.detach()), norm.running_mean, norm.running_var)
+
+    for rows in {1, max(1, world - 1)}:
+        try:
+            step("dc", rows, rank, world)
+        except ValueError as error:
+            results["refused", rows] = str(error)
+    torch.save(results, Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module", params=[1, 2, 3])
+def workers(request) -> list[dict]:
+    """What each worker of a group found."""
+    with tempfile.TemporaryDirectory() as folder:
+        torch.multiprocessing.spawn(work, args=(request.param, folder), nprocs=request.param)
+        return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(request.param)]
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_losses_and_gradients_are_those_of_the_whole_batch(workers, name, rows):
+    expected = step(name, rows)
+    assert any(g.abs().max() > 1e-3 for g in expected["gradients"].values())
+    for found in workers:
+        torch.testing.assert_close(found[name, rows], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_gather(workers):
+    world = len(workers)
+    whole = torch.arange(14.0).view(7, 2)
+    for found in workers:
+        assert found["shares"] == [len(x) for x in whole.tensor_split(world)]
+        assert torch.equal(found["gather"], whole)
+        assert torch.equal(found["gather bfloat16"], whole.bfloat16())
+        share, gradient = found["gather gradient"]
+        assert torch.equal(gradient, world * 2 * share)  # the derivative of the sum of the workers' losses
+
+
+def test_global_sum(workers):
+    world = len(workers)
+    expected = torch.tensor([world + world * (world - 1) / 2, 2.0 * world])
+    for found in workers:
+        total, gradient = found["sum"]
+        assert torch.equal(total, expected)
+        assert torch.equal(gradient, 2 * expected * sum(range(1, world + 1)))
+
+
+def test_batch_statistics_are_those_of_the_whole_batch(workers):
+    reference = nn.BatchNorm1d(2)
+    expected = reference(torch.arange(14.0).view(7, 2))
+    torch.testing.assert_close(torch.cat([found["norm"][0] for found in workers]), expected)
+    for found in workers:
+        torch.testing.assert_close(found["norm"][1], reference.running_mean)
+        torch.testing.assert_close(found["norm"][2], reference.running_var)
+        assert torch.equal(found["norm"][2], workers[0]["norm"][2])
+
+
+def test_too_few_clips_are_refused_by_each_worker(workers):
+    assert all("at least two" in found["refused", 1] for found in workers)
+    if len(workers) == 3:
+        assert all("without any" in found["refused", 2] for found in workers)
+
+
+def test_without_a_process_group_nothing_happens():
+    x = torch.ones(3, 2)
+    assert gather(x) is x
+    assert global_sum(x) is x
+    assert shares(3, x.device) == [3]
