@@ -194,7 +194,7 @@ class ClipStore:
     def _read(self, path: str, columns: Sequence[str]) -> pa.Table:
         filesystem, inner = storage.resolve(path)
         try:
-            return pq.read_table(inner, filesystem=filesystem, columns=list(columns), partitioning=None)
+            return pq.read_table(inner, filesystem=filesystem, columns=list(columns))
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"{path}: shard cannot be read ({str(error).splitlines()[0]}); ingest it again") from error
 

@@ -44,8 +44,6 @@ def make(directory, *shards):
 
 
 def test_rows_come_back_in_order_with_their_coordinates_bit_for_bit(tmp_path):
-    # A directory that looks like a partition is just a directory.
-    tmp_path = tmp_path / "label=7"
     rows = [row(n, frames=1 + n) for n in range(5)]
     store = make(tmp_path, rows[:2], rows[2:])
     store.verify()
