@@ -13,12 +13,11 @@ from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
 
 from models.cost import cost
-from pipeline import checkpoint, storage
+from pipeline import checkpoint, export, storage
 from pipeline.build import build_framework, layout_of
 from pipeline.config import Config
 from pipeline.console import Bar, say
 from pipeline.errors import UserError
-from pipeline.export import export_encoder
 from pipeline.protocols import parse
 from pipeline.rundir import RunDir
 from pipeline.session import bundle
@@ -47,6 +46,7 @@ def pretrain(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
             say(f"  going on from {storage.name(resume)}")
         resume = _fit(config, plan, place, resume, store.fingerprint, history)
     _export(config, run, resume)
+    tracker.artifacts([run.path("encoder", name) for name in (export.CONFIG, export.WEIGHTS)], "encoder")
     return _results(config, history, resume)
 
 
@@ -178,10 +178,10 @@ class Follower(threading.Thread):
 def _export(config: Config, run: RunDir, final: str) -> None:
     """Write the encoder before and after training: `random/` is exactly what training started from."""
     framework = build_framework(config)
-    export_encoder(run.path("random"), framework.backbone, config)
+    export.export_encoder(run.path("random"), framework.backbone, config)
     _, state = checkpoint.load(final)
     framework.load_state_dict(state["framework"])
-    export_encoder(run.path("encoder"), framework.backbone, config)
+    export.export_encoder(run.path("encoder"), framework.backbone, config)
 
 
 def _results(config: Config, history: History, final: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def run(config: Config) -> None:
     """Run the stages of a checked configuration, each that is not finished already."""
     from pipeline.rundir import RunDir
     from pipeline.session import session
-    from pipeline.stages import STAGES, conclude
+    from pipeline.stages import STAGES, announce, summarise
     from pipeline.tracking import Tracker
 
     directory = RunDir.open(config)
@@ -42,10 +42,11 @@ def run(config: Config) -> None:
                     directory.finish(stage, results)
                     tracker.results(results)
                     say(f"{stage}: done in {time.monotonic() - started:.0f} s")
+            summarise(config, directory, tracker)
             finished = True
         finally:
             tracker.close(finished)
-    conclude(config, directory)
+    announce(config, directory)
 
 
 def main(arguments: list[str] | None = None) -> int:

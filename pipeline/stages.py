@@ -11,7 +11,7 @@ from pipeline.evaluate import evaluate
 from pipeline.ingest import ingest
 from pipeline.pretrain import pretrain
 from pipeline.report import report
-from pipeline.rundir import RunDir
+from pipeline.rundir import CONFIG, RunDir
 from pipeline.store import REJECTS
 from pipeline.synthetic import record
 from pipeline.tracking import Tracker
@@ -59,16 +59,21 @@ def ingest_stage(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any
 STAGES = {"ingest": ingest_stage, "pretrain": pretrain, "evaluate": evaluate, "report": report}
 
 
-def conclude(config: Config, run: RunDir) -> None:
-    """Write `summary.json` and say what happened and where things are."""
+def summarise(config: Config, run: RunDir, tracker: Tracker) -> None:
+    """Write `summary.json`, the flat results of all finished stages, and log it beside the configuration."""
     summary = run.summary() | {
         "name": config.name,
         "seed": config.seed,
-        "mlflow_run_id": run.state.get("mlflow_run_id"),
+        "mlflow_run_id": run.state["mlflow_run_id"],
     }
     storage.write_json(run.path(SUMMARY), dict(sorted(summary.items())))
-    rows = [[key, _shown(summary[key])] for key in HEADLINES if key in summary]
-    table(config.name, ["", ""], rows)
+    tracker.artifacts([run.path(SUMMARY), run.path(CONFIG)])
+
+
+def announce(config: Config, run: RunDir) -> None:
+    """Say what happened and where things are."""
+    summary = storage.read_json(run.path(SUMMARY))
+    table(config.name, ["", ""], [[key, _shown(summary[key])] for key in HEADLINES if key in summary])
     say(f"summary: {run.path(SUMMARY)}")
     say(f"MLflow:  mlflow ui --backend-store-uri {config.tracking.uri}   (run {summary['mlflow_run_id']})")
 

@@ -39,3 +39,15 @@ def ray_session():
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def main_job(tmp_path_factory):
+    """Output directory of the main job, run once, tiny, as a user runs it."""
+    from tests.cli import TINY, run
+
+    output = tmp_path_factory.mktemp("main") / "run"
+    done = run(*TINY, f"output={output}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (output.parent / "stdout").write_text(done.stdout)
+    return output

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,18 +14,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.cli import ROOT, TINY, environment
+from tests.ports import free_ports
 
 BIN = Path(sys.executable).parent
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for opened in sockets:
-        opened.bind(("127.0.0.1", 0))
-    ports = [opened.getsockname()[1] for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
 
 
 class Head:
