@@ -1,5 +1,4 @@
-"""The two-stream fused skeleton transformer of UmURL (Sun et al., ACM MM 2023), with the variations that its successors
-use.
+"""The two-stream fused skeleton transformer of UmURL (Sun et al., ACM MM 2023), with its successors' variations.
 
 Shapes: B clips, T frames, M persons, V joints, D width.
 """
@@ -142,9 +141,7 @@ class Stream(nn.Module):
 
 
 class Positions(nn.Module):
-    """Adds what tells the tokens [N, tokens, D] apart: nothing, sine and cosine (Vaswani et al., 2017), or a learned
-    table.
-    """
+    """Tells tokens [N, tokens, D] apart by adding sine and cosine (Vaswani et al., 2017), a learned table, or nothing."""
 
     def __init__(self, kind: str, tokens: int, width: int):
         super().__init__()
@@ -170,9 +167,7 @@ def sinusoids(tokens: int, width: int) -> Tensor:
 
 
 class Layer(nn.Module):
-    """A ReLU transformer encoder layer, equal to `nn.TransformerEncoderLayer`, without its copies and its second code
-    path.
-    """
+    """A ReLU encoder layer, equal to `nn.TransformerEncoderLayer`, without its copies and its second code path."""
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float, norm: str):
         super().__init__()

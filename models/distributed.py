@@ -40,8 +40,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        # All workers compute the same loss of the gathered rows, so the sum of their gradients is a multiple of any one
-        # of them.
+        # All workers compute the same loss of the gathered rows: the sum of their gradients is a multiple of any.
         rank = dist.get_rank()
         own = gradient.narrow(0, sum(ctx.counts[:rank]), ctx.counts[rank])
         return own * len(ctx.counts), None
@@ -73,7 +72,5 @@ class _GlobalSum(torch.autograd.Function):
 
 
 def global_sum(x: Tensor) -> Tensor:
-    """The element-wise sum over all workers; each worker may use it in its own way (the backward sums over workers as
-    well).
-    """
+    """The element-wise sum over all workers, which each may use in its own way: the backward sums over workers too."""
     return x if world_size() == 1 else _GlobalSum.apply(x)

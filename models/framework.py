@@ -16,8 +16,7 @@ from models.views import Views
 
 
 class Framework(nn.Module):
-    """Normalises the clips, draws an independent view for each input of the step, encodes all of them in one pass,
-    compares.
+    """Normalises the clips, draws an independent view for each pass, encodes all passes as one, compares.
 
     `backbone` is what pretraining is for (its `state_dict` stands alone); `objective` holds the heads, which end with
     pretraining.
