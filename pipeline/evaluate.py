@@ -21,10 +21,11 @@ from pipeline import storage
 from pipeline.blocks import table_to_clips
 from pipeline.config import Cluster, Config
 from pipeline.console import Bar, table
+from pipeline.epochs import RowGroups
 from pipeline.errors import UserError
 from pipeline.export import load_encoder
-from pipeline.protocols import Side, expression, parse
-from pipeline.reader import READ_CPUS
+from pipeline.protocols import Side, parse
+from pipeline.reader import PIECES_PER_TASK, READ_CPUS, first_line, read_pieces
 from pipeline.rundir import RunDir
 from pipeline.session import bundle
 from pipeline.store import ClipStore, StoreIndex
@@ -72,7 +73,6 @@ def evaluate(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
 class Split:
     """The clips of both sides of a protocol, by ids (rows of the store, ascending); their labels have been checked."""
 
-    sides: tuple[Side, Side]
     index: StoreIndex
     train: np.ndarray
     test: np.ndarray
@@ -82,7 +82,7 @@ class Split:
         """Raises UserError for an empty side, clips without a label, or a test class that never occurs in training."""
         index = store.index()
         train, test = (store.select(sides[name], index) for name in ("train", "test"))
-        split = cls((sides["train"], sides["test"]), index, train, test)
+        split = cls(index, train, test)
         try:
             class_targets(torch.from_numpy(split.train_labels), torch.from_numpy(split.test_labels))
         except ValueError as error:
@@ -118,9 +118,7 @@ class Extractor:
             backbone.to(device)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        columns = {"clip_id": rows["clip_id"]}
-        if rows.num_rows == 0:  # what a filter left of a block; its columns must still be there
-            return pa.table(columns | dict.fromkeys(self.encoders, pa.array([], pa.list_(pa.float32()))))
+        columns = {"id": rows["id"]}
         clips = table_to_clips(rows, self.persons, self.joints).to(self.device)
         for name, (backbone, prepare) in self.encoders.items():
             with torch.inference_mode():
@@ -148,17 +146,7 @@ def extract(
     ids = split.ids
     features = {name: np.empty((len(ids), width), np.float32) for name, width in widths.items()}
     resources = bundle(cluster)
-    filesystem, _ = storage.resolve(store.uri)
-    rows = ray.data.read_parquet(
-        [storage.resolve(path)[1] for path in store.paths],
-        filesystem=filesystem,
-        columns=["clip_id", "joints", *_columns(split.sides)],
-        num_cpus=READ_CPUS,
-    )
-    # Rows come back in the order of the store, so their place says which clips they are, and batches do not vary.
-    rows.context.execution_options.preserve_order = True
-    wanted = expression(split.sides[0]) | expression(split.sides[1])
-    encoded = rows.filter(expr=wanted, num_cpus=READ_CPUS).map_batches(
+    encoded = _rows(store, ids).map_batches(
         Extractor,
         fn_constructor_kwargs={
             "encoders": encoders,
@@ -173,23 +161,47 @@ def extract(
         num_cpus=resources["CPU"],
         num_gpus=resources.get("GPU"),
     )
+    # Clips come back in order and in the same batches every time: the same features bit for bit, however many actors.
+    encoded.context.execution_options.preserve_order = True
+    # Blocks of about a batch, or a small store would be a single block, and the work of a single actor.
+    clip_bytes = split.index.num_frames[ids].mean() * store.bytes_per_frame
+    encoded.context.target_max_block_size = int(batch_size * clip_bytes)
     done = 0
-    with Bar("features", len(ids)) as bar:
-        for block in encoded.iter_batches(batch_format="pyarrow", batch_size=None):
-            place = slice(done, done + block.num_rows)
-            if not np.array_equal(block["clip_id"].to_numpy(), split.index.clip_id[ids[place]]):
-                raise RuntimeError(f"{store.uri}: rows were not read in the order of the store")
-            for name, values in features.items():
-                values[place] = block[name].combine_chunks().flatten().to_numpy().reshape(block.num_rows, -1)
-            done += block.num_rows
-            bar.update(done)
+    try:
+        with Bar("features", len(ids)) as bar:
+            for block in encoded.iter_batches(batch_format="pyarrow", batch_size=None):
+                place = slice(done, done + block.num_rows)
+                if not np.array_equal(block["id"].to_numpy(), ids[place]):
+                    raise RuntimeError(f"{store.uri}: Ray Data returned other clips than it was told to read")
+                for name, values in features.items():
+                    values[place] = block[name].combine_chunks().flatten().to_numpy().reshape(block.num_rows, -1)
+                done += block.num_rows
+                bar.update(done)
+    except RayTaskError as error:
+        raise UserError(f"features: {first_line(error)}") from error
     if done != len(ids):
         raise RuntimeError(f"{store.uri}: {done} of {len(ids)} clips were read")
     return features
 
 
-def _columns(sides: tuple[Side, ...]) -> list[str]:
-    return sorted({column for side in sides for terms in side.anyof for column, _ in terms})
+def _rows(store: ClipStore, ids: np.ndarray) -> ray.data.Dataset:
+    """The clips `ids`, in their order, with columns `joints` and `id`: reads the row groups that hold any of them.
+
+    Not `ray.data.read_parquet`: before reading it lists files in a task of a whole CPU, which the actors do not leave.
+    """
+    groups = RowGroups.of([shard["row_groups"] for shard in store.manifest["shards"]], ids)
+    pieces = [
+        {
+            "uri": store.paths[groups.shard[i]],
+            "group": int(groups.group[i]),
+            "first": int(groups.first[i]),
+            "ids": ids[groups.start[i] : groups.start[i + 1]].tobytes(),
+        }
+        for i in range(len(groups))
+    ]
+    tasks = -(-len(pieces) // PIECES_PER_TASK)
+    instructions = ray.data.from_items(pieces, override_num_blocks=tasks)
+    return instructions.map_batches(read_pieces, batch_size=None, batch_format="pyarrow", num_cpus=READ_CPUS)
 
 
 @dataclass(frozen=True)

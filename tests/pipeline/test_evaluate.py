@@ -1,0 +1,213 @@
+"""Evaluation over a real store on a real Ray: features are those of the clip, in whatever company."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from models.probes import LinearProbe, linear_evaluation, retrieval
+from pipeline import storage
+from pipeline.build import build_framework, layout_of
+from pipeline.config import Config, load
+from pipeline.errors import UserError
+from pipeline.evaluate import Split, evaluate, extract, measure
+from pipeline.export import export_encoder, load_encoder
+from pipeline.protocols import parse
+from pipeline.rundir import RunDir
+from pipeline.store import ClipStore, fingerprint, layout_record, write_manifest, write_shard
+
+SHARDS, ROWS = 3, 40
+ACTIONS = 4
+SMALL = ["data=nw_ucla", "model.width=16", "model.heads=2", "model.feedforward=24", "model.frames=8"]
+
+
+def write_store(uri: str, config: Config, spoil=lambda row: row) -> str:
+    """120 clips of 1 to 12 frames from three cameras in three shards; what the arms do depends on the label."""
+    random = np.random.default_rng(0)
+    pose = random.normal(size=(1, config.data.persons, 20, 3))
+    moves = random.normal(size=(ACTIONS, 1, 1, 20, 3))
+    shards = []
+    for shard in range(SHARDS):
+        rows = []
+        for row in range(ROWS):
+            label, length = int(random.integers(ACTIONS)), int(random.integers(1, 13))
+            phase = np.linspace(0, 1, length)[:, None, None, None]
+            joints = pose + moves[label] * phase + 0.8 * random.normal(size=(length, config.data.persons, 20, 3))
+            rows.append(
+                spoil(
+                    {
+                        "clip_id": f"clip-{shard}-{row}",
+                        "dataset": "test",
+                        "performance_id": "x",
+                        "label": label,
+                        "subject": 1 + row % 10,
+                        "camera": 1 + int(random.integers(3)),
+                        "setup": None,
+                        "replication": None,
+                        "num_frames": length,
+                        "num_persons": 1,
+                        "joints": joints.astype(np.float32),
+                    }
+                )
+            )
+        shards.append(write_shard(storage.join(uri, f"shard-{shard:05d}.parquet"), rows, {}))
+    manifest = {"layout": layout_record(layout_of(config)), "persons": config.data.persons, "clips": SHARDS * ROWS}
+    manifest |= {"settings": {}, "shards": shards, "fingerprint": fingerprint({}, shards)}
+    write_manifest(uri, manifest)
+    return uri
+
+
+class Tracker:
+    """Takes what the stage tells MLflow."""
+
+    def __init__(self):
+        self.datasets = []
+
+    def dataset(self, store, context):
+        self.datasets.append((store.uri, context))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("evaluate")
+
+
+@pytest.fixture(scope="module")
+def config(place) -> Config:
+    config = load([*SMALL, f"data.store={place}/store", f"output={place}/run", "seed=3", "evaluate.batch_size=17"])
+    write_store(config.store, config)
+    for name, seed in (("encoder", 0), ("random", config.seed)):
+        framework = build_framework(config.model_copy(update={"seed": seed}))
+        export_encoder(f"{place}/run/{name}", framework.backbone, config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def store(config) -> ClipStore:
+    return ClipStore.open(config.store)
+
+
+@pytest.fixture(scope="module")
+def encoders(place) -> dict[str, str]:
+    return {name: f"{place}/run/{name}" for name in ("encoder", "random")}
+
+
+def split_of(store: ClipStore, sides: dict) -> Split:
+    return Split.of(store, parse({"p": sides})["p"])
+
+
+@pytest.fixture(scope="module")
+def by_cameras(store) -> Split:
+    return split_of(store, {"train": {"camera": [1, 2]}, "test": {"camera": [3]}})
+
+
+@pytest.fixture(scope="module")
+def features(ray_session, store, by_cameras, encoders, config):
+    """By two actors in batches of 17."""
+    return extract(store, by_cameras, encoders, config.cluster, batch_size=17)
+
+
+def test_features_are_those_of_each_clip_alone(features, store, by_cameras, encoders):
+    ids = by_cameras.ids
+    assert ids.tolist() == list(range(SHARDS * ROWS))
+    for name, uri in encoders.items():
+        backbone, prepare = load_encoder(uri)
+        for row in (0, 1, 39, 40, 77, 119):
+            alone = backbone.features(prepare([store.clip(int(ids[row]))]))
+            torch.testing.assert_close(torch.from_numpy(features[name][row]), alone[0], rtol=1e-4, atol=1e-5)
+    assert not np.allclose(features["encoder"], features["random"], atol=0.1)
+
+
+def test_features_do_not_depend_on_the_number_of_actors(features, store, by_cameras, encoders, config):
+    one = config.cluster.model_copy(update={"workers": 1})
+    again = extract(store, by_cameras, encoders, one, batch_size=17)
+    for name in encoders:
+        np.testing.assert_array_equal(features[name], again[name])
+
+
+def test_only_the_clips_of_the_protocol_are_read(features, store, encoders, config):
+    split = split_of(store, {"train": {"camera": [1], "subject": [1, 2]}, "test": {"camera": [2], "subject": [1, 4]}})
+    ids = split.ids
+    assert 0 < len(ids) < 40
+    assert not np.isin(3, split.index.camera[ids])
+    some = extract(store, split, {"random": encoders["random"]}, config.cluster, batch_size=64)
+    np.testing.assert_allclose(some["random"], features["random"][ids], rtol=1e-4, atol=1e-5)
+    train, test = split.rows(some["random"])
+    np.testing.assert_array_equal(train, some["random"][np.isin(ids, split.train)])
+    assert len(test) == len(split.test) and set(split.index.subject[split.test]) == {1, 4}
+
+
+def test_a_damaged_shard_is_one_line(ray_session, encoders, config, tmp_path):
+    store = ClipStore.open(write_store(str(tmp_path / "store"), config))
+    split = split_of(store, {"train": {"camera": [1, 2]}, "test": {"camera": [3]}})
+    place = tmp_path / "store" / "shard-00001.parquet"
+    data = place.read_bytes()
+    place.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))  # of the size that the manifest says
+    with pytest.raises(UserError, match=r"^features: .*shard-00001.parquet: row group 0 cannot be read") as caught:
+        extract(store, split, {"random": encoders["random"]}, config.cluster, batch_size=64)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_stage_measures_the_encoder_and_its_random_start(features, config, by_cameras, encoders, place):
+    tracker = Tracker()
+    results = evaluate(config, RunDir(config), tracker)
+    assert tracker.datasets == [(config.store, "evaluation")]
+    assert results["train_clips"] == len(by_cameras.train) and results["test_clips"] == len(by_cameras.test)
+    assert (results["probe"], results["protocol"]) == ("standardised_adamw", "cross_view")
+    assert (results["classes"], results["feature_width"]) == (ACTIONS, 32)
+
+    # The figures are those of the probes on the same features, each encoder under its own name.
+    labels = torch.from_numpy(by_cameras.train_labels), torch.from_numpy(by_cameras.test_labels)
+    probe = LinearProbe(**config.evaluate.linear.model_dump())
+    for name, prefix in (("encoder", ""), ("random", "random_")):
+        train, test = map(torch.from_numpy, by_cameras.rows(features[name]))
+        linear = linear_evaluation(train, labels[0], test, labels[1], probe, seed=3)
+        assert results[f"{prefix}linear_top1"] == linear.accuracy
+        assert results[f"{prefix}linear_best_top1"] == linear.best
+        assert results[f"{prefix}knn_top1"] == retrieval(train, labels[0], test, labels[1]).accuracy
+        assert linear.accuracy > 0.4  # chance is 0.25: the features are those of the labelled clips
+
+        saved = load_file(f"{place}/run/features/{name}.safetensors")
+        np.testing.assert_array_equal(saved["train/features"], train)
+        np.testing.assert_array_equal(saved["test/ids"], by_cameras.test)
+        assert (saved["test/linear"] == saved["test/labels"]).mean() == linear.accuracy
+        assert saved["test/logits"].shape == (len(by_cameras.test), ACTIONS)
+        np.testing.assert_array_equal(saved["test/linear"], saved["test/logits"].argmax(1))
+    curves = storage.read_json(f"{place}/run/evaluation.json")
+    assert curves["linear"]["encoder"]["test_top1"][-1] == results["linear_top1"]
+    assert len(curves["linear"]["random"]["train_loss"]) == probe.epochs
+
+
+def test_a_failing_probe_is_one_line(features, config, by_cameras):
+    spoilt = {"encoder": features["encoder"] * np.float32(np.nan)}
+    with pytest.raises(UserError, match=r"^evaluate: features of the training side are not finite$"):
+        measure(spoilt, by_cameras, config)
+
+
+def test_clips_of_another_kind_than_the_encoder_s_are_refused(store, by_cameras, encoders, config, tmp_path):
+    # All of these before an actor is started: no Ray here.
+    other = replace(store, manifest=store.manifest | {"persons": 2})
+    with pytest.raises(UserError, match=r"takes clips of 1 persons, .* holds 2"):
+        extract(other, by_cameras, encoders, config.cluster, 16)
+    kinect_v2 = load([*SMALL[1:], "data.persons=1"])
+    export_encoder(str(tmp_path / "other"), build_framework(kinect_v2).backbone, kinect_v2)
+    with pytest.raises(UserError, match=r"'kinect_v2' .25 joints. is asked for"):
+        extract(store, by_cameras, {"other": str(tmp_path / "other")}, config.cluster, 16)
+    with pytest.raises(UserError, match=r"missing/config\.json: not found"):
+        extract(store, by_cameras, {"encoder": str(tmp_path / "missing")}, config.cluster, 16)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sides", "message"),
+    [
+        (lambda row: row, {"train": {"camera": [9]}, "test": "rest"}, "no clip on its side 'train'"),
+        (lambda row: row, {"train": {"label": [0, 1]}, "test": "rest"}, "never occur on the training side: 2, 3"),
+        (lambda row: row | {"label": None}, {"train": {"camera": [1]}, "test": "rest"}, "have no label"),
+    ],
+)
+def test_sides_that_cannot_be_measured_are_refused(config, tmp_path, spoil, sides, message):
+    store = ClipStore.open(write_store(str(tmp_path / "store"), config, spoil))
+    with pytest.raises(UserError, match=message):
+        split_of(store, sides)
