@@ -84,7 +84,10 @@ class Blocks:
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         source = np.repeat(starts - offsets[:-1], lengths)
         source += np.arange(offsets[-1])
-        frames = torch.empty((len(source), self.chunks[0].frames.shape[1]), dtype=torch.float32, pin_memory=pin)
+        shape = len(source), self.chunks[0].frames.shape[1]
+        # Memory from numpy: blocks that torch aligns to 64 bytes do not fit where their like were freed, and the heap
+        # grew to ten batches.
+        frames = torch.empty(shape, pin_memory=True) if pin else torch.from_numpy(np.empty(shape, np.float32))
         target = frames.numpy()
         for chunk, _, low, high in touched:
             part = slice(offsets[low], offsets[high])

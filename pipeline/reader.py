@@ -45,7 +45,8 @@ def read_pieces(pieces: pa.Table) -> Iterator[pa.Table]:
             with pq.ParquetFile(path, filesystem=filesystem, pre_buffer=True) as file:
                 joints = file.read_row_group(piece["group"], columns=["joints"], use_threads=False)["joints"]
         except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"{piece['uri']}: row group {piece['group']} cannot be read ({first_line(error)})") from error
+            where = f"{piece['uri']}: row group {piece['group']}"
+            raise UserError(f"{where} cannot be read ({first_line(error)})") from error
         adjacent = rows[-1] - rows[0] + 1 == len(rows)
         joints = joints.slice(rows[0], len(rows)) if adjacent else joints.take(pa.array(rows))
         yield pa.table({"joints": joints, "id": ids})
@@ -65,10 +66,12 @@ class _Dataset:
     def __init__(self, pieces: list[dict], clips: int, waiting_bytes: int):
         self.left = clips
         dataset = ray.data.from_items(pieces, override_num_blocks=-(-len(pieces) // PIECES_PER_TASK))
+        tasks = ray.data.TaskPoolStrategy(size=TASKS)
         dataset = dataset.map_batches(
-            read_pieces, batch_size=None, batch_format="pyarrow", num_cpus=READ_CPUS, concurrency=TASKS
+            read_pieces, batch_size=None, batch_format="pyarrow", num_cpus=READ_CPUS, compute=tasks
         )
         context = dataset.context
+        context.enable_progress_bars = context.print_on_execution_start = False
         context.target_max_block_size = BLOCK_BYTES
         context.execution_options.preserve_order = True
         context.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=waiting_bytes)

@@ -4,7 +4,6 @@ import hashlib
 import threading
 import time
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -301,11 +300,3 @@ def test_blocks_that_are_not_the_selection_are_noticed(ray_session, store, monke
     monkeypatch.setattr(ClipStore, "index", lambda self: wrong)
     with pytest.raises(UserError, match="other clips than the index"):
         open_stream(store, side(), cache="memory", batch_size=BATCH, seed=0)
-
-
-def test_only_a_part_of_an_epoch_is_read_by_a_consumer_of_a_part(plans):
-    with plans["none"].worker(0, 1) as worker:
-        some = [(0, *pair) for pair in islice(worker.epoch(0), 3)]
-        # The stream starts anew: nothing of the first reading is left in it.
-        again = [(0, *pair) for pair in islice(worker.epoch(0), 3)]
-    assert_equal_batches(some, again)
