@@ -42,7 +42,7 @@ def ingest_stage(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any
             preparation=data.preparation,
             protocols={name: sides.model_dump() for name, sides in data.protocols.items()},
             files_per_shard=data.files_per_shard,
-            seed=config.seed,
+            seed=0,  # of the rows' order alone; not the run's, so that runs with other seeds share a store
             progress=bar.update,
         )
     rejected = len(manifest["rejected"])
