@@ -34,6 +34,7 @@ from pipeline.tracking import Tracker
 # Names of the exported encoders in `output`, and how their figures begin in the summary.
 ENCODERS = {"encoder": "", "random": "random_"}
 RESULTS = "evaluation.json"
+FEATURES = "features"
 
 
 def evaluate(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def evaluate(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     features = extract(store, split, encoders, config.cluster, config.evaluate.batch_size)
     measured = measure(features, split, config)
     for name, result in measured.items():
-        storage.write_bytes(run.path("features", f"{name}.safetensors"), _save(features[name], split, result))
+        storage.write_bytes(run.path(FEATURES, f"{name}.safetensors"), _save(features[name], split, result))
     curves = {name: {"test_top1": m.test_accuracy, "train_loss": m.train_loss} for name, m in measured.items()}
     storage.write_json(run.path(RESULTS), {"probe": config.evaluate.probe, "linear": curves})
     table(

@@ -9,54 +9,17 @@ from safetensors.numpy import load_file
 
 from models.probes import LinearProbe, linear_evaluation, retrieval
 from pipeline import storage
-from pipeline.build import build_framework, layout_of
+from pipeline.build import build_framework
 from pipeline.config import Config, load
 from pipeline.errors import UserError
 from pipeline.evaluate import Split, evaluate, extract, measure
 from pipeline.export import export_encoder, load_encoder
 from pipeline.protocols import parse
 from pipeline.rundir import RunDir
-from pipeline.store import ClipStore, fingerprint, layout_record, write_manifest, write_shard
+from pipeline.store import ClipStore
+from tests.pipeline.stores import ACTIONS, ROWS, SHARDS, write_store
 
-SHARDS, ROWS = 3, 40
-ACTIONS = 4
 SMALL = ["data=nw_ucla", "model.width=16", "model.heads=2", "model.feedforward=24", "model.frames=8"]
-
-
-def write_store(uri: str, config: Config, spoil=lambda row: row) -> str:
-    """120 clips of 1 to 12 frames from three cameras in three shards; what the arms do depends on the label."""
-    random = np.random.default_rng(0)
-    pose = random.normal(size=(1, config.data.persons, 20, 3))
-    moves = random.normal(size=(ACTIONS, 1, 1, 20, 3))
-    shards = []
-    for shard in range(SHARDS):
-        rows = []
-        for row in range(ROWS):
-            label, length = int(random.integers(ACTIONS)), int(random.integers(1, 13))
-            phase = np.linspace(0, 1, length)[:, None, None, None]
-            joints = pose + moves[label] * phase + 0.8 * random.normal(size=(length, config.data.persons, 20, 3))
-            rows.append(
-                spoil(
-                    {
-                        "clip_id": f"clip-{shard}-{row}",
-                        "dataset": "test",
-                        "performance_id": "x",
-                        "label": label,
-                        "subject": 1 + row % 10,
-                        "camera": 1 + int(random.integers(3)),
-                        "setup": None,
-                        "replication": None,
-                        "num_frames": length,
-                        "num_persons": 1,
-                        "joints": joints.astype(np.float32),
-                    }
-                )
-            )
-        shards.append(write_shard(storage.join(uri, f"shard-{shard:05d}.parquet"), rows, {}))
-    manifest = {"layout": layout_record(layout_of(config)), "persons": config.data.persons, "clips": SHARDS * ROWS}
-    manifest |= {"settings": {}, "shards": shards, "fingerprint": fingerprint({}, shards)}
-    write_manifest(uri, manifest)
-    return uri
 
 
 class Tracker:

@@ -1,0 +1,184 @@
+"""The stage `report`: what the earlier stages left in `output`, as figures and one page that holds all of it."""
+
+import base64
+import html
+import json
+from collections.abc import Mapping
+from string import Template
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load
+
+from pipeline import figures, storage
+from pipeline.build import layout_of
+from pipeline.config import Config, to_yaml
+from pipeline.console import say
+from pipeline.evaluate import ENCODERS, FEATURES
+from pipeline.evaluate import RESULTS as EVALUATION
+from pipeline.pretrain import HISTORY
+from pipeline.rundir import RunDir
+from pipeline.store import ClipStore
+from pipeline.tracking import Tracker
+
+FOLDER = "figures"
+PAGE = "report.html"
+MAPPED_CLIPS = 1500  # t-SNE of more takes minutes and shows no more
+STRIP_CLIPS = 4
+
+
+def report(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
+    """Draw what there is: the data, and pretraining and evaluation where these stages have run.
+
+    Writes `figures/*.png` and `report.html`, and logs them to MLflow.
+    """
+    drawn = {"skeletons": _skeletons(config)}
+    if run.results("pretrain") is not None:
+        drawn["losses"] = _losses(config, run)
+    if run.results("evaluate") is not None:
+        drawn |= _evaluation(config, run)
+    images = {name: figures.png(figure) for name, figure in drawn.items()}
+    for name, image in images.items():
+        storage.write_bytes(run.path(FOLDER, f"{name}.png"), image)
+    storage.write_bytes(run.path(PAGE), page(config, run.summary(), images).encode())
+    tracker.artifacts([run.path(FOLDER, f"{name}.png") for name in images], FOLDER)
+    tracker.artifacts([run.path(PAGE)])
+    say(f"  {len(images)} figures, all in {run.path(PAGE)}")
+    return {"report": run.path(PAGE)}
+
+
+def _skeletons(config: Config):
+    store = ClipStore.open(config.store)
+    return figures.skeletons(_moments(store, config), layout_of(config), f"{config.data.dataset}: clips as recorded")
+
+
+def _moments(store: ClipStore, config: Config) -> list[tuple[str, np.ndarray]]:
+    """A few clips of different actions, one of them with two persons where the store has such, named for the strip."""
+    index = store.index()
+    names = class_names(config)
+    # The longest half: a clip of one frame is no strip. Row order is random already, so the first are a fair choice.
+    long = np.flatnonzero(index.num_frames >= np.median(index.num_frames))
+    crowded = long[index.num_persons[long] > 1][:1]
+    order = np.concatenate([crowded, long])
+    _, first = np.unique(index.label[order], return_index=True)
+    chosen = order[np.sort(first)][:STRIP_CLIPS]
+    return [
+        (
+            f"{names.get(int(index.label[row]), f'action {index.label[row]}')}   {index.clip_id[row]}",
+            store.clip(int(row)),
+        )
+        for row in chosen
+    ]
+
+
+def _losses(config: Config, run: RunDir):
+    rows = [json.loads(line) for line in storage.read_bytes(run.path(HISTORY)).decode().splitlines()]
+    return figures.losses(rows, f"Pretraining loss: {config.name}, objective {config.objective.name}")
+
+
+def _evaluation(config: Config, run: RunDir) -> dict[str, Any]:
+    results = run.results("evaluate")
+    saved = {name: load(storage.read_bytes(run.path(FEATURES, f"{name}.safetensors"))) for name in ENCODERS}
+    labels, names = saved["encoder"]["test/labels"], class_names(config)
+    what = f"{config.data.dataset} {config.data.protocol}, {len(labels):,} test clips"
+    curves = storage.read_json(run.path(EVALUATION))["linear"]
+    some = np.sort(np.random.default_rng(config.seed).permutation(len(labels))[:MAPPED_CLIPS])
+    k = config.evaluate.knn.k
+    return {
+        "probe": figures.probe_curves(
+            {name: curves[name]["test_top1"] for name in ENCODERS},
+            f"Linear evaluation ({results['probe']}): {what}",
+        ),
+        "embedding": figures.embedding(
+            # The random start first: what training changed reads from left to right.
+            {name: saved[name]["test/features"][some] for name in reversed(ENCODERS)},
+            labels[some],
+            names,
+            {name: f"{k}-NN {100 * results[f'{prefix}knn_top1']:.1f} %" for name, prefix in ENCODERS.items()},
+            config.seed,
+            f"Features by action (t-SNE): {config.data.dataset} {config.data.protocol}, {len(some):,} test clips",
+        ),
+        "confusion": figures.confusion(
+            labels,
+            saved["encoder"]["test/linear"],
+            names,
+            f"Linear probe, % of each action: {config.data.dataset} {config.data.protocol}",
+        ),
+    }
+
+
+def class_names(config: Config) -> dict[int, str]:
+    """Label -> name, empty where the configuration has no names."""
+    return dict(enumerate(config.data.classes or []))
+
+
+CAPTIONS = {
+    "losses": "Every term of the loss over the steps of pretraining; the total is their weighted sum.",
+    "probe": "Accuracy on the test side after each epoch of the linear probe, pretrained and from the random start.",
+    "embedding": "Frozen features of test clips, before and after pretraining. Distances within a map mean something, "
+    "distances between the maps do not.",
+    "confusion": "What the linear probe on the pretrained encoder takes each action for.",
+    "skeletons": "A few clips of the store as recorded, evenly spaced in time.",
+}
+FIGURES = {
+    "linear_top1": "linear evaluation",
+    "random_linear_top1": "linear evaluation, random start",
+    "knn_top1": "nearest neighbours",
+    "random_knn_top1": "nearest neighbours, random start",
+}
+
+
+def page(config: Config, summary: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
+    """A self-contained HTML page: headline accuracies, the figures, every number of the summary, the configuration."""
+    headline = "".join(
+        f"<div><b>{100 * summary[key]:.1f}&thinsp;%</b><span>{text}</span></div>"
+        for key, text in FIGURES.items()
+        if key in summary
+    )
+    drawn = "".join(
+        f'<figure><img alt="{name}" src="data:image/png;base64,{base64.b64encode(images[name]).decode()}">'
+        f"<figcaption>{CAPTIONS[name]}</figcaption></figure>"
+        for name in CAPTIONS
+        if name in images
+    )
+    rows = "".join(
+        f"<tr><th>{html.escape(key)}</th><td>{html.escape(_shown(value))}</td></tr>"
+        for key, value in sorted(summary.items())
+    )
+    data, objective = config.data, config.objective.name
+    about = f"{data.dataset}, protocol {data.protocol}, objective {objective}, seed {config.seed}"
+    return _PAGE.substitute(
+        title=html.escape(config.name),
+        about=html.escape(about),
+        headline=headline,
+        figures=drawn,
+        rows=rows,
+        config=html.escape(to_yaml(config)),
+    )
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+_PAGE = Template("""<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>$title</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 60rem; margin: 2.5rem auto; padding: 0 1.2rem }
+h1 { margin: 0 } h2 { margin: 2.5rem 0 .5rem; font-size: 1.1rem } .about, figcaption { color: #6b7280 }
+.headline { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1.5rem 0 }
+.headline div { flex: 1; min-width: 10rem; border: 1px solid #e5e7eb; border-radius: 8px; padding: .8rem 1rem }
+.headline b { display: block; font-size: 1.7rem } .headline span { color: #6b7280; font-size: .85rem }
+figure { margin: 2rem 0 } img { max-width: 100% } figcaption { font-size: .85rem }
+table { border-collapse: collapse; font-size: .9rem } th { text-align: left; font-weight: 500; padding-right: 2rem }
+td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere } tr { border-bottom: 1px solid #e5e7eb }
+pre { background: #f6f8fa; padding: 1rem; border-radius: 8px; overflow: auto; font-size: .8rem }
+</style>
+<h1>$title</h1><p class="about">$about</p>
+<div class="headline">$headline</div>
+$figures
+<h2>Numbers</h2><table>$rows</table>
+<h2>Configuration</h2><details><summary>as it ran, defaults included</summary><pre>$config</pre></details>
+</html>
+""")
