@@ -141,7 +141,7 @@ class Stream(nn.Module):
 
 
 class Positions(nn.Module):
-    """Tells tokens [N, tokens, D] apart by adding sine and cosine (Vaswani et al., 2017), a learned table, or nothing."""
+    """Adds sine and cosine (Vaswani et al., 2017), a learned table or nothing to tell tokens [N, tokens, D] apart."""
 
     def __init__(self, kind: str, tokens: int, width: int):
         super().__init__()
