@@ -13,7 +13,6 @@ and a JSON object as the last line; read its ratios, absolute figures drift on s
 """
 
 import argparse
-import gc
 import json
 import logging
 import os
@@ -101,12 +100,14 @@ def private_memory(plan: StreamPlan) -> float:
         status = Path("/proc/self/status").read_text()
         return int(status.split("RssAnon:")[1].split()[0]) / 1e3
 
-    # What unpacking and importing took is given back with a delay.
-    gc.collect()
-    time.sleep(2)
-    before = anonymous()
+    # Imports leave memory that is given back in the meantime: growth counts from the lowest level so far.
+    lowest, growth = anonymous(), 0.0
     with plan.worker(0, 1) as stream:
-        return max(anonymous() for epoch in range(2) for _ in stream.epoch(epoch)) - before
+        for epoch in range(2):
+            for _ in stream.epoch(epoch):
+                now = anonymous()
+                lowest, growth = min(lowest, now), max(growth, now - lowest)
+    return growth
 
 
 def measure(store: ClipStore, small: ClipStore, arguments: argparse.Namespace) -> dict[str, float]:
