@@ -133,7 +133,7 @@ def extract(
 ) -> dict[str, np.ndarray]:
     """Features of exported encoders (name -> location), float32 [len(split.ids), D] each, in the order of `split.ids`.
 
-    Whole clips, evaluation mode, in one reading of the store through `cluster.workers` Ray Data actors. What a clip's
+    Whole clips, evaluation mode, one reading of the store, at most `cluster.workers` Ray Data actors. What a clip's
     features are depends on nothing but the clip and the encoder.
     Raises UserError for an export that cannot be loaded or belongs to other clips than the store's.
     """
@@ -158,7 +158,7 @@ def extract(
         },
         batch_format="pyarrow",
         batch_size=batch_size,
-        compute=ray.data.ActorPoolStrategy(size=cluster.workers),
+        compute=ray.data.ActorPoolStrategy(size=min(cluster.workers, -(-len(ids) // batch_size))),
         num_cpus=resources["CPU"],
         num_gpus=resources.get("GPU"),
     )

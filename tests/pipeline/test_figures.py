@@ -1,5 +1,7 @@
 """Figures show the numbers that they are given."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
@@ -110,7 +112,7 @@ def test_each_moment_keeps_its_shape_and_stands_in_its_place():
         segments = np.array(person.get_segments())
         np.testing.assert_allclose(segments[:, 0] - segments[:, 1], frame[1:, :2] - frame[0, :2], atol=1e-9)
         edges.append((segments[..., 0].min(), segments[..., 0].max()))
-    assert all(before[1] < after[0] for before, after in zip(edges, edges[1:], strict=False))
+    assert all(before[1] < after[0] for before, after in pairwise(edges))
 
 
 @pytest.mark.parametrize("length", [1, 3])
