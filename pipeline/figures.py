@@ -66,7 +66,6 @@ def losses(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
         axes.plot(x, y, color=colour, linewidth=2.2 if total else 1.5, marker="o" if len(x) < 3 else None, markersize=4)
         ends.append((y[-1], "total" if total else name.removeprefix("loss/"), colour))
     axes.set_xlabel("optimiser step")
-    axes.set_xlim(left=0)
     axes.margins(y=0.08)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _label_ends(axes, ends)
@@ -192,7 +191,7 @@ def _strip(axes: Axes, clip: np.ndarray, moments: np.ndarray, layout: SkeletonLa
     low[seen], high[seen] = np.nanmin(points[seen], (1, 2)), np.nanmax(points[seen], (1, 2))
     bottom, top = low[seen, 1].min(initial=np.inf), high[seen, 1].max(initial=-np.inf)
     height = max(top - bottom, 0.5) if seen.any() else 1.0
-    pitch = max(1.15 * (high - low)[:, 0].max(), 0.8 * height)
+    pitch = max(1.35 * (high - low)[:, 0].max(), 0.8 * height)
     for place, moment in enumerate(moments):
         shift = (place * pitch - (low + high)[place, 0] / 2, 0)
         for person in range(clip.shape[1]):
