@@ -80,9 +80,11 @@ class Split:
 
     @classmethod
     def of(cls, store: ClipStore, sides: dict[str, Side]) -> "Split":
-        """Raises UserError for an empty side, clips without a label, or a test class that never occurs in training."""
+        """Raises UserError for an empty side, clips on both sides or without a label, or a class that training never has."""
         index = store.index()
         train, test = (store.select(sides[name], index) for name in ("train", "test"))
+        if shared := len(np.intersect1d(train, test)):
+            raise UserError(f"{store.uri}: protocol {sides['train'].protocol!r} has {shared} clips on both its sides")
         split = cls(index, train, test)
         try:
             class_targets(torch.from_numpy(split.train_labels), torch.from_numpy(split.test_labels))

@@ -62,7 +62,7 @@ class Preparation:
         return whole(normalise(clips, self.layout, self.centre, self.align), self.frames)
 
     def _batch(self, arrays: Sequence[np.ndarray | Tensor]) -> ClipBatch:
-        frames = [torch.as_tensor(array, dtype=torch.float32) for array in arrays]
+        frames = [torch.from_numpy(np.array(array, np.float32)) for array in arrays]
         for number, clip in enumerate(frames):
             if clip.dim() != 4 or clip.shape[-1] != 3 or len(clip) == 0:
                 raise ValueError(f"clip {number} must be [frames, persons, joints, 3], is {list(clip.shape)}")

@@ -166,6 +166,7 @@ def test_clips_of_another_kind_than_the_encoder_s_are_refused(store, by_cameras,
     ("spoil", "sides", "message"),
     [
         (lambda row: row, {"train": {"camera": [9]}, "test": "rest"}, "no clip on its side 'train'"),
+        (lambda row: row, {"train": {"camera": [1, 2]}, "test": {"camera": [2, 3]}}, "clips on both its sides"),
         (lambda row: row, {"train": {"label": [0, 1]}, "test": "rest"}, "never occur on the training side: 2, 3"),
         (lambda row: row | {"label": None}, {"train": {"camera": [1]}, "test": "rest"}, "have no label"),
     ],
