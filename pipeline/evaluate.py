@@ -80,7 +80,7 @@ class Split:
 
     @classmethod
     def of(cls, store: ClipStore, sides: dict[str, Side]) -> "Split":
-        """Raises UserError for an empty side, clips on both sides or without a label, or a class that training never has."""
+        """Raises UserError for an empty side, clips on both sides or without a label, a class that training lacks."""
         index = store.index()
         train, test = (store.select(sides[name], index) for name in ("train", "test"))
         if shared := len(np.intersect1d(train, test)):
