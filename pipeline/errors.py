@@ -11,3 +11,11 @@ class ConfigError(UserError):
     """The request itself is wrong: nothing has been started (exit code 2)."""
 
     exit_code = 2
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong, in one line: without the advice, and for an error of a Ray task without the traceback after it."""
+    while isinstance(cause := getattr(error, "cause", None), BaseException):
+        error = cause
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip() if lines else type(error).__name__

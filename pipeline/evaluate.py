@@ -22,12 +22,12 @@ from pipeline.blocks import table_to_clips
 from pipeline.config import Cluster, Config
 from pipeline.console import Bar, table
 from pipeline.epochs import RowGroups
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.export import load_encoder
 from pipeline.protocols import Side, parse
-from pipeline.reader import PIECES_PER_TASK, READ_CPUS, first_line, read_pieces
+from pipeline.reader import PIECES_PER_TASK, READ_CPUS, read_pieces
 from pipeline.rundir import RunDir
-from pipeline.session import bundle
+from pipeline.session import bundle, hushed
 from pipeline.store import ClipStore, StoreIndex
 from pipeline.tracking import Tracker
 
@@ -171,7 +171,7 @@ def extract(
     encoded.context.target_max_block_size = int(batch_size * clip_bytes)
     done = 0
     try:
-        with Bar("features", len(ids)) as bar:
+        with Bar("features", len(ids)) as bar, hushed(cluster.quiet):
             for block in encoded.iter_batches(batch_format="pyarrow", batch_size=None):
                 place = slice(done, done + block.num_rows)
                 if not np.array_equal(block["id"].to_numpy(), ids[place]):

@@ -20,7 +20,7 @@ import numpy as np
 
 from pipeline import __version__, storage
 from pipeline import protocols as protocol_columns
-from pipeline.errors import ConfigError, UserError
+from pipeline.errors import ConfigError, UserError, first_line
 from pipeline.preparation import PRESETS, prepare
 from pipeline.readers import READERS, RejectedRecording, performance_id
 from pipeline.readers.source import Listing, Member, Read, listing, opened
@@ -253,7 +253,7 @@ def _run(job: Job, shards: Sequence[Sequence[Member]], progress: Callable[[int, 
             progress(done, total)
             yield report
     except ray.exceptions.RayError as error:
-        raise UserError(f"{job.raw}: ingest failed, see Ray's log ({storage.first_line(error)})") from error
+        raise UserError(f"{job.raw}: ingest failed, see Ray's log ({first_line(error)})") from error
 
 
 def write(job: Job, number: int, members: Sequence[Member]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pipeline import checkpoint, export, storage
 from pipeline.build import build_framework, layout_of
 from pipeline.config import Config
 from pipeline.console import Bar, say
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.protocols import parse
 from pipeline.rundir import RunDir
 from pipeline.session import bundle
@@ -107,11 +107,7 @@ def _fit(config: Config, plan: StreamPlan, place: str, resume: str | None, finge
 def _cause(error: ray.train.TrainingFailedError) -> str:
     """The first worker's exception in one line; the whole story is in Ray's log of that worker."""
     failures = getattr(error, "worker_failures", None)
-    first = next(iter(failures.values()), error) if failures else error
-    while getattr(first, "cause", None) is not None:
-        first = first.cause
-    lines = [line for line in str(first).splitlines() if line.strip()]
-    return f"{type(first).__name__}: {lines[-1] if lines else ''}"
+    return first_line(next(iter(failures.values()), error) if failures else error)
 
 
 class History:

@@ -15,7 +15,7 @@ import ray.data
 from pipeline import storage
 from pipeline.blocks import Blocks, chunks
 from pipeline.epochs import Piece, ReadingList
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 
 # CPUs of a reading task: what a cluster keeps free of training workers is enough for one.
 READ_CPUS = 0.5
@@ -50,11 +50,6 @@ def read_pieces(pieces: pa.Table) -> Iterator[pa.Table]:
         adjacent = rows[-1] - rows[0] + 1 == len(rows)
         joints = joints.slice(rows[0], len(rows)) if adjacent else joints.take(pa.array(rows))
         yield pa.table({"joints": joints, "id": ids})
-
-
-def first_line(error: BaseException) -> str:
-    """Return an error without the advice and the traceback that Ray adds to what went wrong in a task."""
-    return str(getattr(error, "cause", error)).partition("\n")[0]
 
 
 class _Dataset:

@@ -2,13 +2,14 @@
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.config import Cluster
-from pipeline.errors import ConfigError, UserError
+from pipeline.errors import ConfigError, UserError, first_line
 
 ROOT = Path(__file__).resolve().parent.parent
 # What reading and evaluation need besides the training workers.
@@ -65,7 +66,7 @@ def session(cluster: Cluster, say: Callable[[str], None]) -> Iterator[None]:
     try:
         ray.init(**settings)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"cluster.address={address}: no Ray answers ({_first_line(error)})") from error
+        raise UserError(f"cluster.address={address}: no Ray answers ({first_line(error)})") from error
     try:
         _hush(cluster.quiet)
         require(cluster, say)
@@ -129,5 +130,18 @@ def _hush(quiet: bool) -> None:
             logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+@contextmanager
+def hushed(quiet: bool) -> Iterator[None]:
+    """Keep what Ray's C++ side writes to stderr off the console, where logging cannot reach it; exceptions pass."""
+    if not quiet:
+        yield
+        return
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

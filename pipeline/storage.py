@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 
 
 def is_remote(uri: str) -> bool:
@@ -55,11 +55,6 @@ def resolve(uri: str) -> tuple[fs.FileSystem, str]:
         return fs.FileSystem.from_uri(uri)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise UserError(f"{uri}: not a location that can be read ({first_line(error)})") from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says in one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def info(uri: str) -> fs.FileInfo:

@@ -17,9 +17,9 @@ import torch
 from pipeline import storage
 from pipeline.caches import DeviceStream, FileStream, MemoryStream, Rank, Stream
 from pipeline.epochs import Epochs, ReadingList, RowGroups
-from pipeline.errors import ConfigError, UserError
+from pipeline.errors import ConfigError, UserError, first_line
 from pipeline.protocols import Side, expression
-from pipeline.reader import READ_CPUS, Reader, first_line
+from pipeline.reader import READ_CPUS, Reader
 from pipeline.store import ClipStore
 
 Cache = Literal["memory", "device", "none"]
@@ -204,7 +204,12 @@ def _blocks(store: ClipStore, side: Side, clip_ids: np.ndarray, sizes: np.ndarra
     # Ray cuts a small store into two hundred blocks, and a gather visits every block: as many as their size asks for.
     tasks = min(len(paths), -(-int(sizes.sum()) // BLOCK_BYTES))
     dataset = ray.data.read_parquet(
-        paths, filesystem=filesystem, columns=columns + by, num_cpus=READ_CPUS, override_num_blocks=tasks
+        paths,
+        filesystem=filesystem,
+        partitioning=None,  # a store below a directory label=7 holds what its rows say
+        columns=columns + by,
+        num_cpus=READ_CPUS,
+        override_num_blocks=tasks,
     )
     if filtered:
         dataset = dataset.filter(expr=expression(side), num_cpus=READ_CPUS).select_columns(columns)

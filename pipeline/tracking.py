@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from pipeline import storage
 from pipeline.config import Config, digest, flatten
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.rundir import RunDir
 from pipeline.session import ROOT
 from pipeline.store import ClipStore
@@ -40,8 +40,7 @@ class Tracker:
             self.client.update_run(self.run_id, status=RunStatus.to_string(RunStatus.RUNNING))
             self.last_step = self._last_step()
         except (MlflowException, OSError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"tracking.uri={self.uri}: cannot be used ({reason})") from error
+            raise UserError(f"tracking.uri={self.uri}: cannot be used ({first_line(error)})") from error
         if run.state.get("mlflow_run_id") != self.run_id:
             run.state["mlflow_run_id"] = self.run_id
             run.save()

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from pyarrow import fs
 
 from pipeline import storage
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.readers.recording import RejectedRecording
 
 # The longest NTU recording is some 3 MB of text; a member beyond this is damage or a zip bomb, and is not read.
@@ -116,7 +116,7 @@ def _bounded(member: Member, open_member: Callable) -> bytes:
         with open_member() as stream:
             data = stream.read(MAX_BYTES + 1)
     except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, KeyError) as error:
-        raise RejectedRecording(f"cannot be read ({storage.first_line(error)})") from None
+        raise RejectedRecording(f"cannot be read ({first_line(error)})") from None
     if len(data) > MAX_BYTES:
         raise RejectedRecording(too_large)
     return data
