@@ -14,7 +14,7 @@ class ConfigError(UserError):
 
 
 def first_line(error: BaseException) -> str:
-    """What went wrong, in one line: without the advice, and for an error of a Ray task without the traceback after it."""
+    """What went wrong, in one line: without advice, and for an error of a Ray task without the traceback after it."""
     while isinstance(cause := getattr(error, "cause", None), BaseException):
         error = cause
     lines = [line for line in str(error).splitlines() if line.strip()]
