@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import ray.train
 import ray.train.torch
 import torch
@@ -95,7 +96,6 @@ class Trainer:
             raise ValueError(f"{uri}: trained on another clip store")
         self.framework.load_state_dict(state["framework"])
         self.optimiser.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["random"])
         self.history = state["history"]
         return position
 
@@ -112,6 +112,7 @@ class Trainer:
                 share = min(
                     self.train.accumulate, micro_batches - step // self.train.accumulate * self.train.accumulate
                 )
+                self._seed(epoch, step)
                 losses = self._backward(clips, epoch, share, last_of_update)
                 meter.add(losses, updates, stream.batch_clips(step))
                 if not last_of_update:
@@ -134,6 +135,12 @@ class Trainer:
                     self._log(meter, position, epoch, {"train/learning_rate": rate, "train/gradient_norm": float(norm)})
                 if due or done:
                     self._checkpoint(position)
+
+    def _seed(self, epoch: int, step: int) -> None:
+        """Dropout, like the views, depends on where training stands: there is no random state to save or to lose."""
+        if self.config.model.dropout:
+            place = np.random.SeedSequence([self.config.seed, epoch, step, self.rank])
+            torch.manual_seed(int(place.generate_state(1, np.uint64)[0] >> 1))
 
     def _losses(self, clips, epoch: int) -> dict[str, Tensor]:
         with self.autocast:
@@ -168,7 +175,6 @@ class Trainer:
         state = {
             "framework": self.framework.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "random": torch.get_rng_state(),
             "config": self.config.model_dump(mode="json"),
             "fingerprint": self.job.fingerprint,
             # What the driver had not yet written when it was killed is not lost either.

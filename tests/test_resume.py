@@ -14,6 +14,7 @@ SETTINGS = [
     *TINY,
     "stages=[pretrain]",
     "train.epochs=12",
+    "model.dropout=0.1",
     "train.checkpoint.every_steps=3",
     "cluster.cpus_per_worker=0.4",
 ]
