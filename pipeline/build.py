@@ -3,10 +3,14 @@
 import torch
 
 from models import framework
+from models.probes import LinearProbe
 from models.skeleton import SkeletonLayout
 from pipeline.config import Config
-from pipeline.errors import ConfigError
-from pipeline.protocols import parse
+from pipeline.errors import ConfigError, UserError
+from pipeline.protocols import Side, parse
+from pipeline.rundir import RunDir
+from pipeline.store import ClipStore
+from pipeline.synthetic import require_limits
 
 
 def layout_of(config: Config) -> SkeletonLayout:
@@ -18,10 +22,38 @@ def layout_of(config: Config) -> SkeletonLayout:
 
 
 def check_models(config: Config) -> None:
-    """Raise ConfigError for settings that the models or the protocols refuse; costs no memory."""
+    """Raise ConfigError for settings that models, probes, protocols or the recorder refuse; costs no memory."""
     parse({name: sides.model_dump() for name, sides in config.data.protocols.items()})
     with torch.device("meta"):
         build_framework(config)
+    try:
+        LinearProbe(**config.evaluate.linear.model_dump())
+    except ValueError as error:
+        raise ConfigError(f"evaluate.linear: {error}") from None
+    if config.data.synthetic:
+        try:
+            require_limits(**config.data.synthetic.model_dump(exclude={"noise"}))
+        except ValueError as error:
+            raise ConfigError(f"data.{error}") from None
+
+
+def sides_of(config: Config) -> dict[str, Side]:
+    """The sides `train` and `test` of the configured protocol."""
+    name = config.data.protocol
+    return parse({name: config.data.protocols[name].model_dump()})[name]
+
+
+def open_store(config: Config, run: RunDir) -> ClipStore:
+    """The run's clip store, checked to have the configured skeleton and to be the one that earlier stages worked on.
+
+    Raises UserError where there is none, it is damaged, or another.
+    """
+    store = ClipStore.open(config.store, layout_of(config))
+    known = run.state.setdefault("fingerprint", store.fingerprint)
+    if known != store.fingerprint:
+        raise UserError(f"data.store={config.store}: not the clips that {run.uri} was begun with")
+    run.save()
+    return store
 
 
 def build_framework(config: Config) -> framework.Framework:

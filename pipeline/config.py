@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline import storage
 from pipeline.errors import ConfigError
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -231,6 +232,7 @@ class Cluster(Section):
     threads: Count
     gpu: bool
     wait_minutes: Weight
+    storage_endpoint: str | None
     object_store_gb: Annotated[float, Field(gt=0)] | None
     quiet: bool
 
@@ -262,25 +264,28 @@ class Config(Section):
                 f"views.corrupt_joints={self.views.corrupt_joints} exceeds the {joints} joints of "
                 f"{self.data.skeleton.name}"
             )
-        if self.train.batch_size < 2 * self.cluster.workers:
-            raise ValueError(
-                f"train.batch_size={self.train.batch_size} gives {self.cluster.workers} workers (cluster.workers) "
-                "fewer than 2 clips each"
-            )
         if self.stream.cache == "device" and not self.cluster.gpu:
             raise ValueError("stream.cache=device needs cluster.gpu=true; on a CPU use memory or none")
         if self.train.batch_size % self.train.accumulate:
             raise ValueError(
                 f"train.accumulate={self.train.accumulate} must divide train.batch_size={self.train.batch_size}"
             )
-        if self.data.raw is None and self.data.synthetic is None and self.data.store is None:
-            raise ValueError("data.raw: missing; give the recordings (data.raw=PATH) or a clip store (data.store=PATH)")
+        if self.train.batch_size // self.train.accumulate < 2 * self.cluster.workers:
+            raise ValueError(
+                f"train.batch_size={self.train.batch_size} in {self.train.accumulate} parts (train.accumulate) gives "
+                f"{self.cluster.workers} workers (cluster.workers) fewer than 2 clips each"
+            )
         return self
 
     @property
     def store(self) -> str:
         """Where the clip store lies: `data.store`, or beside the run's other results."""
-        return self.data.store or f"{self.output.rstrip('/')}/store"
+        return self.data.store or storage.join(self.output, "store")
+
+    @property
+    def ordered_stages(self) -> list[str]:
+        """The stages asked for, each once, in the order in which data flows."""
+        return [stage for stage in get_args(Stage) if stage in self.stages]
 
 
 # What may differ between a run and its continuation: places, resources and logging, never what is computed.
@@ -299,7 +304,7 @@ def load(overrides: list[str]) -> Config:
         with initialize_config_dir(str(CONF), version_base="1.3", job_name="skelfuse"):
             composed = compose("config", overrides)
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(_hydra_line(error)) from None
     return check(values)
 

@@ -12,19 +12,20 @@ import pyarrow as pa
 import ray
 import ray.data
 import torch
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError
 from safetensors.numpy import save
 from torch import Tensor
 
 from models.probes import LinearProbe, class_targets, linear_evaluation, retrieval
 from pipeline import storage
 from pipeline.blocks import table_to_clips
+from pipeline.build import open_store, sides_of
 from pipeline.config import Cluster, Config
 from pipeline.console import Bar, table
 from pipeline.epochs import RowGroups
 from pipeline.errors import UserError, first_line
 from pipeline.export import load_encoder
-from pipeline.protocols import Side, parse
+from pipeline.protocols import Side
 from pipeline.reader import PIECES_PER_TASK, READ_CPUS, read_pieces
 from pipeline.rundir import RunDir
 from pipeline.session import bundle, hushed
@@ -43,11 +44,10 @@ def evaluate(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     Leaves `features/<encoder>.safetensors` (see `_save`) and `evaluation.json` (the probe's curves) in `output`.
     Raises UserError for a store, protocol, label or export that does not allow it.
     """
-    store = ClipStore.open(config.store)
+    store = open_store(config, run)
     tracker.dataset(store, "evaluation")
     encoders = {name: run.path(name) for name in ENCODERS}
-    name = config.data.protocol
-    split = Split.of(store, parse({name: config.data.protocols[name].model_dump()})[name])
+    split = Split.of(store, sides_of(config))
     features = extract(store, split, encoders, config.cluster, config.evaluate.batch_size)
     measured = measure(features, split, config)
     for name, result in measured.items():
@@ -180,7 +180,7 @@ def extract(
                     values[place] = block[name].combine_chunks().flatten().to_numpy().reshape(block.num_rows, -1)
                 done += block.num_rows
                 bar.update(done)
-    except RayTaskError as error:
+    except RayError as error:
         raise UserError(f"features: {first_line(error)}") from error
     if done != len(ids):
         raise RuntimeError(f"{store.uri}: {done} of {len(ids)} clips were read")
@@ -240,10 +240,8 @@ def measure(features: dict[str, np.ndarray], split: Split, config: Config) -> di
     tasks = {name: task.remote(*split.rows(values), **settings) for name, values in features.items()}
     try:
         return {name: ray.get(pending) for name, pending in tasks.items()}
-    except RayTaskError as error:
-        if isinstance(error.cause, ValueError):
-            raise UserError(f"evaluate: {error.cause}") from None
-        raise
+    except RayError as error:
+        raise UserError(f"evaluate: {first_line(error)}") from error
 
 
 def _measure(train, test, train_labels, test_labels, probe: LinearProbe, k: int, seed: int, threads: int, gpu: bool):

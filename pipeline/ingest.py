@@ -144,7 +144,9 @@ def _existing(store: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
             "choose another data.store or delete it"
         )
     try:
-        return ClipStore.open(store).manifest
+        found = ClipStore.open(store)
+        found.verify()
+        return found.manifest
     except UserError:
         if "recordings" not in settings:
             raise

@@ -1,6 +1,7 @@
 """The stage `pretrain`: Ray Train on the clip stream, followed from the driver; ends with an exported encoder."""
 
 import json
+import signal
 import threading
 import time
 from dataclasses import replace
@@ -14,12 +15,12 @@ from ray.util.queue import Queue
 
 from models.cost import cost
 from pipeline import checkpoint, export, storage
-from pipeline.build import build_framework, layout_of
+from pipeline.build import build_framework, open_store, sides_of
 from pipeline.config import Config
 from pipeline.console import Bar, say
 from pipeline.errors import UserError, first_line
-from pipeline.protocols import parse
-from pipeline.rundir import RunDir
+from pipeline.evaluate import Split
+from pipeline.rundir import CHECKPOINTS, RunDir
 from pipeline.session import bundle
 from pipeline.store import ClipStore
 from pipeline.stream import StreamPlan, open_stream
@@ -34,17 +35,19 @@ def pretrain(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
 
     Returns flat results for the summary. Raises UserError where training cannot go on.
     """
-    store = ClipStore.open(config.store, layout_of(config))
+    store = open_store(config, run)
+    if "evaluate" in config.stages:
+        Split.of(store, sides_of(config))  # what evaluation would refuse is refused before hours of training
     tracker.dataset(store, "pretraining")
     plan = _plan(config, store, run)
     say(f"  {plan.description}")
-    place = run.path("checkpoints")
+    place = run.path(CHECKPOINTS)
     resume = checkpoint.newest(place)
     history = History(run, tracker, checkpoint.load(resume)[1]["history"] if resume else [])
     if resume is None or checkpoint.position(resume).epoch < config.train.epochs:
         if resume:
             say(f"  going on from {storage.name(resume)}")
-        resume = _fit(config, plan, place, resume, store.fingerprint, history)
+        resume = _fit(config, plan, place, resume, history)
     _export(config, run, resume)
     tracker.artifacts([run.path("encoder", name) for name in (export.CONFIG, export.WEIGHTS)], "encoder")
     return _results(config, history, resume)
@@ -52,10 +55,9 @@ def pretrain(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
 
 def _plan(config: Config, store: ClipStore, run: RunDir) -> StreamPlan:
     """The training side's stream. A continued run keeps the order of clips that it began with, whatever fits by now."""
-    protocol = config.data.protocol
     plan = open_stream(
         store,
-        parse({protocol: config.data.protocols[protocol].model_dump()})[protocol]["train"],
+        sides_of(config)["train"],
         batch_size=config.train.batch_size // config.train.accumulate,
         seed=config.seed,
         cache=run.state.get("cache", config.stream.cache),
@@ -67,7 +69,7 @@ def _plan(config: Config, store: ClipStore, run: RunDir) -> StreamPlan:
     return replace(plan, automatic=config.stream.cache == "auto")
 
 
-def _fit(config: Config, plan: StreamPlan, place: str, resume: str | None, fingerprint: str, history: "History") -> str:
+def _fit(config: Config, plan: StreamPlan, place: str, resume: str | None, history: "History") -> str:
     """Run Ray Train and return the final checkpoint's location."""
     checkpoint.prune(place, keep=resume)
     filesystem, path = storage.resolve(place)
@@ -75,7 +77,7 @@ def _fit(config: Config, plan: StreamPlan, place: str, resume: str | None, finge
     channel = Queue(actor_options={"num_cpus": 0})
     trainer = TorchTrainer(
         train,
-        train_loop_config=Job(config, plan, channel, place, resume, fingerprint),
+        train_loop_config=Job(config, plan, channel, place, resume),
         scaling_config=ScalingConfig(
             num_workers=config.cluster.workers,
             use_gpu=config.cluster.gpu,
@@ -90,11 +92,18 @@ def _fit(config: Config, plan: StreamPlan, place: str, resume: str | None, finge
             failure_config=FailureConfig(max_failures=config.train.max_failures),
         ),
     )
-    with Bar("pretrain", config.train.epochs) as bar, Follower(channel, history, bar) as follower:
+    updates = -(-plan.epochs.steps // config.train.accumulate) * config.train.epochs
+    interrupt = signal.getsignal(signal.SIGINT)
+    with Bar("pretrain", updates) as bar, Follower(channel, history, bar) as follower:
         try:
             trainer.fit()
         except ray.train.TrainingFailedError as error:
             raise UserError(f"training failed: {_cause(error)}") from error
+        except SystemExit:  # Ray Train's way to end on Ctrl-C; its handler stays behind.
+            raise KeyboardInterrupt from None
+        finally:
+            signal.signal(signal.SIGINT, interrupt)
+    history.send()
     channel.shutdown()
     if follower.failure:
         raise UserError(follower.failure)
@@ -117,11 +126,17 @@ class History:
         """Begins with the rows of the checkpoint that training goes on from."""
         self.uri, self.tracker, self.rows = run.path(HISTORY), tracker, []
         self.extend(rows)
+        self.send()
 
     def extend(self, rows: list[dict[str, Any]]) -> None:
-        self.rows += rows
+        """Write new rows. Those of steps that came before, from a worker that failed since, are replaced."""
+        if rows:
+            self.rows = [row for row in self.rows if row["step"] < rows[0]["step"]] + rows
         storage.write_bytes(self.uri, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
-        self.tracker.metrics(rows)
+
+    def send(self) -> None:
+        """Bring MLflow up to date. Raises UserError where it cannot be reached; the next call sends what is missing."""
+        self.tracker.metrics(self.rows)
 
 
 class Follower(threading.Thread):
@@ -131,6 +146,7 @@ class Follower(threading.Thread):
         super().__init__(daemon=True)
         self.channel, self.history, self.bar = channel, history, bar
         self.failure: str | None = None
+        self.reached = True
         self.error: Exception | None = None
         self.stopping = threading.Event()
 
@@ -152,6 +168,15 @@ class Follower(threading.Thread):
         except Exception as error:  # Raised again in the driver's thread, on leaving.
             self.error = error
 
+    def _send(self) -> None:
+        try:
+            self.history.send()
+            self.reached = True
+        except UserError as error:  # Training does not stop for a tracking server that is away for a while.
+            if self.reached:
+                say(f"  {error}; metrics are kept and sent later")
+            self.reached = False
+
     def _drain(self) -> None:
         rows = []
         while True:
@@ -164,11 +189,13 @@ class Follower(threading.Thread):
                 rows.append(message["metrics"])
         if rows:
             self.history.extend(rows)
+            self._send()
             last = rows[-1]
             terms = "  ".join(
                 f"{name.removeprefix('loss/')} {value:.3f}" for name, value in last.items() if name.startswith("loss")
             )
-            self.bar.update(last["epoch"] + 1, text=f"{terms}  {last['train/clips_per_second']:.0f} clips/s")
+            text = f"epoch {last['epoch'] + 1}  {terms}  {last['train/clips_per_second']:.0f} clips/s"
+            self.bar.update(last["step"], text=text)
 
 
 def _export(config: Config, run: RunDir, final: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from pipeline.session import prepare_environment
+from pipeline.session import prepare_environment, reach_storage
 
 prepare_environment()
 
@@ -20,32 +20,31 @@ from pipeline.help import parse_arguments  # noqa: E402
 
 def run(config: Config) -> None:
     """Run the stages of a checked configuration, each that is not finished already."""
-    from pipeline.rundir import RunDir
+    from pipeline.rundir import RunDir, require_recordings
     from pipeline.session import session
     from pipeline.stages import STAGES, announce, summarise
     from pipeline.tracking import Tracker
 
     directory = RunDir.open(config)
-    todo = [stage for stage in config.stages if directory.results(stage) is None]
-    for stage in config.stages:
+    todo = [stage for stage in config.ordered_stages if directory.results(stage) is None]
+    if "ingest" in todo:
+        require_recordings(config)
+    directory.begin(config)
+    for stage in config.ordered_stages:
         if stage not in todo:
             say(f"{stage}: done before, skipped")
-    if todo:
-        tracker = Tracker(config, directory)
-        finished = False
-        try:
-            with session(config.cluster, say):
-                for stage in todo:
-                    started = time.monotonic()
-                    say(f"{stage} ...")
-                    results = STAGES[stage](config, directory, tracker)
-                    directory.finish(stage, results)
-                    tracker.results(results)
-                    say(f"{stage}: done in {time.monotonic() - started:.0f} s")
+    if todo or not directory.state.get("summarised"):
+        with Tracker(config, directory) as tracker:
+            if todo:
+                with session(config.cluster, say):
+                    for stage in todo:
+                        started = time.monotonic()
+                        say(f"{stage} ...")
+                        results = STAGES[stage](config, directory, tracker)
+                        tracker.results(results)
+                        directory.finish(stage, results)
+                        say(f"{stage}: done in {time.monotonic() - started:.0f} s")
             summarise(config, directory, tracker)
-            finished = True
-        finally:
-            tracker.close(finished)
     announce(config, directory)
 
 
@@ -63,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         from pipeline.rundir import settle_places
 
         check_models(config)
+        reach_storage(config.cluster)
         run(settle_places(config))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

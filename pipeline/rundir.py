@@ -1,18 +1,19 @@
 """A run is its `output` directory: what was asked for, what is done, where it is tracked."""
 
 import time
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pyarrow import fs
 
 from pipeline import storage
-from pipeline.config import Config, check, identity, to_yaml
+from pipeline.config import Config, Stage, check, identity, to_yaml
 from pipeline.errors import ConfigError
 from pipeline.session import in_submitted_job
 
 STATE = "run.json"
 CONFIG = "config.yaml"
+CHECKPOINTS = "checkpoints"
 
 
 def settle_places(config: Config) -> Config:
@@ -38,8 +39,6 @@ def settle_places(config: Config) -> Config:
     for key in ("raw", "store"):
         if data[key] is not None:
             data[key] = storage.absolute(data[key])
-    if data["raw"] is not None and not storage.exists(data["raw"]):
-        raise ConfigError(f"data.raw={data['raw']}: not found")
     if uri is None:
         tracking["uri"] = f"sqlite:///{values['output']}/mlflow.db"
     elif path := _sqlite_path(uri):
@@ -51,10 +50,20 @@ def _sqlite_path(uri: str | None) -> str | None:
     return uri.removeprefix("sqlite:///") if uri and uri.startswith("sqlite:///") else None
 
 
-class RunDir:
-    """The output directory of a run and its small state file.
+def require_recordings(config: Config) -> None:
+    """Raise ConfigError unless there is something to ingest: recordings, a recorder of them, or a store already."""
+    data = config.data
+    if data.raw is not None and not storage.exists(data.raw):
+        raise ConfigError(f"data.raw={data.raw}: not found")
+    if data.raw is None and data.synthetic is None and not storage.exists(config.store):
+        raise ConfigError("data.raw: missing; give the recordings (data.raw=PATH) or a clip store (data.store=PATH)")
 
-    state: {"stages": {stage: its results}, "mlflow_run_id": ..., "started": ...}; written whole after every change.
+
+class RunDir:
+    """The output directory of a run and its small state file, written whole after every change.
+
+    state: `stages` (results of each finished one), `summarised` (whether the summary holds them all), `mlflow_run_id`,
+    `cache` (of the stream that training began with), `fingerprint` (of the clip store).
     """
 
     def __init__(self, config: Config):
@@ -71,13 +80,18 @@ class RunDir:
         if config.fresh:
             run._move_aside()
         if storage.exists(run.path(CONFIG)):
-            run._require_same(config)
             if storage.exists(run.path(STATE)):
                 run.state = storage.read_json(run.path(STATE))
+            # Where nothing was finished or trained yet, a corrected request may take the place.
+            if run.state["stages"] or storage.exists(run.path(CHECKPOINTS)):
+                run._require_same(config)
         elif storage.is_directory(run.uri) and storage.files(run.uri):
             raise ConfigError(f"output={run.uri}: holds files but no run; choose another, or fresh=true moves it aside")
-        storage.write_bytes(run.path(CONFIG), to_yaml(config).encode())
         return run
+
+    def begin(self, config: Config) -> None:
+        """Write what was asked for: from here on the directory is this run's."""
+        storage.write_bytes(self.path(CONFIG), to_yaml(config).encode())
 
     def path(self, *parts: str) -> str:
         return storage.join(self.uri, *parts)
@@ -87,7 +101,12 @@ class RunDir:
         return self.state["stages"].get(stage)
 
     def finish(self, stage: str, results: dict[str, Any]) -> None:
-        self.state["stages"][stage] = results
+        """Record a stage's results. Later stages had not seen them: what they did is forgotten, they come again."""
+        stages = get_args(Stage)
+        before = stages[: stages.index(stage)]
+        done = self.state["stages"]
+        self.state["stages"] = {name: done[name] for name in before if name in done} | {stage: results}
+        self.state["summarised"] = False
         self.save()
 
     def save(self) -> None:
@@ -107,7 +126,9 @@ class RunDir:
         if differing:
             shown = ", ".join(f"{key} ({before.get(key)} there, {now.get(key)} now)" for key in differing[:5])
             more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
-            raise ConfigError(f"output={self.uri}: holds a run with other settings: {shown}{more}; choose another")
+            raise ConfigError(
+                f"output={self.uri}: holds a run with other settings: {shown}{more}; choose another, or fresh=true"
+            )
 
     def _move_aside(self) -> None:
         if not storage.exists(self.uri):

@@ -14,6 +14,11 @@ from pipeline.errors import ConfigError, UserError, first_line
 ROOT = Path(__file__).resolve().parent.parent
 # What reading and evaluation need besides the training workers.
 SPARE_CPUS = 0.5
+# How long a run that ended may take to give its room back.
+RELEASE_SECONDS = 20
+
+# Where Arrow looks for the address of S3-compatible storage.
+ENDPOINT = "AWS_ENDPOINT_URL"
 
 # Nothing phones home and no library talks over the run's own output, unless the user set the variable.
 ENVIRONMENT = {
@@ -35,6 +40,12 @@ def prepare_environment() -> None:
         os.environ.setdefault(name, value)
 
 
+def reach_storage(cluster: Cluster) -> None:
+    """Point this process, and the local Ray that it starts, to `cluster.storage_endpoint`."""
+    if cluster.storage_endpoint:
+        os.environ[ENDPOINT] = cluster.storage_endpoint
+
+
 def in_submitted_job() -> bool:
     """True inside `ray job submit`, whose working directory may be a temporary copy."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
@@ -49,6 +60,7 @@ def session(cluster: Cluster, say: Callable[[str], None]) -> Iterator[None]:
         UserError: no cluster answers at `cluster.address`.
     """
     import ray
+    import ray.exceptions
 
     address = cluster.address or ("auto" if in_submitted_job() else "local")
     settings = {
@@ -63,32 +75,48 @@ def session(cluster: Cluster, say: Callable[[str], None]) -> Iterator[None]:
         settings["include_dashboard"] = False
         if cluster.object_store_gb:
             settings["object_store_memory"] = int(cluster.object_store_gb * 1e9)
+    elif cluster.storage_endpoint:
+        settings["runtime_env"] = {"env_vars": {ENDPOINT: cluster.storage_endpoint}}
     try:
         ray.init(**settings)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"cluster.address={address}: no Ray answers ({first_line(error)})") from error
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise UserError(f"cluster.address={address}: no Ray to work on ({first_line(error)})") from error
     try:
         _hush(cluster.quiet)
         require(cluster, say)
         yield
     finally:
+        _release(cluster)
         ray.shutdown()
 
 
 def require(cluster: Cluster, say: Callable[[str], None]) -> None:
-    """Wait for the requested workers' room at most `cluster.wait_minutes`, saying so; ConfigError if there is none."""
-    deadline = time.monotonic() + 60 * cluster.wait_minutes
+    """Wait for the requested workers' room at most `cluster.wait_minutes`, saying so; ConfigError if there is none.
+
+    Room that others hold counts as none, after a short grace for what a run before this one is still giving back.
+    """
     problem = shortage(cluster, _nodes())
+    grace = RELEASE_SECONDS if problem is None else 0
+    problem = problem or shortage(cluster, _free())
     if problem and cluster.wait_minutes:
         from ray.autoscaler.sdk import request_resources
 
         request_resources(bundles=[bundle(cluster)] * cluster.workers)
         say(f"waiting up to {cluster.wait_minutes:g} min for the cluster: {problem}")
+    deadline = time.monotonic() + max(grace, 60 * cluster.wait_minutes)
     while problem and time.monotonic() < deadline:
         time.sleep(2)
-        problem = shortage(cluster, _nodes())
+        problem = shortage(cluster, _nodes()) or shortage(cluster, _free())
     if problem:
         raise ConfigError(f"cluster.workers={cluster.workers}: {problem}")
+
+
+def _release(cluster: Cluster) -> None:
+    """Let the autoscaler take back what `require` asked it for: such a request outlives the run otherwise."""
+    if cluster.wait_minutes:
+        from ray.autoscaler.sdk import request_resources
+
+        request_resources(bundles=[])
 
 
 def bundle(cluster: Cluster) -> dict[str, float]:
@@ -97,25 +125,39 @@ def bundle(cluster: Cluster) -> dict[str, float]:
 
 
 def shortage(cluster: Cluster, nodes: list[dict[str, float]]) -> str | None:
-    """Why `nodes` (each its total resources) cannot hold the workers and leave SPARE_CPUS; None if they can."""
+    """Why `nodes` (the resources of each) cannot hold the workers and leave SPARE_CPUS on one; None if they can."""
     need = bundle(cluster)
-    fitting = sum(min(int(node.get(name, 0) / amount + 1e-9) for name, amount in need.items()) for node in nodes)
     each = " and ".join(f"{amount:g} {name}" for name, amount in need.items())
+    fitting = sum(_fitting(node, need) for node in nodes)
     if fitting < cluster.workers:
         return f"the cluster has room for {fitting} workers of {each}"
-    total = sum(node.get("CPU", 0) for node in nodes)
-    if total - cluster.workers * cluster.cpus_per_worker < SPARE_CPUS - 1e-9:
+    # A task that reads takes SPARE_CPUS of one node.
+    roomy = [node for node in nodes if node.get("CPU", 0) >= SPARE_CPUS]
+    lost = [_fitting(node, need) - _fitting(node | {"CPU": node["CPU"] - SPARE_CPUS}, need) for node in roomy]
+    if not lost or fitting - min(lost) < cluster.workers:
+        total = sum(node.get("CPU", 0) for node in nodes)
         return (
-            f"{cluster.workers} workers of {each} leave less than {SPARE_CPUS:g} of the cluster's {total:g} CPUs "
+            f"{cluster.workers} workers of {each} leave no node with {SPARE_CPUS:g} of the cluster's {total:g} CPUs "
             "for reading; lower cluster.cpus_per_worker"
         )
     return None
+
+
+def _fitting(node: dict[str, float], need: dict[str, float]) -> int:
+    return min(int(node.get(name, 0) / amount + 1e-9) for name, amount in need.items())
 
 
 def _nodes() -> list[dict[str, float]]:
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _free() -> list[dict[str, float]]:
+    # Ray has no public call for what a single node has left.
+    from ray._private.state import available_resources_per_node
+
+    return list(available_resources_per_node().values())
 
 
 def _hush(quiet: bool) -> None:

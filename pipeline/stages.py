@@ -6,7 +6,6 @@ from pipeline import storage
 from pipeline.build import layout_of
 from pipeline.config import Config
 from pipeline.console import Bar, say, table
-from pipeline.errors import ConfigError
 from pipeline.evaluate import evaluate
 from pipeline.ingest import ingest
 from pipeline.pretrain import pretrain
@@ -18,7 +17,10 @@ from pipeline.tracking import Tracker
 
 SUMMARY = "summary.json"
 # What the last lines of a run show, where it was measured.
-HEADLINES = ("clips", "rejected", "loss", "clips_per_second", "parameters", "gflops")
+HEADLINES = (
+    *("clips", "rejected", "loss", "clips_per_second", "parameters", "gflops"),
+    *("linear_top1", "random_linear_top1", "knn_top1", "random_knn_top1"),
+)
 
 
 def ingest_stage(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
@@ -26,10 +28,7 @@ def ingest_stage(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any
     data, raw = config.data, config.data.raw
     if raw is None and data.synthetic is not None:
         raw = run.path("raw")
-        try:
-            names = record(raw, **data.synthetic.model_dump(), seed=config.seed)
-        except ValueError as error:
-            raise ConfigError(f"data.{error}") from None
+        names = record(raw, **data.synthetic.model_dump(), seed=config.seed)
         say(f"  {len(names)} synthetic recordings in {raw}")
     with Bar("ingest") as bar:
         manifest = ingest(
@@ -68,15 +67,21 @@ def summarise(config: Config, run: RunDir, tracker: Tracker) -> None:
     }
     storage.write_json(run.path(SUMMARY), dict(sorted(summary.items())))
     tracker.artifacts([run.path(SUMMARY), run.path(CONFIG)])
+    run.state["summarised"] = True
+    run.save()
 
 
 def announce(config: Config, run: RunDir) -> None:
     """Say what happened and where things are."""
     summary = storage.read_json(run.path(SUMMARY))
-    table(config.name, ["", ""], [[key, _shown(summary[key])] for key in HEADLINES if key in summary])
+    table(config.name, ["", ""], [[key, _shown(key, summary[key])] for key in HEADLINES if key in summary])
     say(f"summary: {run.path(SUMMARY)}")
-    say(f"MLflow:  mlflow ui --backend-store-uri {config.tracking.uri}   (run {summary['mlflow_run_id']})")
+    local = config.tracking.uri.startswith("sqlite:")
+    where = f"mlflow ui --backend-store-uri {config.tracking.uri}" if local else config.tracking.uri
+    say(f"MLflow:  {where}   (run {summary['mlflow_run_id']})")
 
 
-def _shown(value: Any) -> str:
+def _shown(key: str, value: Any) -> str:
+    if key.endswith("_top1"):
+        return f"{100 * value:.1f} %"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

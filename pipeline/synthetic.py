@@ -432,6 +432,14 @@ def _listed_bodies(frames: int, persons: int, rng: np.random.Generator) -> list[
     return listed
 
 
+def require_limits(**counts: int) -> None:
+    """Raise ValueError naming a setting of `record` of which there is less than one or more than there can be."""
+    most = {"actions": len(ACTIONS), "cameras": MAX_CAMERAS, "subjects": 999, "replications": 999}
+    for key, value in counts.items():
+        if not 1 <= value <= most[key]:
+            raise ValueError(f"synthetic.{key}={value}: must be 1 to {most[key]}")
+
+
 def record(
     out_dir: str, *, actions: int, subjects: int, replications: int, cameras: int, seed: int, noise: float
 ) -> list[str]:
@@ -449,10 +457,7 @@ def record(
         ValueError: more actions or cameras than there are, or less than one of something.
         UserError: the directory cannot be written.
     """
-    limits = {"actions": (actions, len(ACTIONS)), "cameras": (cameras, MAX_CAMERAS), "subjects": (subjects, 999)}
-    for key, (value, most) in (limits | {"replications": (replications, 999)}).items():
-        if not 1 <= value <= most:
-            raise ValueError(f"synthetic.{key}={value}: must be 1 to {most}")
+    require_limits(actions=actions, subjects=subjects, replications=replications, cameras=cameras)
     storage.make_directory(out_dir)
     people = [Person.draw(np.random.default_rng([seed, subject])) for subject in range(subjects)]
     names = []

@@ -5,12 +5,15 @@ import json
 import logging
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import storage
 from pipeline.config import Config, digest, flatten
@@ -34,16 +37,30 @@ class Tracker:
     def __init__(self, config: Config, run: RunDir):
         """Open or create the run. Raises UserError where the tracking store cannot be reached."""
         self.uri = config.tracking.uri
-        try:
+        with self._reached():
             self.client = MlflowClient(tracking_uri=self.uri)
             self.run_id = run.state.get("mlflow_run_id") or self._create(config)
             self.client.update_run(self.run_id, status=RunStatus.to_string(RunStatus.RUNNING))
             self.last_step = self._last_step()
-        except (MlflowException, OSError) as error:
-            raise UserError(f"tracking.uri={self.uri}: cannot be used ({first_line(error)})") from error
         if run.state.get("mlflow_run_id") != self.run_id:
             run.state["mlflow_run_id"] = self.run_id
             run.save()
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close the run as finished or failed; a tracking store that is gone by now hides no earlier error."""
+        status = RunStatus.to_string(RunStatus.FINISHED if kind is None else RunStatus.FAILED)
+        with suppress(UserError) if kind else nullcontext(), self._reached():
+            self.client.set_terminated(self.run_id, status=status)
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            raise UserError(f"tracking.uri={self.uri}: cannot be used ({first_line(error)})") from error
 
     def _create(self, config: Config) -> str:
         experiment = self.client.get_experiment_by_name(config.tracking.experiment)
@@ -68,7 +85,8 @@ class Tracker:
     def metrics(self, rows: list[dict[str, float]]) -> None:
         """Log training metrics, one row a logged step with the keys `step` and `time` (seconds since 1970).
 
-        Steps that a killed run had logged already are not logged twice.
+        Steps that are logged already, by a killed run say, are not logged twice: giving all rows again is cheap, and
+        brings what a server that was away has missed.
         """
         new = [row for row in rows if row["step"] > self.last_step]
         metrics = [
@@ -77,39 +95,39 @@ class Tracker:
             for key, value in row.items()
             if key not in ("step", "time")
         ]
-        for start in range(0, len(metrics), METRICS_A_REQUEST):
-            self.client.log_batch(self.run_id, metrics=metrics[start : start + METRICS_A_REQUEST])
+        with self._reached():
+            for start in range(0, len(metrics), METRICS_A_REQUEST):
+                self.client.log_batch(self.run_id, metrics=metrics[start : start + METRICS_A_REQUEST])
         if new:
             self.last_step = new[-1]["step"]
 
     def results(self, results: dict[str, Any]) -> None:
         """Log a stage's numbers as metrics, under the names of `summary.json`; other values become tags."""
-        for key, value in results.items():
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                self.client.set_tag(self.run_id, key, str(value)[:5000])
-            else:
-                self.client.log_metric(self.run_id, key.replace("_top1", "/top1"), float(value))
+        with self._reached():
+            for key, value in results.items():
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    self.client.set_tag(self.run_id, key, str(value)[:5000])
+                else:
+                    self.client.log_metric(self.run_id, key.replace("_top1", "/top1"), float(value))
 
     def dataset(self, store: ClipStore, context: str) -> None:
         """Log the clip store as the run's input, by name and fingerprint."""
         profile = json.dumps({"clips": store.clips, "skeleton": store.layout_name, "persons": store.persons})
         source = json.dumps({"uri": store.uri})
-        entity = Dataset(storage.name(store.uri), store.fingerprint[:36], "local", source, profile=profile)
+        kind = "remote" if storage.is_remote(store.uri) else "local"
+        entity = Dataset(storage.name(store.uri), store.fingerprint[:36], kind, source, profile=profile)
         entry = DatasetInput(entity, [InputTag("mlflow.data.context", context)])
-        self.client.log_inputs(self.run_id, [entry])
-        self.client.set_tag(self.run_id, "store.fingerprint", store.fingerprint)
+        with self._reached():
+            self.client.log_inputs(self.run_id, [entry])
+            self.client.set_tag(self.run_id, "store.fingerprint", store.fingerprint)
 
     def artifacts(self, uris: list[str], folder: str | None = None) -> None:
         """Copy files of the output directory into the run's artifacts."""
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory() as scratch, self._reached():
             for uri in uris:
                 local = Path(scratch, storage.name(uri))
                 local.write_bytes(storage.read_bytes(uri))
                 self.client.log_artifact(self.run_id, str(local), folder)
-
-    def close(self, finished: bool) -> None:
-        status = RunStatus.FINISHED if finished else RunStatus.FAILED
-        self.client.set_terminated(self.run_id, status=RunStatus.to_string(status))
 
 
 def _tags(config: Config) -> dict[str, str]:
@@ -128,6 +146,9 @@ def code_version() -> str:
     """The git commit, `+dirty` where files differ from it; without git a hash over pipeline/, models/ and conf/."""
     try:
         git = ["git", "-C", str(ROOT)]
+        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
+        if Path(top.stdout.strip()).resolve() != ROOT:
+            raise FileNotFoundError("installed inside somebody else's repository")
         commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
         status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
         return commit.stdout.strip() + ("+dirty" if status.stdout.strip() else "")

@@ -35,7 +35,6 @@ class Job:
     channel: to the driver; rank 0 puts {"metrics": row}, and {"failed": message} where training cannot go on.
     place: where checkpoints go, a directory an attempt.
     resume: checkpoint of an earlier attempt to go on from, or None.
-    fingerprint: of the clip store; a checkpoint of another store is refused.
     """
 
     config: Config
@@ -43,7 +42,6 @@ class Job:
     channel: Queue
     place: str
     resume: str | None
-    fingerprint: str
 
 
 def train(job: Job) -> None:
@@ -92,8 +90,6 @@ class Trainer:
             self.framework.load_state_dict(initial)
             return Position(0, 0, 0)
         position, state = checkpoint.load(uri)
-        if state["fingerprint"] != self.job.fingerprint:
-            raise ValueError(f"{uri}: trained on another clip store")
         self.framework.load_state_dict(state["framework"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.history = state["history"]
@@ -176,7 +172,6 @@ class Trainer:
             "framework": self.framework.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "config": self.config.model_dump(mode="json"),
-            "fingerprint": self.job.fingerprint,
             # What the driver had not yet written when it was killed is not lost either.
             "history": self.history,
             "threads": torch.get_num_threads(),

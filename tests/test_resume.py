@@ -13,7 +13,7 @@ from tests.cli import TINY, command, environment, run
 SETTINGS = [
     *TINY,
     "stages=[pretrain]",
-    "train.epochs=12",
+    "train.epochs=4",
     "model.dropout=0.1",
     "train.checkpoint.every_steps=3",
     "cluster.cpus_per_worker=0.4",

@@ -8,7 +8,7 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -80,13 +80,12 @@ def _is_plain(entry: zipfile.ZipInfo) -> bool:
 @contextmanager
 def _open_zip(uri: str) -> Iterator[zipfile.ZipFile]:
     filesystem, path = storage.resolve(uri)
-    with filesystem.open_input_file(path) as file:
+    with ExitStack() as stack:
         try:
-            archive = zipfile.ZipFile(file)
+            archive = zipfile.ZipFile(stack.enter_context(filesystem.open_input_file(path)))
         except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
             raise UserError(f"{uri}: neither a directory nor a readable zip file ({error})") from error
-        with archive:
-            yield archive
+        yield stack.enter_context(archive)
 
 
 @contextmanager

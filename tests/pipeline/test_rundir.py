@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.config import load
 from pipeline.errors import ConfigError
-from pipeline.rundir import RunDir, settle_places
+from pipeline.rundir import RunDir, require_recordings, settle_places
 
 
 def settled(tmp_path, *overrides):
@@ -25,7 +25,29 @@ def test_the_store_lies_in_the_output_unless_set(tmp_path):
 
 def test_a_missing_path_is_named(tmp_path):
     with pytest.raises(ConfigError, match=f"data.raw={tmp_path}/nothing: not found"):
-        settled(tmp_path, f"data.raw={tmp_path}/nothing")
+        require_recordings(settled(tmp_path, f"data.raw={tmp_path}/nothing"))
+    with pytest.raises(ConfigError, match="data.raw: missing"):
+        require_recordings(settled(tmp_path, "data=nw_ucla"))
+    (tmp_path / "run" / "store").mkdir(parents=True)
+    require_recordings(settled(tmp_path, "data=nw_ucla"))
+
+
+def begin(config):
+    run = RunDir.open(config)
+    run.begin(config)
+    return run
+
+
+def test_a_finished_stage_makes_later_ones_stale(tmp_path):
+    run = begin(settled(tmp_path))
+    run.finish("report", {"report": "of nothing"})
+    run.finish("ingest", {"clips": 7})
+    assert run.results("report") is None and run.results("ingest") == {"clips": 7}
+
+
+def test_a_request_that_came_to_nothing_can_be_corrected(tmp_path):
+    begin(settled(tmp_path))
+    begin(settled(tmp_path, "train.epochs=13"))
 
 
 def test_a_remote_output_needs_a_tracking_server():
@@ -48,7 +70,7 @@ def test_inside_a_job_what_would_be_lost_is_refused(monkeypatch, override, key):
 
 
 def test_a_run_is_taken_up_where_it_stands(tmp_path):
-    run = RunDir.open(settled(tmp_path))
+    run = begin(settled(tmp_path))
     run.finish("ingest", {"clips": 7})
     again = RunDir.open(settled(tmp_path, "cluster.workers=1", "stages=[pretrain]"))
     assert again.results("ingest") == {"clips": 7} and again.results("pretrain") is None
@@ -56,14 +78,14 @@ def test_a_run_is_taken_up_where_it_stands(tmp_path):
 
 
 def test_other_settings_in_the_same_place_are_named(tmp_path):
-    RunDir.open(settled(tmp_path))
+    begin(settled(tmp_path)).finish("ingest", {"clips": 7})
     with pytest.raises(ConfigError, match=r"train.epochs \(12 there, 13 now\)") as caught:
         RunDir.open(settled(tmp_path, "train.epochs=13"))
     assert "\n" not in str(caught.value)
 
 
 def test_fresh_moves_the_old_run_aside(tmp_path):
-    RunDir.open(settled(tmp_path)).finish("ingest", {"clips": 7})
+    begin(settled(tmp_path)).finish("ingest", {"clips": 7})
     run = RunDir.open(settled(tmp_path, "fresh=true", "seed=5"))
     assert run.results("ingest") is None
     (aside,) = tmp_path.glob("run.*")

@@ -5,7 +5,7 @@ from pipeline.session import shortage
 def cluster(**settings):
     defaults = {
         "address": None, "workers": 2, "cpus_per_worker": 0.75, "threads": 1, "gpu": False, "wait_minutes": 0,
-        "object_store_gb": None, "quiet": True,
+        "object_store_gb": None, "storage_endpoint": None, "quiet": True,
     }  # fmt: skip
     return Cluster(**(defaults | settings))
 
@@ -15,7 +15,7 @@ def test_two_workers_fit_two_cores_and_leave_room_for_reading():
 
 
 def test_workers_never_take_every_cpu():
-    assert "0.5 of the cluster's 2 CPUs" in shortage(cluster(cpus_per_worker=1), [{"CPU": 2.0}])
+    assert "no node with 0.5 of the cluster's 2 CPUs" in shortage(cluster(cpus_per_worker=1), [{"CPU": 2.0}])
     assert shortage(cluster(cpus_per_worker=1), [{"CPU": 2.0}, {"CPU": 1.0}]) is None
 
 
@@ -31,3 +31,10 @@ def test_gpus_that_are_not_there():
 
 def test_fractions_of_a_cpu_add_up():
     assert shortage(cluster(workers=10, cpus_per_worker=0.1), [{"CPU": 1.5}]) is None
+
+
+def test_reading_needs_its_cpu_on_one_node():
+    # Half a CPU is left in all, but in two halves of a half.
+    assert "leave no node" in shortage(cluster(), [{"CPU": 1.0}, {"CPU": 1.0}])
+    assert shortage(cluster(), [{"CPU": 1.0}, {"CPU": 1.0}, {"CPU": 0.5}]) is None
+    assert shortage(cluster(), [{"CPU": 1.5}, {"CPU": 1.0}]) is None

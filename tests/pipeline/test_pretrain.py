@@ -1,0 +1,130 @@
+"""Training on a real Ray: its options, its failures, and what the driver makes of them."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import checkpoint
+from pipeline.build import check_models
+from pipeline.config import load
+from pipeline.errors import UserError
+from pipeline.pretrain import History, pretrain
+from pipeline.rundir import RunDir, settle_places
+from pipeline.stages import ingest_stage
+from pipeline.tracking import Tracker
+from tests.cli import TINY
+
+
+def begun(output, *overrides):
+    config = settle_places(load([*TINY, f"output={output}", "stages=[ingest,pretrain]", *overrides]))
+    check_models(config)
+    run = RunDir.open(config)
+    run.begin(config)
+    return config, run, Tracker(config, run)
+
+
+@pytest.fixture(scope="module")
+def store(ray_session, tmp_path_factory):
+    output = tmp_path_factory.mktemp("pretrain") / "ingest"
+    ingest_stage(*begun(output))
+    return f"data.store={output / 'store'}"
+
+
+def rows(output):
+    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_every_option_of_training_at_once(store, tmp_path):
+    settings = [
+        *("objective=umurl", "train.precision=bfloat16", "train.accumulate=2", "train.clip_norm=0.5"),
+        *("train.schedule={name: step, warmup_steps: 0, milestones: [2], gamma: 0.1}", "train.epochs=3"),
+        *("cluster.workers=1", "train.log_every=1", "stream.cache=none", "train.optimiser.name=sgd"),
+    ]
+    results = pretrain(*begun(tmp_path, store, *settings))
+    logged = rows(tmp_path)
+    # 64 clips in steps of 16: 4 updates an epoch, each over two micro-batches of 8.
+    assert [row["step"] for row in logged] == list(range(1, 13))
+    assert [row["train/learning_rate"] for row in logged] == pytest.approx([5e-4] * 8 + [5e-5] * 4)
+    assert {"loss/decomposition", "loss/consistency", "loss/regularisation"} <= logged[0].keys()
+    assert results["loss"] == logged[-1]["loss"] and results["epochs"] == 3
+    position, state = checkpoint.load(results["checkpoint"])
+    assert (position.epoch, position.updates) == (3, 12)
+    # Clipped: SGD with momentum 0.9 moves by at most lr * 0.5 / (1 - 0.9) an update.
+    assert state["optimiser"]["param_groups"][0]["lr"] == pytest.approx(5e-5)
+
+
+def test_a_loss_that_is_not_finite_ends_in_one_line_and_no_checkpoint_of_it(store, tmp_path):
+    config, run, tracker = begun(tmp_path, store, "train.optimiser.lr=1e30", "train.schedule.warmup_steps=0")
+    with pytest.raises(UserError, match=r"loss is not finite at step \d+; lower train.optimiser.lr") as caught:
+        pretrain(config, run, tracker)
+    assert "\n" not in str(caught.value)
+    assert checkpoint.newest(run.path("checkpoints")) is None
+
+
+def worker_pids():
+    """Of this process's training workers: Ray's processes below the same session."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            name = (entry / "cmdline").read_bytes()
+            mine = f"PYTEST_CURRENT_RUN={os.getpid()}".encode() in (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if name.startswith(b"ray::RayTrainWorker") and mine:
+            found.append(int(entry.name))
+    return found
+
+
+def test_training_survives_a_killed_worker(store, tmp_path):
+    settings = ["train.epochs=6", "train.checkpoint.every_steps=3", "cluster.workers=2", "train.log_every=1"]
+    unbroken = pretrain(*begun(tmp_path / "unbroken", store, *settings))
+    killed = []
+
+    def kill():
+        while not killed:
+            if list((tmp_path / "broken").glob("checkpoints/*/*/meta.json")) and (pids := worker_pids()):
+                os.kill(pids[0], signal.SIGKILL)
+                killed.append(pids[0])
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    results = pretrain(*begun(tmp_path / "broken", store, *settings))
+    assert killed, "training ended before its worker was killed"
+    assert results["loss"] == unbroken["loss"]
+    assert [row["step"] for row in rows(tmp_path / "broken")] == list(range(1, 25))
+    states = [checkpoint.load(done["checkpoint"])[1]["framework"] for done in (unbroken, results)]
+    assert [key for key in states[0] if not states[0][key].equal(states[1][key])] == []
+
+
+class Away:
+    """A tracking server that is away for a while."""
+
+    def __init__(self):
+        self.reachable, self.got = False, []
+
+    def metrics(self, rows):
+        if not self.reachable:
+            raise UserError("tracking.uri=http://away: cannot be used")
+        self.got = list(rows)
+
+
+def test_metrics_wait_for_a_tracking_server_that_is_away(tmp_path):
+    config = settle_places(load([f"output={tmp_path}"]))
+    run, tracker = RunDir(config), Away()
+    tracker.reachable = True
+    history = History(run, tracker, [{"step": 1, "loss": 3.0}])
+    tracker.reachable = False
+    history.extend([{"step": 2, "loss": 2.0}, {"step": 3, "loss": 1.5}])
+    with pytest.raises(UserError):
+        history.send()
+    # A restarted worker sends steps again from its checkpoint on.
+    history.extend([{"step": 3, "loss": 1.5}, {"step": 4, "loss": 1.0}])
+    tracker.reachable = True
+    history.send()
+    assert [row["step"] for row in tracker.got] == [1, 2, 3, 4] == [row["step"] for row in rows(tmp_path)]
