@@ -54,7 +54,6 @@ def test_every_option_of_training_at_once(store, tmp_path):
     assert results["loss"] == logged[-1]["loss"] and results["epochs"] == 3
     position, state = checkpoint.load(results["checkpoint"])
     assert (position.epoch, position.updates) == (3, 12)
-    # Clipped: SGD with momentum 0.9 moves by at most lr * 0.5 / (1 - 0.9) an update.
     assert state["optimiser"]["param_groups"][0]["lr"] == pytest.approx(5e-5)
 
 

@@ -26,7 +26,7 @@ def test_the_store_lies_in_the_output_unless_set(tmp_path):
 def test_a_missing_path_is_named(tmp_path):
     with pytest.raises(ConfigError, match=f"data.raw={tmp_path}/nothing: not found"):
         require_recordings(settled(tmp_path, f"data.raw={tmp_path}/nothing"))
-    with pytest.raises(ConfigError, match="data.raw: missing"):
+    with pytest.raises(ConfigError, match=r"data.raw: missing"):
         require_recordings(settled(tmp_path, "data=nw_ucla"))
     (tmp_path / "run" / "store").mkdir(parents=True)
     require_recordings(settled(tmp_path, "data=nw_ucla"))
