@@ -6,7 +6,7 @@ from models import framework
 from models.probes import LinearProbe
 from models.skeleton import SkeletonLayout
 from pipeline.config import Config
-from pipeline.errors import ConfigError, UserError
+from pipeline.errors import ConfigError
 from pipeline.protocols import Side, parse
 from pipeline.rundir import RunDir
 from pipeline.store import ClipStore
@@ -49,10 +49,7 @@ def open_store(config: Config, run: RunDir) -> ClipStore:
     Raises UserError where there is none, it is damaged, or another.
     """
     store = ClipStore.open(config.store, layout_of(config))
-    known = run.state.setdefault("fingerprint", store.fingerprint)
-    if known != store.fingerprint:
-        raise UserError(f"data.store={config.store}: not the clips that {run.uri} was begun with")
-    run.save()
+    run.claim(store)
     return store
 
 

@@ -29,6 +29,7 @@ from pipeline.store import (
     REJECTS,
     UNKNOWN,
     ClipStore,
+    DamagedStore,
     fingerprint,
     layout_record,
     read_manifest,
@@ -147,7 +148,7 @@ def _existing(store: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         found = ClipStore.open(store)
         found.verify()
         return found.manifest
-    except UserError:
+    except DamagedStore:
         if "recordings" not in settings:
             raise
         return None

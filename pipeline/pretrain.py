@@ -8,10 +8,13 @@ from dataclasses import replace
 from queue import Empty
 from typing import Any
 
+import ray
 import ray.train
+from ray.exceptions import RayError
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from models.cost import cost
 from pipeline import checkpoint, export, storage
@@ -74,7 +77,9 @@ def _fit(config: Config, plan: StreamPlan, place: str, resume: str | None, histo
     checkpoint.prune(place, keep=resume)
     filesystem, path = storage.resolve(place)
     filesystem.create_dir(path, recursive=True)
-    channel = Queue(actor_options={"num_cpus": 0})
+    # On the driver's node: it lives as long as the run, whatever becomes of the workers' nodes.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    channel = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
     trainer = TorchTrainer(
         train,
         train_loop_config=Job(config, plan, channel, place, resume),
@@ -97,23 +102,23 @@ def _fit(config: Config, plan: StreamPlan, place: str, resume: str | None, histo
     with Bar("pretrain", updates) as bar, Follower(channel, history, bar) as follower:
         try:
             trainer.fit()
-        except ray.train.TrainingFailedError as error:
+        except (ray.train.TrainingFailedError, RayError) as error:
             raise UserError(f"training failed: {_cause(error)}") from error
         except SystemExit:  # Ray Train's way to end on Ctrl-C; its handler stays behind.
             raise KeyboardInterrupt from None
         finally:
             signal.signal(signal.SIGINT, interrupt)
-    history.send()
     channel.shutdown()
     if follower.failure:
         raise UserError(follower.failure)
+    history.send()
     final = checkpoint.newest(place)
     if final is None or checkpoint.position(final).epoch < config.train.epochs:
         raise UserError(f"{place}: training ended without its last checkpoint")
     return final
 
 
-def _cause(error: ray.train.TrainingFailedError) -> str:
+def _cause(error: Exception) -> str:
     """The first worker's exception in one line; the whole story is in Ray's log of that worker."""
     failures = getattr(error, "worker_failures", None)
     return first_line(next(iter(failures.values()), error) if failures else error)
@@ -130,8 +135,10 @@ class History:
 
     def extend(self, rows: list[dict[str, Any]]) -> None:
         """Write new rows. Those of steps that came before, from a worker that failed since, are replaced."""
-        if rows:
-            self.rows = [row for row in self.rows if row["step"] < rows[0]["step"]] + rows
+        for row in rows:
+            while self.rows and self.rows[-1]["step"] >= row["step"]:
+                self.rows.pop()
+            self.rows.append(row)
         storage.write_bytes(self.uri, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
 
     def send(self) -> None:
@@ -157,6 +164,8 @@ class Follower(threading.Thread):
     def __exit__(self, *_) -> None:
         self.stopping.set()
         self.join()
+        if isinstance(self.error, RayError):
+            raise UserError(f"training cannot be followed: {first_line(self.error)}") from self.error
         if self.error:
             raise self.error
 

@@ -20,15 +20,14 @@ from pipeline.help import parse_arguments  # noqa: E402
 
 def run(config: Config) -> None:
     """Run the stages of a checked configuration, each that is not finished already."""
-    from pipeline.rundir import RunDir, require_recordings
+    from pipeline.rundir import RunDir, require_data
     from pipeline.session import session
     from pipeline.stages import STAGES, announce, summarise
     from pipeline.tracking import Tracker
 
     directory = RunDir.open(config)
-    todo = [stage for stage in config.ordered_stages if directory.results(stage) is None]
-    if "ingest" in todo:
-        require_recordings(config)
+    todo = directory.unfinished(config)
+    require_data(config, ingesting="ingest" in todo)
     directory.begin(config)
     for stage in config.ordered_stages:
         if stage not in todo:
@@ -45,6 +44,7 @@ def run(config: Config) -> None:
                         directory.finish(stage, results)
                         say(f"{stage}: done in {time.monotonic() - started:.0f} s")
             summarise(config, directory, tracker)
+        directory.conclude()
     announce(config, directory)
 
 

@@ -8,8 +8,9 @@ from pyarrow import fs
 
 from pipeline import storage
 from pipeline.config import Config, Stage, check, identity, to_yaml
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, UserError
 from pipeline.session import in_submitted_job
+from pipeline.store import MANIFEST, ClipStore
 
 STATE = "run.json"
 CONFIG = "config.yaml"
@@ -50,13 +51,21 @@ def _sqlite_path(uri: str | None) -> str | None:
     return uri.removeprefix("sqlite:///") if uri and uri.startswith("sqlite:///") else None
 
 
-def require_recordings(config: Config) -> None:
-    """Raise ConfigError unless there is something to ingest: recordings, a recorder of them, or a store already."""
+def require_data(config: Config, ingesting: bool) -> None:
+    """Raise ConfigError unless there is a clip store, or, where the stage is to come, something to ingest."""
     data = config.data
-    if data.raw is not None and not storage.exists(data.raw):
+    if ingesting and data.raw is not None and not storage.exists(data.raw):
         raise ConfigError(f"data.raw={data.raw}: not found")
-    if data.raw is None and data.synthetic is None and not storage.exists(config.store):
-        raise ConfigError("data.raw: missing; give the recordings (data.raw=PATH) or a clip store (data.store=PATH)")
+    recordings = ingesting and (data.raw is not None or data.synthetic is not None)
+    if not recordings and not has_store(config):
+        raise ConfigError(
+            f"data.raw: missing, and no clip store at {config.store}; give the recordings (data.raw=PATH) or a store "
+            "(data.store=PATH)"
+        )
+
+
+def has_store(config: Config) -> bool:
+    return storage.exists(storage.join(config.store, MANIFEST))
 
 
 class RunDir:
@@ -78,27 +87,48 @@ class RunDir:
         """
         run = cls(config)
         if config.fresh:
-            run._move_aside()
+            return run
         if storage.exists(run.path(CONFIG)):
-            if storage.exists(run.path(STATE)):
-                run.state = storage.read_json(run.path(STATE))
-            # Where nothing was finished or trained yet, a corrected request may take the place.
-            if run.state["stages"] or storage.exists(run.path(CHECKPOINTS)):
-                run._require_same(config)
+            state = storage.read_json(run.path(STATE)) if storage.exists(run.path(STATE)) else run.state
+            differing = run._differing(config)
+            if state["stages"] or storage.exists(run.path(CHECKPOINTS)):
+                run._refuse(differing)
+                run.state = state
+            elif not differing:  # Nothing was finished or trained: all that is worth keeping is the tracked run.
+                run.state |= {key: state[key] for key in ("mlflow_run_id",) if key in state}
         elif storage.is_directory(run.uri) and storage.files(run.uri):
             raise ConfigError(f"output={run.uri}: holds files but no run; choose another, or fresh=true moves it aside")
         return run
 
     def begin(self, config: Config) -> None:
-        """Write what was asked for: from here on the directory is this run's."""
+        """Write what was asked for: from here on the directory is this run's; with `fresh` an earlier one moves aside."""
+        if config.fresh:
+            self._move_aside()
         storage.write_bytes(self.path(CONFIG), to_yaml(config).encode())
 
     def path(self, *parts: str) -> str:
         return storage.join(self.uri, *parts)
 
+    def unfinished(self, config: Config) -> list[str]:
+        """The stages to run: of those asked for the first that is not finished, and all after it."""
+        stages = config.ordered_stages
+        done = [self.results(stage) is not None and (stage != "ingest" or has_store(config)) for stage in stages]
+        return stages[done.index(False) :] if False in done else []
+
+    def conclude(self) -> None:
+        """Record that summary and tracked run hold all that is finished."""
+        self.state["summarised"] = True
+        self.save()
+
     def results(self, stage: str) -> dict[str, Any] | None:
         """What a finished stage reported, None where it is not finished."""
         return self.state["stages"].get(stage)
+
+    def claim(self, store: ClipStore) -> None:
+        """Tie the run to a clip store by its content; UserError where it is tied to another already."""
+        if self.state.setdefault("fingerprint", store.fingerprint) != store.fingerprint:
+            raise UserError(f"data.store={store.uri}: not the clips that {self.uri} was begun with")
+        self.save()
 
     def finish(self, stage: str, results: dict[str, Any]) -> None:
         """Record a stage's results. Later stages had not seen them: what they did is forgotten, they come again."""
@@ -116,15 +146,19 @@ class RunDir:
         """The flat results of all finished stages together."""
         return {key: value for results in self.state["stages"].values() for key, value in results.items()}
 
-    def _require_same(self, config: Config) -> None:
+    def _differing(self, config: Config) -> dict[str, tuple[Any, Any]]:
+        """The settings in which the saved configuration is another than `config`: key -> (there, now)."""
         try:
-            before = identity(check(yaml.safe_load(storage.read_bytes(self.path(CONFIG)))))
+            there = identity(check(yaml.safe_load(storage.read_bytes(self.path(CONFIG)))))
         except (ConfigError, yaml.YAMLError) as error:
             raise ConfigError(f"output={self.uri}: holds a run of another version ({error}); choose another") from error
         now = identity(config)
-        differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        keys = sorted(there.keys() | now.keys())
+        return {key: (there.get(key), now.get(key)) for key in keys if there.get(key) != now.get(key)}
+
+    def _refuse(self, differing: dict[str, tuple[Any, Any]]) -> None:
         if differing:
-            shown = ", ".join(f"{key} ({before.get(key)} there, {now.get(key)} now)" for key in differing[:5])
+            shown = ", ".join(f"{key} ({there} there, {now} now)" for key, (there, now) in list(differing.items())[:5])
             more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
             raise ConfigError(
                 f"output={self.uri}: holds a run with other settings: {shown}{more}; choose another, or fresh=true"

@@ -1,9 +1,9 @@
 """The Ray that a run works on: its own on this machine, or the cluster it was submitted to; quiet, never overfull."""
 
+import json
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SPARE_CPUS = 0.5
 # How long a run that ended may take to give its room back.
 RELEASE_SECONDS = 20
+QUICK_SECONDS = 2
 
+# Where Ray describes the job to its driver.
+JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 # Where Arrow looks for the address of S3-compatible storage.
 ENDPOINT = "AWS_ENDPOINT_URL"
 
@@ -43,12 +46,20 @@ def prepare_environment() -> None:
 def reach_storage(cluster: Cluster) -> None:
     """Point this process, and the local Ray that it starts, to `cluster.storage_endpoint`."""
     if cluster.storage_endpoint:
+        given = _job_variables().get(ENDPOINT, cluster.storage_endpoint)
+        if given != cluster.storage_endpoint:
+            raise ConfigError(f"cluster.storage_endpoint={cluster.storage_endpoint}: the job sets {ENDPOINT}={given}")
         os.environ[ENDPOINT] = cluster.storage_endpoint
 
 
 def in_submitted_job() -> bool:
     """True inside `ray job submit`, whose working directory may be a temporary copy."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    return JOB in os.environ
+
+
+def _job_variables() -> dict[str, str]:
+    """The environment variables that the job was submitted with; Ray takes none of them a second time."""
+    return json.loads(os.environ.get(JOB, "{}")).get("runtime_env", {}).get("env_vars", {})
 
 
 @contextmanager
@@ -75,7 +86,7 @@ def session(cluster: Cluster, say: Callable[[str], None]) -> Iterator[None]:
         settings["include_dashboard"] = False
         if cluster.object_store_gb:
             settings["object_store_memory"] = int(cluster.object_store_gb * 1e9)
-    elif cluster.storage_endpoint:
+    elif cluster.storage_endpoint and ENDPOINT not in _job_variables():
         settings["runtime_env"] = {"env_vars": {ENDPOINT: cluster.storage_endpoint}}
     try:
         ray.init(**settings)
@@ -86,37 +97,30 @@ def session(cluster: Cluster, say: Callable[[str], None]) -> Iterator[None]:
         require(cluster, say)
         yield
     finally:
-        _release(cluster)
         ray.shutdown()
 
 
 def require(cluster: Cluster, say: Callable[[str], None]) -> None:
-    """Wait for the requested workers' room at most `cluster.wait_minutes`, saying so; ConfigError if there is none.
+    """Make sure that the workers have room, waiting for it `cluster.wait_minutes` at most; ConfigError without.
 
-    Room that others hold counts as none, after a short grace for what a run before this one is still giving back.
+    Room is reserved for a moment: Ray counts what others hold, and an autoscaler sees what is asked for. Without
+    `wait_minutes` there is a short grace for what a run before this one is still giving back.
     """
+    from ray.util.placement_group import placement_group, remove_placement_group
+
     problem = shortage(cluster, _nodes())
-    grace = RELEASE_SECONDS if problem is None else 0
-    problem = problem or shortage(cluster, _free())
-    if problem and cluster.wait_minutes:
-        from ray.autoscaler.sdk import request_resources
-
-        request_resources(bundles=[bundle(cluster)] * cluster.workers)
-        say(f"waiting up to {cluster.wait_minutes:g} min for the cluster: {problem}")
-    deadline = time.monotonic() + max(grace, 60 * cluster.wait_minutes)
-    while problem and time.monotonic() < deadline:
-        time.sleep(2)
-        problem = shortage(cluster, _nodes()) or shortage(cluster, _free())
-    if problem:
+    if problem and not cluster.wait_minutes:
         raise ConfigError(f"cluster.workers={cluster.workers}: {problem}")
-
-
-def _release(cluster: Cluster) -> None:
-    """Let the autoscaler take back what `require` asked it for: such a request outlives the run otherwise."""
-    if cluster.wait_minutes:
-        from ray.autoscaler.sdk import request_resources
-
-        request_resources(bundles=[])
+    room = placement_group([bundle(cluster)] * cluster.workers + [{"CPU": SPARE_CPUS}])
+    try:
+        if room.wait(timeout_seconds=QUICK_SECONDS):
+            return
+        say(f"waiting for the cluster: {problem or 'others hold what the workers need'}")
+        if not room.wait(timeout_seconds=max(RELEASE_SECONDS, 60 * cluster.wait_minutes)):
+            problem = shortage(cluster, _nodes()) or "others hold what they need; set cluster.wait_minutes to wait"
+            raise ConfigError(f"cluster.workers={cluster.workers}: {problem}")
+    finally:
+        remove_placement_group(room)
 
 
 def bundle(cluster: Cluster) -> dict[str, float]:
@@ -151,13 +155,6 @@ def _nodes() -> list[dict[str, float]]:
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def _free() -> list[dict[str, float]]:
-    # Ray has no public call for what a single node has left.
-    from ray._private.state import available_resources_per_node
-
-    return list(available_resources_per_node().values())
 
 
 def _hush(quiet: bool) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipeline import storage
-from pipeline.build import layout_of
+from pipeline.build import layout_of, open_store
 from pipeline.config import Config
 from pipeline.console import Bar, say, table
 from pipeline.evaluate import evaluate
@@ -44,6 +44,7 @@ def ingest_stage(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any
             seed=0,  # of the rows' order alone; not the run's, so that runs with other seeds share a store
             progress=bar.update,
         )
+    open_store(config, run)
     rejected = len(manifest["rejected"])
     for reject in manifest["rejected"][:3]:
         say(f"  set aside: {reject['name']}: {reject['reason']}")
@@ -67,8 +68,6 @@ def summarise(config: Config, run: RunDir, tracker: Tracker) -> None:
     }
     storage.write_json(run.path(SUMMARY), dict(sorted(summary.items())))
     tracker.artifacts([run.path(SUMMARY), run.path(CONFIG)])
-    run.state["summarised"] = True
-    run.save()
 
 
 def announce(config: Config, run: RunDir) -> None:

@@ -44,6 +44,10 @@ _REQUIRED = {"fingerprint": str, "layout": dict, "persons": int, "clips": int, "
 _REQUIRED_OF_SHARD = {"name": str, "rows": int, "bytes": int, "checksum": str, "row_groups": list}
 
 
+class DamagedStore(UserError):
+    """The files of a store are not those that its manifest names: the same recordings can make it again."""
+
+
 @dataclass(frozen=True)
 class StoreIndex:
     """The small columns of all rows in file order, one array [N] each; row number = id; -1 where a value is unknown."""
@@ -90,9 +94,9 @@ class ClipStore:
         present = {entry.base_name: entry.size for entry in storage.files(uri)}
         for shard in manifest["shards"]:
             if shard["name"] not in present:
-                raise UserError(f"{uri}: clip store is incomplete: {shard['name']} is missing; ingest it again")
+                raise DamagedStore(f"{uri}: clip store is incomplete: {shard['name']} is missing; ingest it again")
             if present[shard["name"]] != shard["bytes"]:
-                raise UserError(
+                raise DamagedStore(
                     f"{uri}: clip store is damaged: {shard['name']} has {present[shard['name']]} bytes, "
                     f"its manifest says {shard['bytes']}; ingest it again"
                 )
@@ -119,7 +123,7 @@ class ClipStore:
         """
         for shard, path in zip(self.manifest["shards"], self.paths, strict=True):
             if checksum(storage.read_bytes(path)) != shard["checksum"]:
-                raise UserError(f"{path}: clip store is damaged: this shard fails its checksum; ingest it again")
+                raise DamagedStore(f"{path}: clip store is damaged: this shard fails its checksum; ingest it again")
 
     @property
     def fingerprint(self) -> str:

@@ -218,7 +218,7 @@ def _blocks(store: ClipStore, side: Side, clip_ids: np.ndarray, sizes: np.ndarra
     try:
         blocks = dataset.materialize().to_arrow_refs()
         found = ray.get([_contents.remote(block) for block in blocks])
-    except ray.exceptions.RayTaskError as error:
+    except ray.exceptions.RayError as error:
         raise UserError(f"{store.uri}: a shard cannot be read ({first_line(error)})") from error
     found_ids, found_sizes = (np.concatenate(values) for values in zip(*found, strict=True))
     if not (np.array_equal(found_ids, clip_ids) and np.array_equal(found_sizes, sizes)):

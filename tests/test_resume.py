@@ -28,7 +28,8 @@ def store(tmp_path_factory):
     return output / "run" / "store"
 
 
-def kill_after_first_checkpoint(arguments, checkpoints):
+def stop_after_first_checkpoint(arguments, checkpoints, how):
+    """Start a run and send it a signal inside an epoch; returns the ended process."""
     process = subprocess.Popen(
         command(*arguments), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
@@ -37,8 +38,9 @@ def kill_after_first_checkpoint(arguments, checkpoints):
         assert process.poll() is None, process.stderr.read().decode()
         assert time.monotonic() < deadline, "no checkpoint came"
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(how)
+    process.wait(60)
+    return process
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -47,7 +49,7 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, store, workers
     unbroken = run(*settings, f"output={tmp_path / 'unbroken'}")
     assert unbroken.returncode == 0, unbroken.stderr
     broken = [*settings, f"output={tmp_path / 'broken'}"]
-    kill_after_first_checkpoint(broken, tmp_path / "broken" / "checkpoints")
+    stop_after_first_checkpoint(broken, tmp_path / "broken" / "checkpoints", signal.SIGKILL)
 
     metas = [json.loads(meta.read_text()) for meta in (tmp_path / "broken").glob("checkpoints/*/*/meta.json")]
     assert any(meta["step"] for meta in metas), "not killed inside an epoch"
@@ -71,3 +73,10 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, store, workers
     ]
     assert histories[0][-1] == histories[1][-1]
     assert [step for step, _ in histories[1]] == [step for step, _ in histories[0]]
+
+
+def test_an_interrupted_run_says_so_and_is_not_a_success(tmp_path, store):
+    settings = [*SETTINGS, f"data.store={store}", "train.epochs=400", f"output={tmp_path / 'run'}"]
+    process = stop_after_first_checkpoint(settings, tmp_path / "run" / "checkpoints", signal.SIGINT)
+    assert process.returncode == 1
+    assert process.stderr.read().decode().splitlines()[-1] == "interrupted; the same command goes on from here"

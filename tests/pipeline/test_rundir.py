@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.config import load
 from pipeline.errors import ConfigError
-from pipeline.rundir import RunDir, require_recordings, settle_places
+from pipeline.rundir import RunDir, require_data, settle_places
 
 
 def settled(tmp_path, *overrides):
@@ -25,11 +25,19 @@ def test_the_store_lies_in_the_output_unless_set(tmp_path):
 
 def test_a_missing_path_is_named(tmp_path):
     with pytest.raises(ConfigError, match=f"data.raw={tmp_path}/nothing: not found"):
-        require_recordings(settled(tmp_path, f"data.raw={tmp_path}/nothing"))
+        require_data(settled(tmp_path, f"data.raw={tmp_path}/nothing"), ingesting=True)
     with pytest.raises(ConfigError, match=r"data.raw: missing"):
-        require_recordings(settled(tmp_path, "data=nw_ucla"))
+        require_data(settled(tmp_path, "data=nw_ucla"), ingesting=True)
+    with pytest.raises(ConfigError, match=r"no clip store at"):
+        require_data(settled(tmp_path), ingesting=False)
+    store_is_there(tmp_path)
+    require_data(settled(tmp_path, "data=nw_ucla"), ingesting=True)
+    require_data(settled(tmp_path), ingesting=False)
+
+
+def store_is_there(tmp_path):
     (tmp_path / "run" / "store").mkdir(parents=True)
-    require_recordings(settled(tmp_path, "data=nw_ucla"))
+    (tmp_path / "run" / "store" / "manifest.json").write_text("{}")
 
 
 def begin(config):
@@ -45,9 +53,34 @@ def test_a_finished_stage_makes_later_ones_stale(tmp_path):
     assert run.results("report") is None and run.results("ingest") == {"clips": 7}
 
 
+def test_whatever_comes_after_an_unfinished_stage_comes_again(tmp_path):
+    config = settled(tmp_path)
+    run = begin(config)
+    assert run.unfinished(config) == ["ingest", "pretrain", "evaluate", "report"]
+    store_is_there(tmp_path)
+    for stage in ("ingest", "report"):
+        run.finish(stage, {})
+    assert run.unfinished(config) == ["pretrain", "evaluate", "report"]
+    assert run.unfinished(settled(tmp_path, "stages=[report,ingest]")) == []
+    for stage in ("pretrain", "evaluate", "report"):
+        run.finish(stage, {})
+    assert run.unfinished(config) == []
+    (tmp_path / "run" / "store" / "manifest.json").unlink()
+    assert run.unfinished(config) == ["ingest", "pretrain", "evaluate", "report"]
+
+
 def test_a_request_that_came_to_nothing_can_be_corrected(tmp_path):
-    begin(settled(tmp_path))
-    begin(settled(tmp_path, "train.epochs=13"))
+    run = begin(settled(tmp_path))
+    run.state |= {"mlflow_run_id": "first", "cache": "memory", "fingerprint": "x"}
+    run.save()
+    assert RunDir.open(settled(tmp_path)).state == {"stages": {}, "mlflow_run_id": "first"}
+    assert RunDir.open(settled(tmp_path, "train.epochs=13")).state == {"stages": {}}
+
+
+def test_a_wrong_request_moves_nothing_aside(tmp_path):
+    begin(settled(tmp_path)).finish("ingest", {"clips": 7})
+    RunDir.open(settled(tmp_path, "fresh=true"))  # Checked, not begun.
+    assert not list(tmp_path.glob("run.*"))
 
 
 def test_a_remote_output_needs_a_tracking_server():
@@ -86,7 +119,7 @@ def test_other_settings_in_the_same_place_are_named(tmp_path):
 
 def test_fresh_moves_the_old_run_aside(tmp_path):
     begin(settled(tmp_path)).finish("ingest", {"clips": 7})
-    run = RunDir.open(settled(tmp_path, "fresh=true", "seed=5"))
+    run = begin(settled(tmp_path, "fresh=true", "seed=5"))
     assert run.results("ingest") is None
     (aside,) = tmp_path.glob("run.*")
     assert "clips" in Path(aside, "run.json").read_text()
