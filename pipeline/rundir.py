@@ -101,7 +101,7 @@ class RunDir:
         return run
 
     def begin(self, config: Config) -> None:
-        """Write what was asked for: from here on the directory is this run's; with `fresh` an earlier one moves aside."""
+        """Write what was asked for: the directory is this run's now; with `fresh` an earlier one moves aside."""
         if config.fresh:
             self._move_aside()
         storage.write_bytes(self.path(CONFIG), to_yaml(config).encode())
