@@ -31,8 +31,10 @@ class Head:
         # As in production the project comes from the checkout (or the uploaded copy), not from the tests' path.
         self.env.pop("PYTHONPATH")
         token.write_text(secrets.token_hex(32))
-        gcs, self.port, client = free_ports(3)
+        gcs, self.port, client, agent = free_ports(4)
         start = ["start", "--head", "--block", f"--port={gcs}", f"--dashboard-port={self.port}", "--num-cpus=2"]
+        # Another Ray on this machine, the tests' own for one, has the agent's usual port.
+        start += [f"--dashboard-agent-listen-port={agent}"]
         start += [f"--ray-client-server-port={client}", "--object-store-memory=300000000", f"--temp-dir={scratch}/r"]
         self.log = (scratch / "head.log").open("w")
         self.process = subprocess.Popen(
