@@ -58,9 +58,9 @@ def require_data(config: Config, ingesting: bool) -> None:
         raise ConfigError(f"data.raw={data.raw}: not found")
     recordings = ingesting and (data.raw is not None or data.synthetic is not None)
     if not recordings and not has_store(config):
+        what = f"no whole clip store at {config.store} ({MANIFEST} is missing)"
         raise ConfigError(
-            f"data.raw: missing, and no clip store at {config.store}; give the recordings (data.raw=PATH) or a store "
-            "(data.store=PATH)"
+            f"data.raw: missing, and {what}; give the recordings (data.raw=PATH) or a store (data.store=PATH)"
         )
 
 

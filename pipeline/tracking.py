@@ -71,7 +71,9 @@ class Tracker:
             place = None
             if self.uri.startswith("sqlite:///"):
                 place = (Path(self.uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()
-            experiment_id = self.client.create_experiment(config.tracking.experiment, artifact_location=place)
+            # The kind of experiment decides which of its faces MLflow shows: training, not conversations.
+            tags = {"mlflow.experimentKind": "custom_model_development"}
+            experiment_id = self.client.create_experiment(config.tracking.experiment, place, tags)
         created = self.client.create_run(experiment_id, run_name=config.name, tags=_tags(config))
         params = [Param(key, str(value)[:6000]) for key, value in flatten(config.model_dump()).items()]
         for start in range(0, len(params), PARAMS_A_REQUEST):

@@ -28,7 +28,7 @@ def test_a_missing_path_is_named(tmp_path):
         require_data(settled(tmp_path, f"data.raw={tmp_path}/nothing"), ingesting=True)
     with pytest.raises(ConfigError, match=r"data.raw: missing"):
         require_data(settled(tmp_path, "data=nw_ucla"), ingesting=True)
-    with pytest.raises(ConfigError, match=r"no clip store at"):
+    with pytest.raises(ConfigError, match=r"no whole clip store at"):
         require_data(settled(tmp_path), ingesting=False)
     store_is_there(tmp_path)
     require_data(settled(tmp_path, "data=nw_ucla"), ingesting=True)
