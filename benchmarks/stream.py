@@ -38,7 +38,7 @@ import torch  # noqa: E402
 from pipeline import storage  # noqa: E402
 from pipeline.protocols import parse  # noqa: E402
 from pipeline.store import ClipStore, fingerprint, write_manifest, write_shard  # noqa: E402
-from pipeline.stream import StreamPlan, open_stream  # noqa: E402
+from pipeline.stream import Part, StreamPlan, open_stream  # noqa: E402
 
 PERSONS, JOINTS = 2, 25
 ROWS_PER_SHARD = 2000
@@ -56,7 +56,7 @@ def write_store(directory: str, clips: int) -> ClipStore:
             known = {"dataset": "benchmark", "performance_id": str(row), "label": 0, "subject": 1, "camera": 1}
             rows.append(
                 known
-                | {"clip_id": f"clip-{row}", "setup": None, "replication": None}
+                | {"clip_id": f"clip-{row}", "setup": None, "replication": None, "split": [], "segments": None}
                 | {"num_frames": frames, "num_persons": PERSONS, "joints": np.cumsum(0.01 * steps, axis=0)}
             )
         shards.append(write_shard(storage.join(directory, f"shard-{len(shards):05d}.parquet"), rows, {}))
@@ -114,7 +114,7 @@ def measure(store: ClipStore, small: ClipStore, arguments: argparse.Namespace) -
     """Return all figures of one run."""
     side = parse({"all": {"train": {}}})["all"]["train"]
     settings = {"batch_size": arguments.batch, "window": arguments.window, "seed": 0}
-    plans = {name: open_stream(store, side, cache=name, **settings) for name in ("memory", "none")}
+    plans = {name: open_stream([Part(store, side)], cache=name, **settings) for name in ("memory", "none")}
     scan(store)
     scans, rates, firsts, gaps = [], {"memory": [], "none": []}, [], []
     for _ in range(arguments.repeats):
@@ -139,7 +139,7 @@ def measure(store: ClipStore, small: ClipStore, arguments: argparse.Namespace) -
     for name in rates:
         figures[f"{name}_ratio"] = figures[f"{name}_clips_per_second"] / figures["scan_clips_per_second"]
     for name, plan in plans.items():
-        quarter = open_stream(small, side, cache=name, **settings)
+        quarter = open_stream([Part(small, side)], cache=name, **settings)
         figures[f"{name}_private_mb"] = ray.get(private_memory.remote(plan))
         figures[f"{name}_private_mb_quarter"] = ray.get(private_memory.remote(quarter))
     return {name: round(float(value), 4) for name, value in figures.items()}

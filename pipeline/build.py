@@ -5,25 +5,45 @@ import torch
 from models import framework
 from models.probes import LinearProbe
 from models.skeleton import SkeletonLayout
-from pipeline.config import Config
+from pipeline.config import Config, Skeleton
 from pipeline.errors import ConfigError
-from pipeline.protocols import Side, parse
+from pipeline.protocols import Side, parse, parse_terms
+from pipeline.readers import READERS, Reader
 from pipeline.rundir import RunDir
 from pipeline.store import ClipStore
+from pipeline.stream import Part
 from pipeline.synthetic import require_limits
 
 
 def layout_of(config: Config) -> SkeletonLayout:
-    """The skeleton layout of the data; ConfigError where it is no tree or names unknown joints."""
+    """The skeleton layout that models see; ConfigError where it is no tree or names unknown joints."""
+    return _layout(config.data.seen_skeleton)
+
+
+def recorded_layout(config: Config) -> SkeletonLayout:
+    """The skeleton layout of the recordings and of their store; raises as `layout_of`."""
+    return _layout(config.data.skeleton)
+
+
+def _layout(skeleton: Skeleton) -> SkeletonLayout:
     try:
-        return SkeletonLayout.build(**config.data.skeleton.model_dump())
+        return SkeletonLayout.build(**skeleton.model_dump())
     except ValueError as error:
         raise ConfigError(f"data.skeleton: {error}") from None
+
+
+def reader_of(config: Config) -> Reader:
+    """What reads the recordings of the data."""
+    options = getattr(config.data, config.data.reader, None)
+    return READERS[config.data.reader](**(options.model_dump() if options else {}))
 
 
 def check_models(config: Config) -> None:
     """Raise ConfigError for settings that models, probes, protocols or the recorder refuse; costs no memory."""
     parse({name: sides.model_dump() for name, sides in config.data.protocols.items()})
+    for number, pooled in enumerate(config.data.pool):
+        parse_terms(f"data.pool[{number}].clips", pooled.clips)
+    recorded_layout(config)
     with torch.device("meta"):
         build_framework(config)
     try:
@@ -46,11 +66,28 @@ def sides_of(config: Config) -> dict[str, Side]:
 def open_store(config: Config, run: RunDir) -> ClipStore:
     """The run's clip store, checked to have the configured skeleton and to be the one that earlier stages worked on.
 
-    Raises UserError where there is none, it is damaged, or another.
+    Its clips are read as models see them (`data.mapping`). Raises UserError where there is none, it is damaged, or
+    another.
     """
-    store = ClipStore.open(config.store, layout_of(config))
-    run.claim(store)
-    return store
+    store = ClipStore.open(config.store, recorded_layout(config))
+    run.claim("fingerprint", store)
+    return store.read_as(layout_of(config), config.data.persons, config.data.mapping)
+
+
+def open_pool(config: Config, run: RunDir) -> list[Part]:
+    """What pretrains: the training side of the run's store, and the clips of `data.pool`.
+
+    Raises UserError for a store that is not there, damaged, another than before, or of a layout that cannot be read.
+    """
+    parts = [Part(open_store(config, run), sides_of(config)["train"])]
+    for number, pooled in enumerate(config.data.pool):
+        store, key = ClipStore.open(pooled.store), f"data.pool[{number}]"
+        run.claim(f"pool_{number}", store)
+        side = Side(key, "clips", (parse_terms(f"{key}.clips", pooled.clips),))
+        parts.append(
+            Part(store.read_as(layout_of(config), config.data.persons, config.data.mapping), side, pooled.weight)
+        )
+    return parts
 
 
 def build_framework(config: Config) -> framework.Framework:

@@ -54,31 +54,101 @@ class Normalise(Section):
     align: Literal["none", "first_frame", "mean_yaw"]
 
 
+Terms = dict[str, list[int] | list[str]]
+
+
 class Protocol(Section):
-    train: dict[str, list[int]]
-    test: dict[str, list[int]] | Literal["rest"]
+    train: Terms
+    test: Terms | Literal["rest"]
+
+
+class PkuMmd(Section):
+    """How PKU-MMD's videos become clips: is the last frame of an interval part of it, or are videos kept whole?"""
+
+    end: Literal["included", "excluded"]
+    untrimmed: bool
+
+
+class Arrays(Section):
+    """A folder of arrays: its table (a file name in it), which of the table's rows are meant, what the numbers are."""
+
+    table: str
+    select: dict[str, str | int]
+    fps: Annotated[float, Field(gt=0)]
+    axes: str
+
+
+class Mapping(Section):
+    """How clips of the layout `source` are read as clips of `target`: joint of the target -> joint of the source."""
+
+    source: str
+    target: Skeleton
+    joints: dict[str, str]
+
+    @model_validator(mode="after")
+    def check(self):
+        if self.joints.keys() != self.target.joints.keys():
+            wrong = ", ".join(sorted(self.joints.keys() ^ self.target.joints.keys()))
+            raise ValueError(f"joints: must name every joint of {self.target.name} and no other; differs in {wrong}")
+        return self
+
+
+class PoolStore(Section):
+    """A further clip store whose clips join pretraining: which of them, and the share of these that an epoch draws."""
+
+    store: str
+    clips: Terms
+    weight: Annotated[float, Field(gt=0, le=1)]
 
 
 class Data(Section):
-    reader: Literal["ntu", "nw_ucla"]
+    reader: Literal["ntu", "nw_ucla", "pku_mmd", "arrays", "pyskl", "ctrgcn_npz"]
     dataset: str
-    raw: str | None
+    raw: str | list[str] | None
     store: str | None
+    names: str | None = None
+    left_out: str | None = None
     persons: Count
-    preparation: Literal["agcn", "recorded"]
+    preparation: Literal["agcn", "ctrgcn", "recorded", "untrimmed"]
     files_per_shard: Count
+    pku_mmd: PkuMmd | None = None
+    arrays: Arrays | None = None
     classes: list[str] | None
     protocols: dict[str, Protocol]
     protocol: str
     normalise: Normalise
     synthetic: Synthetic | None
     skeleton: Skeleton
+    mapping: Mapping | None = None
+    pool: list[PoolStore] = []
 
     @model_validator(mode="after")
     def check(self):
         if self.protocol not in self.protocols:
             raise ValueError(f"protocol={self.protocol} is not one of {', '.join(self.protocols)}")
+        for options in ("pku_mmd", "arrays"):
+            if (self.reader == options) != (getattr(self, options) is not None):
+                raise ValueError(
+                    f"{options}: the options of reader={options}, with which they come, here {self.reader}"
+                )
+        if (self.preparation == "untrimmed") != (self.pku_mmd is not None and self.pku_mmd.untrimmed):
+            raise ValueError("preparation=untrimmed and pku_mmd.untrimmed=true come together")
         return self
+
+    @property
+    def sources(self) -> list[str] | None:
+        """`raw` as a list: a data set may come in several folders or zip files."""
+        return [self.raw] if isinstance(self.raw, str) else self.raw
+
+    @property
+    def seen_skeleton(self) -> Skeleton:
+        """The skeleton that models see: that of the recordings, or the one that they are read as."""
+        mapped = self.mapping is not None and self.mapping.source == self.skeleton.name
+        return self.mapping.target if mapped else self.skeleton
+
+
+class Ingest(Section):
+    max_rejected: Fraction
 
 
 class Stream(Section):
@@ -114,6 +184,9 @@ class Model(Section):
     positions_temporal: Literal["none", "sinusoidal", "learned"]
     positions_spatial: Literal["none", "sinusoidal", "learned"]
     pooling: Literal["max", "mean"]
+    # Defaults for the cards of encoders that were exported before these two could be chosen.
+    modalities: Annotated[list[Literal["joint", "bone", "motion"]], Field(min_length=1)] = ["joint", "bone", "motion"]
+    fusion: Literal["mean", "concatenation", "attention", "late"] = "mean"
 
     @model_validator(mode="after")
     def check(self):
@@ -124,13 +197,23 @@ class Model(Section):
 
 class Decomposition(Section):
     weight: Weight
-    module: Literal["identity", "linear", "mlp"]
+    module: Literal["identity", "linear", "mlp", "convolution", "attention"]
     parts: Annotated[list[Literal["temporal", "spatial", "whole"]], Field(min_length=1)]
+    projectors: Literal["modality", "shared", "separate"]
+
+
+class Prototypes(Section):
+    count: Annotated[int, Field(ge=2)]
+    temperature: Annotated[float, Field(gt=0)]
+    epsilon: Annotated[float, Field(gt=0)]
+    iterations: Count
 
 
 class Composition(Section):
     weight: Weight
-    module: Literal["mean", "weights"]
+    module: Literal["mean", "weights", "mlp", "attention"]
+    guidance: Literal["feature", "prototypes"]
+    prototypes: Prototypes
 
 
 class Term(Section):
@@ -138,7 +221,7 @@ class Term(Section):
 
 
 class Alignment(Section):
-    loss: Literal["infonce", "variance_covariance"]
+    loss: Literal["infonce", "variance_covariance", "cosine"]
     temperature: Annotated[float, Field(gt=0)]
     invariance: Weight
     variance: Weight
@@ -237,7 +320,8 @@ class Cluster(Section):
     quiet: bool
 
 
-Stage = Literal["ingest", "pretrain", "evaluate", "report"]
+# In the order in which data flows; `protocols` and `inspect` only look.
+Stage = Literal["protocols", "ingest", "pretrain", "evaluate", "report", "inspect"]
 
 
 class Config(Section):
@@ -247,6 +331,7 @@ class Config(Section):
     output: str
     fresh: bool
     data: Data
+    ingest: Ingest
     stream: Stream
     views: Views
     model: Model
@@ -258,11 +343,15 @@ class Config(Section):
 
     @model_validator(mode="after")
     def check(self):
-        joints = len(self.data.skeleton.joints)
+        if "protocols" in self.stages and len(self.stages) > 1:
+            raise ValueError("stages: protocols stands alone: it counts names and leaves nothing behind")
+        if ("protocols" in self.stages) != (self.data.names is not None):
+            raise ValueError("data.names: the clip names that stages=[protocols] counts, and nothing else reads")
+        joints = len(self.data.seen_skeleton.joints)
         if self.views.corrupt_joints > joints:
             raise ValueError(
                 f"views.corrupt_joints={self.views.corrupt_joints} exceeds the {joints} joints of "
-                f"{self.data.skeleton.name}"
+                f"{self.data.seen_skeleton.name}"
             )
         if self.stream.cache == "device" and not self.cluster.gpu:
             raise ValueError("stream.cache=device needs cluster.gpu=true; on a CPU use memory or none")
@@ -290,7 +379,7 @@ class Config(Section):
 
 # What may differ between a run and its continuation: places, resources and logging, never what is computed.
 PLACES = (
-    *("stages", "output", "fresh", "data.raw", "data.store", "tracking", "cluster"),
+    *("stages", "output", "fresh", "data.raw", "data.store", "data.names", "ingest", "tracking", "cluster"),
     *("train.max_failures", "train.log_every", "train.checkpoint"),
 )
 

@@ -28,10 +28,13 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 
 class Bar:
-    """Progress of one stage: a bar in a terminal, otherwise a line every SECONDS_A_LINE with the time left."""
+    """Progress of one stage: a bar in a terminal, otherwise a line every SECONDS_A_LINE with the time left.
 
-    def __init__(self, name: str, total: int | None = None):
-        self.name, self.total, self.done = name, total, 0
+    unit: what is counted, to show how many of them a second; None shows no speed.
+    """
+
+    def __init__(self, name: str, total: int | None = None, unit: str | None = None):
+        self.name, self.total, self.done, self.unit = name, total, 0, unit
         self.started = self.printed = time.monotonic()
         self.first: int | None = None
         self.rich = Progress(
@@ -57,12 +60,14 @@ class Bar:
     def update(self, done: int, total: int | None = None, text: str = "") -> None:
         """`done` of `total` are done; `text` says how it goes."""
         self.done, self.total = done, total or self.total
-        if console.is_terminal:
-            self.rich.update(self.task, completed=done, total=self.total, text=text)
-            return
         now = time.monotonic()
         if self.first is None:  # The rate counts from the first report: start-up and resumed work are not speed.
             self.first, self.started = done, now
+        if self.unit and done > self.first:
+            text = f"{(done - self.first) / (now - self.started):.0f} {self.unit}/s  {text}"
+        if console.is_terminal:
+            self.rich.update(self.task, completed=done, total=self.total, text=text)
+            return
         if now - self.printed >= SECONDS_A_LINE:
             self.printed = now
             say(f"  {self.name} {done}/{self.total}  {self._left(now)}{text}")

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.errors import ConfigError
 
 # What a sequence of random numbers is for; the same seed never serves two purposes.
-_CLIPS, _ROW_GROUPS, _WINDOW = range(3)
+_CLIPS, _ROW_GROUPS, _WINDOW, _PART = range(4)
 
 
 def _permutation(count: int, *key: int) -> np.ndarray:
@@ -29,11 +29,16 @@ def cut(count, parts, part):
 
 @dataclass(frozen=True)
 class Epochs:
-    """Epochs of `clips` clips in global batches of at most `batch_size`."""
+    """Epochs of `clips` clips in global batches of at most `batch_size`.
+
+    parts: (clips that there are, clips that an epoch takes) of every part of the selection, in its order, where an
+        epoch does not take all: then every epoch draws its own. The latter sum to `clips`.
+    """
 
     clips: int
     batch_size: int
     seed: int
+    parts: tuple[tuple[int, int], ...] = ()
 
     @property
     def steps(self) -> int:
@@ -69,8 +74,19 @@ class Epochs:
         return np.concatenate([[0], np.cumsum(stop - start)])
 
     def order(self, epoch: int) -> np.ndarray:
-        """Return the epoch's order of clips, a permutation of N, whatever the number of workers."""
-        return _permutation(self.clips, self.seed, _CLIPS, epoch)
+        """Return the epoch's clips in order, int64 [clips], whatever the number of workers: a permutation, or of parts
+        that are not taken whole a part drawn without replacement."""
+        order = _permutation(self.clips, self.seed, _CLIPS, epoch)
+        return self._drawn(epoch)[order] if self.parts else order
+
+    def _drawn(self, epoch: int) -> np.ndarray:
+        starts = np.cumsum([0, *(there for there, _ in self.parts)])
+        return np.concatenate(
+            [
+                start + _permutation(there, self.seed, _PART, epoch, number)[:taken]
+                for number, (start, (there, taken)) in enumerate(zip(starts, self.parts, strict=False))
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -148,7 +164,7 @@ class ReadingList:
         """Yield what to read for the positions from `start` to `stop` (the epoch's end) of an epoch."""
         order = _permutation(len(self.groups), self.epochs.seed, _ROW_GROUPS, epoch)
         begins = self.groups.start[order]
-        ends = np.cumsum(self.groups.start[order + 1] - begins)
+        ends = np.cumsum(self._taken(begins, self.groups.start[order + 1] - begins))
         low = self.range[0] + start
         high = self.range[0] + (self.clips if stop is None else stop)
         while low < high:
@@ -165,6 +181,19 @@ class ReadingList:
                 stop=begin + until - origin,
             )
             low = until
+
+    def _taken(self, begins: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """How many clips an epoch takes of each row group, given in its order: of each part until it has its number.
+
+        Rows lie in a random order, and row groups come in one, so that the first ones are a fair draw.
+        """
+        first = 0
+        for there, taken in self.epochs.parts:
+            mine = (begins >= first) & (begins < first + there)
+            before = np.cumsum(sizes[mine]) - sizes[mine]
+            sizes[mine] = np.clip(taken - before, 0, sizes[mine])
+            first += there
+        return sizes
 
     def endless(self, epoch: int, start: int) -> Iterator[Piece]:
         """Yield what to read from a position on, through this epoch and all that follow."""

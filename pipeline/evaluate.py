@@ -22,11 +22,10 @@ from pipeline.blocks import table_to_clips
 from pipeline.build import open_store, sides_of
 from pipeline.config import Cluster, Config
 from pipeline.console import Bar, table
-from pipeline.epochs import RowGroups
 from pipeline.errors import UserError, first_line
 from pipeline.export import load_encoder
 from pipeline.protocols import Side
-from pipeline.reader import PIECES_PER_TASK, READ_CPUS, read_pieces
+from pipeline.reader import READ_CPUS, instructions, read_pieces
 from pipeline.rundir import RunDir
 from pipeline.session import bundle, hushed
 from pipeline.store import ClipStore, StoreIndex
@@ -149,7 +148,10 @@ def extract(
     ids = split.ids
     features = {name: np.empty((len(ids), width), np.float32) for name, width in widths.items()}
     resources = bundle(cluster)
-    encoded = _rows(store, ids).map_batches(
+    rows = instructions(store, ids).map_batches(
+        read_pieces, batch_size=None, batch_format="pyarrow", num_cpus=READ_CPUS
+    )
+    encoded = rows.map_batches(
         Extractor,
         fn_constructor_kwargs={
             "encoders": encoders,
@@ -185,26 +187,6 @@ def extract(
     if done != len(ids):
         raise RuntimeError(f"{store.uri}: {done} of {len(ids)} clips were read")
     return features
-
-
-def _rows(store: ClipStore, ids: np.ndarray) -> ray.data.Dataset:
-    """The clips `ids`, in their order, with columns `joints` and `id`: reads the row groups that hold any of them.
-
-    Not `ray.data.read_parquet`: before reading it lists files in a task of a whole CPU, which the actors do not leave.
-    """
-    groups = RowGroups.of([shard["row_groups"] for shard in store.manifest["shards"]], ids)
-    pieces = [
-        {
-            "uri": store.paths[groups.shard[i]],
-            "group": int(groups.group[i]),
-            "first": int(groups.first[i]),
-            "ids": ids[groups.start[i] : groups.start[i + 1]].tobytes(),
-        }
-        for i in range(len(groups))
-    ]
-    tasks = -(-len(pieces) // PIECES_PER_TASK)
-    instructions = ray.data.from_items(pieces, override_num_blocks=tasks)
-    return instructions.map_batches(read_pieces, batch_size=None, batch_format="pyarrow", num_cpus=READ_CPUS)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def export_encoder(uri: str, backbone: Backbone, config: Config) -> None:
     weights = {name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}
     card = EncoderCard(
         name=config.name,
-        skeleton=config.data.skeleton,
+        skeleton=config.data.seen_skeleton,
         persons=config.data.persons,
         model=config.model,
         normalise=config.data.normalise,

@@ -1,9 +1,9 @@
 """From raw recordings to a clip store, on Ray Data: one task a shard.
 
 The recordings' names, in an order that a seed and the names alone decide, are cut into shards. A task reads, parses and
-prepares the recordings of its shard, writes it, and returns a small report; the driver writes the manifest last. So
-memory does not grow with the number of recordings, and neither the number of tasks at a time nor their order shows in
-the result.
+prepares the recordings of its shard, writes it, and leaves a small report beside it; the driver writes the manifest
+last. So memory does not grow with the number of recordings, neither the number of tasks at a time nor their order shows
+in the result, and an ingest that was killed goes on with the shards that have no report yet.
 """
 
 import csv
@@ -12,8 +12,9 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,13 @@ from pipeline import __version__, storage
 from pipeline import protocols as protocol_columns
 from pipeline.errors import ConfigError, UserError, first_line
 from pipeline.preparation import PRESETS, prepare
-from pipeline.readers import READERS, RejectedRecording, performance_id
-from pipeline.readers.source import Listing, Member, Read, listing, opened
+from pipeline.readers import RawRecording, Reader, Rejected, RejectedRecording, performance_id
+from pipeline.readers.recording import Parse
+from pipeline.readers.source import Listing, Member
 from pipeline.store import (
+    FLAWS,
+    FORMAT_VERSION,
+    INTEGERS,
     MANIFEST,
     REJECTS,
     UNKNOWN,
@@ -37,28 +42,39 @@ from pipeline.store import (
     write_shard,
 )
 
+# What an ingest leaves in the store's directory until the manifest is there: its settings, and a report a shard.
+UNFINISHED = "unfinished"
+SETTINGS = "settings.json"
+
 Rejects = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every shard of an ingest shares; sent to its tasks."""
+    """What every shard of an ingest shares; sent to its tasks.
 
-    raw: str
+    classes: number of labels that there are, None where any is one.
+    left_out: ids of clips that are not to be in the store.
+    """
+
+    sources: tuple[str, ...]
     store: str
-    reader: str
+    reader: Reader
     dataset: str
     joints: int
     persons: int
     preparation: str
+    classes: int | None
+    left_out: frozenset[str]
+    seed: int
     metadata: dict[str, Any]
 
 
 def ingest(
     *,
-    raw: str | None,
+    raw: Sequence[str] | None,
     store: str,
-    reader: str,
+    reader: Reader,
     dataset: str,
     layout: Any,
     persons: int,
@@ -66,14 +82,17 @@ def ingest(
     protocols: Mapping[str, Mapping],
     files_per_shard: int,
     seed: int,
+    classes: int | None = None,
+    left_out: Iterable[str] = (),
+    max_rejected: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Make a clip store of raw recordings, or reuse the one that is there; returns its manifest. Needs a connected Ray.
 
     Args:
-        raw: the recordings: a directory or a zip file. None: the store must be there already.
+        raw: the recordings: directories and zip files. None: the store must be there already.
         store: directory of the store.
-        reader: a name of `READERS`.
+        reader: what reads them.
         dataset: a name that goes with every clip and makes its performance ids its own.
         layout: the `SkeletonLayout` of the recordings.
         persons: M, persons of a clip.
@@ -81,53 +100,58 @@ def ingest(
         protocols: see `pipeline.protocols`; the manifest counts the clips on every side.
         files_per_shard: recordings in a shard.
         seed: decides the order of the rows.
+        classes: number of classes: a recording with a label beyond them is rejected. None: any label.
+        left_out: ids of clips that the data set's authors say to leave out.
+        max_rejected: share of the recordings that may be rejected.
         progress: called with the recordings done and all of them whenever a shard is done.
 
     Raises:
         ConfigError: a store of other settings is there, or a protocol is malformed.
-        UserError: no recordings, none that can be used (the reasons are in `rejects.csv`), storage that fails, or a
-            protocol with clips on several sides.
+        UserError: no recordings, none that can be used or more rejected than allowed (the reasons are in `rejects.csv`
+            of the store), storage that fails, or a protocol with clips on several sides.
     """
     protocol_columns.parse(protocols)
     store = storage.absolute(store)
-    kind, preset = READERS[reader], PRESETS[preparation]
+    preset, left_out = PRESETS[preparation], frozenset(left_out)
     settings = {
-        "reader": reader,
+        "reader": {"name": reader.name, **asdict(reader)},
         "dataset": dataset,
         "layout": layout_record(layout),
         "persons": persons,
         "preparation": {"name": preset.name, **preset.parameters},
+        "classes": classes,
+        "left_out": _digest(sorted(left_out)) if left_out else None,
         "files_per_shard": files_per_shard,
         "seed": seed,
     }
     source = None
     if raw is not None:
-        raw = storage.absolute(raw)
-        source = listing(raw, kind.suffix)
-        settings["recordings"] = _inventory(source)
+        raw = tuple(storage.absolute(place) for place in raw)
+        source = reader.listing(raw)
+        settings["recordings"] = _digest(f"{member.name}\t{member.size}" for member in source.members)
     manifest = _existing(store, settings)
     if manifest is None:
         if source is None:
             raise UserError(f"{store}: no clip store there; say where the recordings are (data.raw=...)")
         metadata = {
             **{key: settings[key] for key in ("dataset", "layout", "persons", "preparation")},
-            "fps": kind.fps,
-            "axes": kind.axes,
-            "source": storage.name(raw),
+            "fps": reader.fps,
+            "axes": reader.axes,
+            "source": ", ".join(storage.name(place) for place in raw),
             "tool": f"skelfuse {__version__}",
         }
-        job = Job(raw, store, reader, dataset, layout.num_joints, persons, preparation, metadata)
-        manifest = _build(job, source, settings, files_per_shard, seed, protocols, progress)
+        joints = layout.num_joints
+        job = Job(raw, store, reader, dataset, joints, persons, preparation, classes, left_out, seed, metadata)
+        manifest = _build(job, source, settings, protocols, max_rejected, progress or (lambda done, total: None))
     # A store may be reused under other protocols than it was made with: they are filters, not content.
     columns = ClipStore(store, manifest).index().columns
     protocol_columns.require_disjoint(columns, protocols)
     return manifest | {"protocols": protocol_columns.counts(columns, protocols)}
 
 
-def _inventory(source: Listing) -> str:
-    """Identity of the recordings by name and size: cheap, and independent of where they lie."""
-    text = "\n".join(f"{member.name}\t{member.size}" for member in source.members)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+def _digest(lines: Iterable[str]) -> str:
+    """Identity of some lines. Of names with sizes: of the recordings, cheap, and independent of where they lie."""
+    return hashlib.blake2b("\n".join(lines).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _existing(store: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -158,43 +182,50 @@ def _build(
     job: Job,
     source: Listing,
     settings: dict[str, Any],
-    files_per_shard: int,
-    seed: int,
     protocols: Mapping[str, Mapping],
-    progress: Callable[[int, int], None] | None,
+    max_rejected: float,
+    progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
     members, rejects = _distinct(source.members)
-    ordered = sorted(members, key=lambda member: _place(seed, member.name))
-    shards = [ordered[start : start + files_per_shard] for start in range(0, len(ordered), files_per_shard)]
-    _clear(job.store)
-    written = []
-    for report in _run(job, shards, progress or (lambda done, total: None)):
+    kept = [member for member in members if PurePosixPath(member.name).stem not in job.left_out]
+    ordered = sorted(kept, key=lambda member: _place(job.seed, member.name))
+    size = settings["files_per_shard"]
+    shards = [ordered[start : start + size] for start in range(0, len(ordered), size)]
+    done = _begin(job.store, settings)
+    reports = [*done.values(), *_run(job, shards, done, progress)]
+    reports.sort(key=lambda report: report["number"])
+    for report in reports:
         rejects += report["rejects"]
-        written += [report["shard"]] if report["shard"] else []
     rejects.sort(key=lambda reject: (reject["name"], reject["reason"]))
-    written.sort(key=lambda shard: shard["name"])
-    _write_rejects(job.store, rejects)
-    if not written:
-        reasons = Counter(reject["reason"] for reject in rejects).most_common(1)[0][0]
-        raise UserError(
-            f"{job.raw}: none of {len(source.members)} recordings can be used (most often: {reasons}); "
-            f"every reason is in {storage.join(job.store, REJECTS)}"
-        )
-    content = {key: value for key, value in settings.items() if key not in ("files_per_shard", "seed", "recordings")}
+    _write_table(storage.join(job.store, REJECTS), ("name", "reason"), rejects)
+    flaws = [flaw for report in reports for flaw in report["flaws"]]
+    flaws.sort(key=lambda flaw: (flaw["clip_id"], flaw["flaw"]))
+    _write_table(storage.join(job.store, FLAWS), ("clip_id", "flaw"), flaws)
+    written = [report["shard"] for report in reports if report["shard"]]
+    clips = sum(shard["rows"] for shard in written)
+    _require_usable(job, rejects, clips, max_rejected)
+    # What the rows hold and mean; how they came to be cut into shards does not matter.
+    content = {
+        key: value
+        for key, value in settings.items()
+        if key not in ("files_per_shard", "seed", "recordings", "classes", "left_out")
+    }
     manifest = {
         "fingerprint": fingerprint(content, written),
         **job.metadata,
         "settings": settings,
         "recordings": len(source.members),
+        "left_out": len(members) - len(kept) + sum(report["left_out"] for report in reports),
         "ignored_files": source.ignored,
-        "clips": sum(shard["rows"] for shard in written),
+        "clips": clips,
         "frames": sum(shard["frames"] for shard in written),
         "rejected": rejects,
+        "flawed": len({flaw["clip_id"] for flaw in flaws}),
         "shards": written,
     }
     store = ClipStore(job.store, manifest)
     columns = store.index().columns
-    return write_manifest(
+    manifest = write_manifest(
         job.store,
         manifest
         | {
@@ -202,6 +233,25 @@ def _build(
             **{f"{name}s": _histogram(columns[name]) for name in ("label", "subject", "camera")},
         },
     )
+    storage.delete_directory(storage.join(job.store, UNFINISHED))
+    return manifest
+
+
+def _require_usable(job: Job, rejects: Rejects, clips: int, max_rejected: float) -> None:
+    """Raise UserError where nothing is left, or more was rejected than is allowed."""
+    found = clips + len(rejects)
+    if clips and len(rejects) <= max_rejected * found:
+        return
+    reason = Counter(reject["reason"] for reject in rejects).most_common(1)[0][0] if rejects else "all are left out"
+    if clips:
+        what = (
+            f"{len(rejects)} of {found} recordings ({len(rejects) / found:.1%}) cannot be used, "
+            f"more than ingest.max_rejected={max_rejected:g} allows"
+        )
+    else:
+        what = f"none of {found} recordings can be used"
+    table = storage.join(job.store, REJECTS)
+    raise UserError(f"{', '.join(job.sources)}: {what} (most often: {reason}); every reason is in {table}")
 
 
 def _distinct(members: Sequence[Member]) -> tuple[list[Member], Rejects]:
@@ -220,16 +270,41 @@ def _place(seed: int, name: str) -> bytes:
     return hashlib.blake2b(f"{seed}/{name}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _clear(store: str) -> None:
-    """Take away what an interrupted or damaged ingest left, the manifest first; nothing else is touched."""
+def _begin(store: str, settings: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Make the store's directory ready; returns the reports of the shards that an interrupted ingest left whole.
+
+    What an ingest of other recordings or settings left, or a damaged store, is taken away, the manifest first.
+    """
     storage.make_directory(store)
     storage.delete([storage.join(store, MANIFEST)])
-    left = [file.base_name for file in storage.files(store) if re.fullmatch(r"shard-\d+\.parquet", file.base_name)]
+    place = storage.join(store, UNFINISHED)
+    begun = storage.join(place, SETTINGS)
+    wanted = {"version": FORMAT_VERSION, "tool": __version__, **settings}
+    sizes = {file.base_name: file.size for file in storage.files(store)}
+    done = {}
+    if storage.exists(begun) and storage.read_json(begun) == wanted:
+        for file in storage.files(place):
+            if file.base_name != SETTINGS and file.base_name.endswith(".json"):
+                report = storage.read_json(storage.join(place, file.base_name))
+                shard = report["shard"]
+                if shard is None or sizes.get(shard["name"]) == shard["bytes"]:
+                    done[report["number"]] = report
+    else:
+        storage.delete_directory(place)
+        storage.write_json(begun, wanted)
+    kept = {report["shard"]["name"] for report in done.values() if report["shard"]}
+    left = [name for name in sizes if re.fullmatch(r"shard-\d+\.parquet", name) and name not in kept]
     storage.delete(storage.join(store, name) for name in left)
+    return done
 
 
-def _run(job: Job, shards: Sequence[Sequence[Member]], progress: Callable[[int, int], None]):
-    """Write all shards in Ray tasks; yield their reports as they come."""
+def _run(
+    job: Job,
+    shards: Sequence[Sequence[Member]],
+    done: Mapping[int, Mapping[str, Any]],
+    progress: Callable[[int, int], None],
+) -> Iterator[dict[str, Any]]:
+    """Write the shards that are not done in Ray tasks; yield their reports as they come."""
     import ray
 
     def task(row: dict[str, Any]) -> dict[str, Any]:
@@ -241,70 +316,102 @@ def _run(job: Job, shards: Sequence[Sequence[Member]], progress: Callable[[int, 
         return {"report": json.dumps(report)}
 
     rows = [
-        {"shard": number, "members": json.dumps([(m.name, m.path, m.size) for m in shard])}
+        {"shard": number, "members": json.dumps([(m.name, m.path, m.size, m.source) for m in shard])}
         for number, shard in enumerate(shards)
+        if number not in done
     ]
-    total, done = sum(len(shard) for shard in shards), 0
-    progress(done, total)
+    total, count = sum(len(shard) for shard in shards), sum(report["recordings"] for report in done.values())
+    progress(count, total)
+    if not rows:
+        return
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(task)
     try:
         for row in dataset.iter_rows():
             report = json.loads(row["report"])
             if "error" in report:
                 raise UserError(report["error"])
-            done += report["recordings"]
-            progress(done, total)
+            count += report["recordings"]
+            progress(count, total)
             yield report
     except ray.exceptions.RayError as error:
-        raise UserError(f"{job.raw}: ingest failed, see Ray's log ({first_line(error)})") from error
+        raise UserError(f"{', '.join(job.sources)}: ingest failed, see Ray's log ({first_line(error)})") from error
 
 
 def write(job: Job, number: int, members: Sequence[Member]) -> dict[str, Any]:
-    """Read, parse and prepare some recordings and write them as shard `number`; returns its report.
+    """Read, parse and prepare some recordings and write them as shard `number`, and its report, which is returned.
 
     Returns:
-        recordings, rejects (name and reason of each), shard (see `store.write_shard`; None where nothing was usable).
+        number, recordings, rejects (name and reason of each), flaws (clip_id and flaw), left_out (how many clips),
+        shard (see `store.write_shard`; None where nothing was usable).
     """
-    rows, rejects = [], []
-    with opened(job.raw) as read:
-        for member in members:
-            try:
-                rows += _rows(job, member, read)
-            except RejectedRecording as reason:
-                rejects.append({"name": member.path, "reason": str(reason)})
-    location = storage.join(job.store, f"shard-{number:05}.parquet")
-    shard = write_shard(location, rows, job.metadata) if rows else None
-    return {"recordings": len(members), "rejects": rejects, "shard": shard}
-
-
-def _rows(job: Job, member: Member, read: Read) -> list[dict[str, Any]]:
+    report: dict[str, Any] = {"number": number, "recordings": len(members), "rejects": [], "flaws": [], "left_out": 0}
     rows = []
-    for recording in READERS[job.reader].parse(member.name, read(member), job.joints):
-        joints, present = prepare(recording, PRESETS[job.preparation], job.persons)
-        rows.append(
-            {
-                "clip_id": recording.clip_id,
-                "dataset": job.dataset,
-                "performance_id": performance_id(job.dataset, recording.performance),
-                "label": recording.label,
-                "subject": recording.subject,
-                "camera": recording.camera,
-                "setup": recording.setup,
-                "replication": recording.replication,
-                "num_frames": len(joints),
-                "num_persons": present,
-                "joints": joints,
-            }
-        )
-    return rows
+    with job.reader.opened(job.sources, job.joints) as parse:
+        for member in members:
+            rows += _usable(job, parse, member, report)
+    rows.sort(key=lambda row: _place(job.seed, row["clip_id"]))
+    location = storage.join(job.store, f"shard-{number:05}.parquet")
+    report["shard"] = write_shard(location, rows, job.metadata) if rows else None
+    storage.write_json(storage.join(job.store, UNFINISHED, f"shard-{number:05}.json"), report)
+    return report
 
 
-def _write_rejects(store: str, rejects: Rejects) -> None:
+def _usable(job: Job, parse: Parse, member: Member, report: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a member; the report gets what is wrong with it."""
+    try:
+        recordings = parse(member)
+    except RejectedRecording as reason:
+        report["rejects"].append({"name": member.path, "reason": str(reason)})
+        return
+    for recording in recordings:
+        if isinstance(recording, Rejected):
+            report["rejects"].append({"name": recording.name, "reason": recording.reason})
+            continue
+        if recording.clip_id in job.left_out:
+            report["left_out"] += 1
+            continue
+        try:
+            yield _row(job, recording)
+        except RejectedRecording as reason:
+            alone = len(recordings) == 1  # then the file itself is what cannot be used
+            report["rejects"].append({"name": member.path if alone else recording.clip_id, "reason": str(reason)})
+            continue
+        report["flaws"] += [{"clip_id": recording.clip_id, "flaw": flaw} for flaw in _flaws(recording)]
+
+
+def _row(job: Job, recording: RawRecording) -> dict[str, Any]:
+    labels = [recording.label, *(segment[0] for segment in recording.segments or ())]
+    beyond = [label for label in labels if label is not None and job.classes is not None and label >= job.classes]
+    if beyond:
+        raise RejectedRecording(f"label {beyond[0]} is not one of the {job.classes} classes (0 to {job.classes - 1})")
+    joints, present = prepare(recording, PRESETS[job.preparation], job.persons)
+    return {
+        "clip_id": recording.clip_id,
+        "dataset": job.dataset,
+        "performance_id": performance_id(job.dataset, recording.performance),
+        **{name: getattr(recording, name) for name in INTEGERS},
+        "split": list(recording.split),
+        "segments": recording.segments
+        and [{"label": label, "start": start, "end": end} for label, start, end in recording.segments],
+        "num_frames": len(joints),
+        "num_persons": present,
+        "joints": joints,
+    }
+
+
+def _flaws(recording: RawRecording) -> Iterator[str]:
+    yield from recording.flaws
+    empty = int((np.diff(recording.offsets) == 0).sum())
+    if empty:
+        yield f"{empty} of {recording.frames} frames hold nobody"
+
+
+def _write_table(uri: str, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
     text = io.StringIO()
-    table = csv.DictWriter(text, ("name", "reason"))
+    table = csv.DictWriter(text, columns)
     table.writeheader()
-    table.writerows(rejects)
-    storage.write_bytes(storage.join(store, REJECTS), text.getvalue().encode("utf-8", "backslashreplace"))
+    table.writerows(rows)
+    storage.write_bytes(uri, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def _histogram(values: np.ndarray) -> dict[str, int]:

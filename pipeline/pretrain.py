@@ -18,15 +18,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from models.cost import cost
 from pipeline import checkpoint, export, storage
-from pipeline.build import build_framework, open_store, sides_of
+from pipeline.build import build_framework, open_pool, sides_of
 from pipeline.config import Config
 from pipeline.console import Bar, say
 from pipeline.errors import UserError, first_line
 from pipeline.evaluate import Split
 from pipeline.rundir import CHECKPOINTS, RunDir
 from pipeline.session import bundle
-from pipeline.store import ClipStore
-from pipeline.stream import StreamPlan, open_stream
+from pipeline.stream import Part, StreamPlan, open_stream
 from pipeline.tracking import Tracker
 from pipeline.worker import Job, train
 
@@ -38,11 +37,12 @@ def pretrain(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
 
     Returns flat results for the summary. Raises UserError where training cannot go on.
     """
-    store = open_store(config, run)
+    parts = open_pool(config, run)
     if "evaluate" in config.stages:
-        Split.of(store, sides_of(config))  # what evaluation would refuse is refused before hours of training
-    tracker.dataset(store, "pretraining")
-    plan = _plan(config, store, run)
+        Split.of(parts[0].store, sides_of(config))  # what evaluation would refuse is refused before hours of training
+    for part in parts:
+        tracker.dataset(part.store, "pretraining")
+    plan = _plan(config, parts, run)
     say(f"  {plan.description}")
     place = run.path(CHECKPOINTS)
     resume = checkpoint.newest(place)
@@ -56,11 +56,10 @@ def pretrain(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     return _results(config, history, resume)
 
 
-def _plan(config: Config, store: ClipStore, run: RunDir) -> StreamPlan:
-    """The training side's stream. A continued run keeps the order of clips that it began with, whatever fits by now."""
+def _plan(config: Config, parts: list[Part], run: RunDir) -> StreamPlan:
+    """The stream of what pretrains. A continued run keeps the order of clips that it began with, whatever fits now."""
     plan = open_stream(
-        store,
-        sides_of(config)["train"],
+        parts,
         batch_size=config.train.batch_size // config.train.accumulate,
         seed=config.seed,
         cache=run.state.get("cache", config.stream.cache),

@@ -5,25 +5,23 @@ In configuration a protocol is a mapping of sides:
     xview: {train: {camera: [2, 3]}, test: rest}
 
 A side is the AND over its columns of "value is in the list"; `{}` is every clip; `rest` is what no other side of the
-protocol holds. A clip whose value is unknown (null) is in no list.
+protocol holds. A clip whose value is unknown (null) is in no list. `split` holds names, the other columns integers: a
+data set whose protocols are lists of recordings has them as names of splits, `{split: [cross_subject.train]}`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.errors import ConfigError, UserError
 
-if TYPE_CHECKING:
-    from ray.data.expressions import Expr
-
-COLUMNS = ("label", "subject", "camera", "setup", "replication")
+SPLIT = "split"
+COLUMNS = ("label", "subject", "camera", "setup", "replication", SPLIT)
 REST = "rest"
 
-Terms = tuple[tuple[str, tuple[int, ...]], ...]
+Terms = tuple[tuple[str, tuple[int, ...] | tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def parse(protocols: Mapping[str, Mapping]) -> dict[str, dict[str, Side]]:
     """Turn configured protocols into sides.
 
     Raises:
-        ConfigError: a column that is no filter column, a value that is no integer, more than one `rest`, no side.
+        ConfigError: a column that is no filter column, a value of the wrong kind, more than one `rest`, no side.
     """
     return {name: _parse_protocol(name, sides) for name, sides in protocols.items()}
 
@@ -54,7 +52,7 @@ def _parse_protocol(protocol: str, sides: Mapping) -> dict[str, Side]:
     rests = [name for name, side in sides.items() if side == REST]
     if len(rests) > 1 or len(rests) == len(sides):
         raise ConfigError(f"protocols.{protocol}: one side at most can be 'rest', and not the only one")
-    listed = {name: _parse_terms(f"protocols.{protocol}.{name}", side) for name, side in sides.items() if side != REST}
+    listed = {name: parse_terms(f"protocols.{protocol}.{name}", side) for name, side in sides.items() if side != REST}
     every = tuple(listed.values())
     return {
         name: Side(protocol, name, every, complement=True) if name in rests else Side(protocol, name, (listed[name],))
@@ -62,41 +60,40 @@ def _parse_protocol(protocol: str, sides: Mapping) -> dict[str, Side]:
     }
 
 
-def _parse_terms(key: str, side: Mapping) -> Terms:
+def parse_terms(key: str, side: Mapping) -> Terms:
+    """Turn the columns and values of one side into terms; `key` is where they stand, for messages."""
     if not isinstance(side, Mapping):
         raise ConfigError(f"{key}: expected 'rest' or columns with lists of values, got {side!r}")
     for column, values in side.items():
         if column not in COLUMNS:
             raise ConfigError(f"{key}.{column}: not a filter column; allowed: {', '.join(COLUMNS)}")
-        if isinstance(values, str) or not hasattr(values, "__iter__") or not len(values):
-            raise ConfigError(f"{key}.{column}: expected a list of integers, got {values!r}")
-        if any(isinstance(value, bool) or not isinstance(value, int) for value in values):
-            raise ConfigError(f"{key}.{column}: expected a list of integers, got {list(values)!r}")
+        kind, kinds = (str, "names") if column == SPLIT else (int, "integers")
+        if isinstance(values, str) or not isinstance(values, Sequence) or not len(values):
+            raise ConfigError(f"{key}.{column}: expected a list of {kinds}, got {values!r}")
+        if any(isinstance(value, bool) or not isinstance(value, kind) for value in values):
+            raise ConfigError(f"{key}.{column}: expected a list of {kinds}, got {list(values)!r}")
     return tuple((column, tuple(sorted(set(values)))) for column, values in side.items())
 
 
 def mask(columns: Mapping[str, np.ndarray], side: Side) -> np.ndarray:
-    """Return bool [N]: which rows belong to a side. `columns` holds the filter columns, int64 [N], -1 where unknown."""
+    """Return bool [N]: which rows belong to a side.
+
+    `columns` holds the filter columns: int64 [N], -1 where unknown; of `split` an object array of tuples of names.
+    """
     rows = len(next(iter(columns.values())))
     matches = [
-        reduce(np.logical_and, (np.isin(columns[name], values) for name, values in terms), np.ones(rows, bool))
+        reduce(np.logical_and, (_is_in(columns[name], values) for name, values in terms), np.ones(rows, bool))
         for terms in side.anyof
     ]
     matched = np.logical_or.reduce(matches)
     return ~matched if side.complement else matched
 
 
-def expression(side: Side) -> "Expr":
-    """Return the same filter for `ray.data.Dataset.filter(expr=...)`; `.to_pyarrow()` gives Arrow's."""
-    from ray.data.expressions import col, lit
-
-    def match(terms: Terms):
-        # A null counts as "not in the list", so that a complement holds it, as `mask` does.
-        parts = [col(name).is_in(list(values)) & col(name).is_not_null() for name, values in terms]
-        return reduce(lambda a, b: a & b, parts) if parts else lit(True)
-
-    matched = reduce(lambda a, b: a | b, (match(terms) for terms in side.anyof))
-    return ~matched if side.complement else matched
+def _is_in(column: np.ndarray, values: Sequence) -> np.ndarray:
+    if column.dtype != object:
+        return np.isin(column, values)
+    wanted = frozenset(values)
+    return np.fromiter((not wanted.isdisjoint(names) for names in column), bool, len(column))
 
 
 def counts(columns: Mapping[str, np.ndarray], protocols: Mapping[str, Mapping]) -> dict[str, dict[str, int]]:

@@ -1,10 +1,11 @@
 """Reading clips from the files of a store while a rank trains on them, for stores larger than memory."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +15,10 @@ import ray.data
 
 from pipeline import storage
 from pipeline.blocks import Blocks, chunks
-from pipeline.epochs import Piece, ReadingList
+from pipeline.conversion import Conversion
+from pipeline.epochs import Piece, ReadingList, RowGroups
 from pipeline.errors import UserError, first_line
+from pipeline.store import ClipStore
 
 # CPUs of a reading task: what a cluster keeps free of training workers is enough for one.
 READ_CPUS = 0.5
@@ -31,8 +34,61 @@ BLOCK_BYTES = 16 << 20
 WAITING_BYTES = 256 << 20
 
 
+@dataclass(frozen=True)
+class Shards:
+    """The shards that clips are read from, of one or several stores, numbered through.
+
+    uris: where they lie. conversions: how their clips are read (`Conversion.dumps`), None where as they are.
+    rows: rows of the row groups of each.
+    """
+
+    uris: tuple[str, ...]
+    conversions: tuple[str | None, ...]
+    rows: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, stores: Iterable[ClipStore]) -> "Shards":
+        """Those of some stores, one after another: a clip's id is its row number after the rows of stores before."""
+        found = [
+            (uri, store.conversion.dumps() if store.conversion else None, tuple(shard["row_groups"]))
+            for store in stores
+            for uri, shard in zip(store.paths, store.manifest["shards"], strict=True)
+        ]
+        return cls(*zip(*found, strict=True))
+
+    def instruction(self, piece: Piece, ids: np.ndarray) -> dict[str, Any]:
+        """One row for `read_pieces`; `ids`: int64 [N], the selected ids that the piece's positions count in."""
+        return {
+            "uri": self.uris[piece.shard],
+            "conversion": self.conversions[piece.shard],
+            "group": piece.group,
+            "first": piece.first,
+            "ids": ids[piece.start : piece.stop].tobytes(),
+        }
+
+    def instructions(self, ids: np.ndarray, tasks: int | None = None) -> ray.data.Dataset:
+        """What `read_pieces` takes to read the clips `ids` (ascending), in order: one row a row group that holds any.
+
+        Not `ray.data.read_parquet`: before reading it lists files in a task of a whole CPU, which others may not leave.
+        """
+        groups = RowGroups.of(self.rows, ids)
+        pieces = [
+            Piece(int(shard), int(group), int(first), int(start), int(stop))
+            for shard, group, first, start, stop in zip(
+                groups.shard, groups.group, groups.first, groups.start, groups.start[1:], strict=False
+            )
+        ]
+        rows = [self.instruction(piece, ids) for piece in pieces]
+        return ray.data.from_items(rows, override_num_blocks=min(len(rows), tasks or -(-len(rows) // PIECES_PER_TASK)))
+
+
+def instructions(store: ClipStore, ids: np.ndarray) -> ray.data.Dataset:
+    """The instructions to read the clips `ids` (ascending) of one store, in order."""
+    return Shards.of([store]).instructions(ids)
+
+
 def read_pieces(pieces: pa.Table) -> Iterator[pa.Table]:
-    """Read the clips that rows (uri, group, first, ids) name, in Ray Data tasks; yields tables of `joints` and `id`.
+    """Read the clips that instructions name, in Ray Data tasks; yields tables of `joints` and `id`.
 
     Raises:
         UserError: a shard cannot be read.
@@ -49,6 +105,8 @@ def read_pieces(pieces: pa.Table) -> Iterator[pa.Table]:
             raise UserError(f"{where} cannot be read ({first_line(error)})") from error
         adjacent = rows[-1] - rows[0] + 1 == len(rows)
         joints = joints.slice(rows[0], len(rows)) if adjacent else joints.take(pa.array(rows))
+        if piece["conversion"]:
+            joints = Conversion.loads(piece["conversion"])(joints)
         yield pa.table({"joints": joints, "id": ids})
 
 
@@ -110,7 +168,7 @@ class Reader:
         reading: what this rank reads.
         window: clips of a window.
         ids: int64 [N], selected row numbers.
-        uris: shards.
+        shards: where they lie.
         width: numbers in a frame.
         clip_bytes: mean size of a clip.
         epoch, position: where to begin; clips of the same window before it are read, but not served.
@@ -121,13 +179,13 @@ class Reader:
         reading: ReadingList,
         window: int,
         ids: np.ndarray,
-        uris: list[str],
+        shards: Shards,
         width: int,
         clip_bytes: int,
         epoch: int,
         position: int,
     ):
-        self._reading, self._window, self._ids, self._uris, self._width = reading, window, ids, uris, width
+        self._reading, self._window, self._ids, self._shards, self._width = reading, window, ids, shards, width
         self._waiting_bytes = max(WAITING_BYTES, window * clip_bytes)
         self._epoch, self._begin = epoch, position - position % window
         self._arriving = self._arrive(reading.endless(epoch, self._begin))
@@ -206,13 +264,5 @@ class Reader:
 
     def _start(self, pieces: Iterator[Piece]) -> _Dataset:
         some = list(islice(pieces, TASKS_PER_DATASET * PIECES_PER_TASK))
-        items = [
-            {
-                "uri": self._uris[piece.shard],
-                "group": piece.group,
-                "first": piece.first,
-                "ids": self._ids[piece.start : piece.stop].tobytes(),
-            }
-            for piece in some
-        ]
+        items = [self._shards.instruction(piece, self._ids) for piece in some]
         return _Dataset(items, sum(piece.stop - piece.start for piece in some), self._waiting_bytes)

@@ -1,5 +1,6 @@
 """Entry point: `python pipeline/run.py [key=value ...]`. Checks the whole request, then runs its stages."""
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -58,11 +59,15 @@ def main(arguments: list[str] | None = None) -> int:
             print(to_yaml(config), end="")
             return 0
         # Only now: --help and --cfg answer without importing torch, Ray and MLflow.
-        from pipeline.build import check_models
+        from pipeline.build import check_models, reader_of
+        from pipeline.names import count
         from pipeline.rundir import settle_places
 
         check_models(config)
         reach_storage(config.cluster)
+        if config.stages == ["protocols"]:
+            print(json.dumps(count(config, reader_of(config))))
+            return 0
         run(settle_places(config))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import yaml
 from pyarrow import fs
 
-from pipeline import storage
+from pipeline import names, storage
 from pipeline.config import Config, Stage, check, identity, to_yaml
 from pipeline.errors import ConfigError, UserError
 from pipeline.session import in_submitted_job
@@ -37,9 +37,15 @@ def settle_places(config: Config) -> Config:
     if storage.is_remote(values["output"]) and uri is None:
         raise ConfigError(f"output={values['output']}: a remote output needs tracking.uri (an MLflow server)")
     values["output"] = storage.absolute(values["output"])
+    if isinstance(data["raw"], list):
+        data["raw"] = [storage.absolute(place) for place in data["raw"]]
     for key in ("raw", "store"):
-        if data[key] is not None:
+        if isinstance(data[key], str):
             data[key] = storage.absolute(data[key])
+    for pooled in data["pool"]:
+        pooled["store"] = storage.absolute(pooled["store"])
+    if data["left_out"] is not None:
+        data["left_out"] = names.settled(data["left_out"])
     if uri is None:
         tracking["uri"] = f"sqlite:///{values['output']}/mlflow.db"
     elif path := _sqlite_path(uri):
@@ -54,8 +60,9 @@ def _sqlite_path(uri: str | None) -> str | None:
 def require_data(config: Config, ingesting: bool) -> None:
     """Raise ConfigError unless there is a clip store, or, where the stage is to come, something to ingest."""
     data = config.data
-    if ingesting and data.raw is not None and not storage.exists(data.raw):
-        raise ConfigError(f"data.raw={data.raw}: not found")
+    for place in data.sources or () if ingesting else ():
+        if not storage.exists(place):
+            raise ConfigError(f"data.raw={place}: not found")
     recordings = ingesting and (data.raw is not None or data.synthetic is not None)
     if not recordings and not has_store(config):
         what = f"no whole clip store at {config.store} ({MANIFEST} is missing)"
@@ -72,7 +79,7 @@ class RunDir:
     """The output directory of a run and its small state file, written whole after every change.
 
     state: `stages` (results of each finished one), `summarised` (whether the summary holds them all), `mlflow_run_id`,
-    `cache` (of the stream that training began with), `fingerprint` (of the clip store).
+    `cache` (of the stream that training began with), `fingerprint` (of the clip store), `pool_N` (of further stores).
     """
 
     def __init__(self, config: Config):
@@ -124,10 +131,10 @@ class RunDir:
         """What a finished stage reported, None where it is not finished."""
         return self.state["stages"].get(stage)
 
-    def claim(self, store: ClipStore) -> None:
-        """Tie the run to a clip store by its content; UserError where it is tied to another already."""
-        if self.state.setdefault("fingerprint", store.fingerprint) != store.fingerprint:
-            raise UserError(f"data.store={store.uri}: not the clips that {self.uri} was begun with")
+    def claim(self, key: str, store: ClipStore) -> None:
+        """Tie the run to a clip store by its content, kept as `key`; UserError where it is tied to another already."""
+        if self.state.setdefault(key, store.fingerprint) != store.fingerprint:
+            raise UserError(f"{store.uri}: not the clips that {self.uri} was begun with")
         self.save()
 
     def finish(self, stage: str, results: dict[str, Any]) -> None:

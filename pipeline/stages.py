@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from pipeline import storage
-from pipeline.build import layout_of, open_store
+from pipeline import names, storage
+from pipeline.build import open_store, reader_of, recorded_layout
 from pipeline.config import Config
 from pipeline.console import Bar, say, table
 from pipeline.evaluate import evaluate
@@ -11,7 +11,7 @@ from pipeline.ingest import ingest
 from pipeline.pretrain import pretrain
 from pipeline.report import report
 from pipeline.rundir import CONFIG, RunDir
-from pipeline.store import REJECTS
+from pipeline.store import FLAWS, REJECTS
 from pipeline.synthetic import record
 from pipeline.tracking import Tracker
 
@@ -25,23 +25,26 @@ HEADLINES = (
 
 def ingest_stage(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     """Recordings to the clip store; without recordings of their own, synthetic ones are made first."""
-    data, raw = config.data, config.data.raw
+    data, raw, reader = config.data, config.data.sources, reader_of(config)
     if raw is None and data.synthetic is not None:
-        raw = run.path("raw")
-        names = record(raw, **data.synthetic.model_dump(), seed=config.seed)
-        say(f"  {len(names)} synthetic recordings in {raw}")
-    with Bar("ingest") as bar:
+        raw = [run.path("raw")]
+        recorded = record(raw[0], **data.synthetic.model_dump(), seed=config.seed)
+        say(f"  {len(recorded)} synthetic recordings in {raw[0]}")
+    with Bar("ingest", unit="files") as bar:
         manifest = ingest(
             raw=raw,
             store=config.store,
-            reader=data.reader,
+            reader=reader,
             dataset=data.dataset,
-            layout=layout_of(config),
+            layout=recorded_layout(config),
             persons=data.persons,
             preparation=data.preparation,
             protocols={name: sides.model_dump() for name, sides in data.protocols.items()},
             files_per_shard=data.files_per_shard,
             seed=0,  # of the rows' order alone; not the run's, so that runs with other seeds share a store
+            classes=len(data.classes) if data.classes else None,
+            left_out=names.left_out(data.left_out, reader),
+            max_rejected=config.ingest.max_rejected,
             progress=bar.update,
         )
     open_store(config, run)
@@ -50,6 +53,10 @@ def ingest_stage(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any
         say(f"  set aside: {reject['name']}: {reject['reason']}")
     if rejected:
         say(f"  {rejected} recordings set aside; all of them with reasons: {storage.join(config.store, REJECTS)}")
+    if manifest["left_out"]:
+        say(f"  {manifest['left_out']} clips left out, as {data.left_out} says")
+    if manifest["flawed"]:
+        say(f"  {manifest['flawed']} clips with flaws: {storage.join(config.store, FLAWS)}")
     sides = manifest["protocols"][data.protocol]
     parts = ", ".join(f"{count} {side}" for side, count in sides.items())
     say(f"  {manifest['clips']} clips in {config.store} ({data.protocol}: {parts})")

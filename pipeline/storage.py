@@ -172,3 +172,18 @@ def delete(uris: Iterable[str]) -> None:
         filesystem, path = resolve(uri)
         with suppress(FileNotFoundError):
             filesystem.delete_file(path)
+
+
+def delete_directory(uri: str) -> None:
+    """Delete a directory and all that is in it; one that is not there is no error.
+
+    Raises:
+        UserError: it cannot be deleted.
+    """
+    filesystem, path = resolve(uri)
+    try:
+        filesystem.delete_dir(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"{uri}: cannot be deleted ({first_line(error)})") from error

@@ -9,7 +9,7 @@ so that an Arrow column is already a ragged batch: its data are all frames of al
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,13 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import storage
+from pipeline.conversion import Conversion
 from pipeline.errors import UserError
-from pipeline.protocols import Side, mask
+from pipeline.protocols import COLUMNS, Side, mask
 
 FORMAT = "skelfuse-clip-store"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 REJECTS = "rejects.csv"
+FLAWS = "flaws.csv"
 UNKNOWN = -1
 ROW_GROUP_BYTES = 12 << 20
 
@@ -35,8 +37,11 @@ FIELDS = pa.schema(
         pa.field("dataset", pa.string(), nullable=False),
         pa.field("performance_id", pa.string(), nullable=False),
         *(pa.field(name, pa.int32()) for name in INTEGERS),
+        pa.field("split", pa.list_(pa.string()), nullable=False),
         pa.field("num_frames", pa.int32(), nullable=False),
         pa.field("num_persons", pa.int32(), nullable=False),
+        # Of an untrimmed recording: what happens when, frames from 0, `end` not included. Null where the row is a clip.
+        pa.field("segments", pa.list_(pa.struct([(name, pa.int32()) for name in ("label", "start", "end")]))),
         pa.field("joints", pa.binary(), nullable=False),
     ]
 )
@@ -50,7 +55,10 @@ class DamagedStore(UserError):
 
 @dataclass(frozen=True)
 class StoreIndex:
-    """The small columns of all rows in file order, one array [N] each; row number = id; -1 where a value is unknown."""
+    """The small columns of all rows in file order, one array [N] each; row number = id; -1 where a value is unknown.
+
+    split: object array of tuples, the names of the splits that hold each clip.
+    """
 
     clip_id: np.ndarray
     performance_id: np.ndarray
@@ -59,6 +67,7 @@ class StoreIndex:
     camera: np.ndarray
     setup: np.ndarray
     replication: np.ndarray
+    split: np.ndarray
     num_frames: np.ndarray
     num_persons: np.ndarray
 
@@ -67,16 +76,22 @@ class StoreIndex:
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
-        """The columns that protocols filter on, int64 [N]."""
-        return {name: getattr(self, name) for name in INTEGERS}
+        """The columns that protocols filter on."""
+        return {name: getattr(self, name) for name in COLUMNS}
 
 
 @dataclass(frozen=True)
 class ClipStore:
-    """An opened, validated clip store; picklable, holds no file open."""
+    """An opened, validated clip store; picklable, holds no file open.
+
+    conversion, seen: how its clips are read where they are wanted in another layout, and the record of that layout;
+        names, joints, persons and coordinates are then those that are wanted.
+    """
 
     uri: str
     manifest: dict[str, Any]
+    conversion: Conversion | None = None
+    seen: dict[str, Any] | None = None
 
     @classmethod
     def open(cls, uri: str, layout: Any = None) -> "ClipStore":
@@ -105,11 +120,23 @@ class ClipStore:
             store.require_layout(layout)
         return store
 
+    def read_as(self, layout: Any, persons: int, mapping: Any = None) -> "ClipStore":
+        """The same store, read as clips of `layout` with so many persons.
+
+        Raises:
+            UserError: its layout is another, and not the one that `mapping` (see `Conversion.of`) begins with.
+            ConfigError: `mapping` does not fit the two layouts.
+        """
+        conversion = Conversion.of(self.manifest["layout"], self.manifest["persons"], layout, persons, mapping)
+        if conversion is None or conversion.same_layout:
+            self.require_layout(layout)
+        return replace(self, conversion=conversion, seen=layout_record(layout))
+
     def require_layout(self, layout: Any) -> None:
         """Raise UserError unless the store's joints are those of `layout`, in the same order and tree."""
         wanted = layout_record(layout)
         for key, value in wanted.items():
-            if self.manifest["layout"].get(key) != value:
+            if self.layout.get(key) != value:
                 raise UserError(
                     f"{self.uri}: clip store has skeleton layout {self.layout_name!r} ({self.joints} joints), "
                     f"but {wanted['name']!r} ({len(wanted['joints'])} joints) is asked for (they differ in {key})"
@@ -131,18 +158,25 @@ class ClipStore:
         return self.manifest["fingerprint"]
 
     @property
+    def layout(self) -> dict[str, Any]:
+        """The record of the skeleton layout: see `layout_record`."""
+        return self.seen or self.manifest["layout"]
+
+    @property
     def layout_name(self) -> str:
         """Name of the skeleton layout."""
-        return self.manifest["layout"]["name"]
+        return self.layout["name"]
 
     @property
     def joints(self) -> int:
         """V, joints of a person."""
-        return len(self.manifest["layout"]["joints"])
+        return len(self.layout["joints"])
 
     @property
     def persons(self) -> int:
         """M, persons of a clip; absent ones are zeros."""
+        if self.conversion:
+            return self.conversion.wanted_persons
         return self.manifest["persons"]
 
     @property
@@ -191,7 +225,9 @@ class ClipStore:
                 if row < rows:
                     with pq.ParquetFile(inner, filesystem=filesystem) as file:
                         value = file.read_row_group(group, columns=["joints"])["joints"][row].as_py()
-                    return np.frombuffer(value, np.float32).reshape(-1, self.persons, self.joints, 3)
+                    joints = len(self.manifest["layout"]["joints"])
+                    frames = np.frombuffer(value, np.float32).reshape(-1, self.manifest["persons"], joints, 3)
+                    return self.conversion.frames(frames) if self.conversion else frames
                 row -= rows
         raise IndexError(f"{self.uri}: no such clip")
 
@@ -236,6 +272,8 @@ def read_manifest(uri: str) -> dict[str, Any]:
 def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
     if pa.types.is_string(column.type):
         return np.array(column.to_pylist())
+    if pa.types.is_list(column.type):
+        return np.fromiter((tuple(names) for names in column.to_pylist()), object, len(column))
     return column.fill_null(UNKNOWN).to_numpy().astype(np.int64)
 
 

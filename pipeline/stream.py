@@ -1,10 +1,11 @@
-"""The clip stream: the driver plans it over the selected rows of a store, every training worker opens its share.
+"""The clip stream: the driver plans it over selected rows of one or more stores, every training worker opens its share.
 
 Three caches behind one interface (`pipeline.caches`): `memory` maps Arrow blocks that Ray Data left in the object
 store, `device` holds a copy of them on the worker's device, `none` reads the files all along. `auto` chooses by size.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,12 +15,11 @@ import ray
 import ray.data
 import torch
 
-from pipeline import storage
 from pipeline.caches import DeviceStream, FileStream, MemoryStream, Rank, Stream
 from pipeline.epochs import Epochs, ReadingList, RowGroups
 from pipeline.errors import ConfigError, UserError, first_line
-from pipeline.protocols import Side, expression
-from pipeline.reader import READ_CPUS, Reader
+from pipeline.protocols import Side
+from pipeline.reader import READ_CPUS, Reader, Shards, read_pieces
 from pipeline.store import ClipStore
 
 Cache = Literal["memory", "device", "none"]
@@ -33,6 +33,15 @@ BLOCK_BYTES = 80 << 20
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some clips of a store. `weight`: the share of them, above 0 and at most 1, that every epoch draws anew."""
+
+    store: ClipStore
+    side: Side
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class StreamPlan:
     """What workers need to open their streams; picklable and small, the clips themselves lie in the object store.
 
@@ -41,9 +50,11 @@ class StreamPlan:
 
     description: the cache and why, for the console.
     automatic: the user left the choice to us, so that a worker with room on its GPU may take `device` for `memory`.
-    index: reference to {"ids", "lengths"}: int64 [N], row number and frames of every selected clip.
+    index: reference to {"ids", "lengths"}: int64 [N], id and frames of every selected clip. A clip's id is its row
+        number, in the stores after the first one after the rows of those before.
+    parts: see `Epochs`.
     blocks: references to Arrow tables of the selected rows in order (`memory`, `device`).
-    uris, row_groups: shards and the selected rows in them (`none`).
+    shards, row_groups: the files and the selected rows in them (`none`).
     """
 
     cache: Cache
@@ -57,14 +68,16 @@ class StreamPlan:
     seed: int
     window: int
     index: ray.ObjectRef
+    parts: tuple[tuple[int, int], ...] = ()
     blocks: tuple[ray.ObjectRef, ...] = ()
-    uris: tuple[str, ...] = ()
+    shards: Shards | None = None
     row_groups: ray.ObjectRef | None = None
 
     @property
     def epochs(self) -> Epochs:
         """How an epoch is cut into batches."""
-        return Epochs(self.clips, self.batch_size, self.seed)
+        served = sum(taken for _, taken in self.parts) if self.parts else self.clips
+        return Epochs(served, self.batch_size, self.seed, self.parts)
 
     def worker(self, rank: int, world_size: int, device: torch.device | str = "cpu") -> Stream:
         """Open one worker's stream; batches come on `device`.
@@ -89,7 +102,7 @@ class StreamPlan:
 
         def start(epoch: int, position: int) -> Reader:
             size = self.clip_bytes // self.clips
-            return Reader(reading, self.window, share.ids, self.uris, share.width, size, epoch, position)
+            return Reader(reading, self.window, share.ids, self.shards, share.width, size, epoch, position)
 
         return FileStream(share, self.description, start)
 
@@ -114,8 +127,7 @@ class StreamPlan:
 
 
 def open_stream(
-    store: ClipStore,
-    side: Side,
+    parts: Sequence[Part],
     *,
     batch_size: int,
     seed: int,
@@ -123,13 +135,12 @@ def open_stream(
     window: int = 4096,
     workers: int = 1,
 ) -> StreamPlan:
-    """Plan the stream of one side of a protocol, on the driver of a connected Ray.
+    """Plan the stream over clips of one store or several, on the driver of a connected Ray.
 
     With `memory` and `device` this reads the selected rows into the object store, once.
 
     Args:
-        store: the clips.
-        side: which of them.
+        parts: which clips; all stores read as the same layout and number of persons.
         batch_size: clips of a global batch, at most.
         seed: of every order.
         cache: `auto`, `memory`, `device` or `none`.
@@ -137,37 +148,53 @@ def open_stream(
         workers: how many there will be, to find out now that a batch cannot be shared by them.
 
     Raises:
-        ConfigError: an unknown cache, a batch with fewer clips than workers, clips that the object store cannot hold.
-        UserError: the side holds no clip, or a shard cannot be read.
+        ConfigError: an unknown cache, a batch with fewer clips than workers, clips that the object store cannot hold,
+            a weight that leaves no clip.
+        UserError: a part holds no clip, or a shard cannot be read.
     """
     if cache not in ("auto", *get_args(Cache)):
         raise ConfigError(f"stream.cache={cache}: allowed are auto, {', '.join(get_args(Cache))}")
-    index = store.index()
-    ids = store.select(side, index)
-    lengths = index.num_frames[ids]
-    clip_bytes = int(lengths.sum()) * store.bytes_per_frame
-    Epochs(len(ids), batch_size, seed).require(workers)
+    stores = [part.store for part in parts]
+    ids, lengths, counts = _select(parts)
+    clip_bytes = int(lengths.sum()) * stores[0].bytes_per_frame
     chosen, reason = _choose(cache, clip_bytes)
-    content = {}
-    if chosen == "none":
-        rows = [shard["row_groups"] for shard in store.manifest["shards"]]
-        content = {"uris": tuple(store.paths), "row_groups": ray.put(RowGroups.of(rows, ids))}
-    else:
-        content = {"blocks": _blocks(store, side, index.clip_id[ids], lengths * store.bytes_per_frame)}
-    return StreamPlan(
+    many = f" of {len(parts)} stores" if len(parts) > 1 else ""
+    shards = Shards.of(stores)
+    plan = StreamPlan(
         cache=chosen,
         automatic=cache == "auto",
-        description=f"stream: cache {chosen}, {len(ids):,} clips of {_size(clip_bytes)}{reason}",
+        description=f"stream: cache {chosen}, {len(ids):,} clips{many} of {_size(clip_bytes)}{reason}",
         clips=len(ids),
         clip_bytes=clip_bytes,
-        persons=store.persons,
-        joints=store.joints,
+        persons=stores[0].persons,
+        joints=stores[0].joints,
         batch_size=batch_size,
         seed=seed,
         window=window,
         index=ray.put({"ids": ids, "lengths": lengths}),
-        **content,
+        parts=counts,
     )
+    plan.epochs.require(workers)
+    if chosen == "none":
+        return replace(plan, shards=shards, row_groups=ray.put(RowGroups.of(shards.rows, ids)))
+    return replace(plan, blocks=_blocks(shards, ids, lengths * stores[0].bytes_per_frame))
+
+
+def _select(parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray, tuple[tuple[int, int], ...]]:
+    """Ids and frames of the selected clips, int64 [N], and (clips, clips an epoch) of the parts if it takes not all."""
+    ids, lengths, counts, rows = [], [], [], 0
+    for part in parts:
+        index = part.store.index()
+        chosen = part.store.select(part.side, index)
+        taken = round(part.weight * len(chosen))
+        if not taken:
+            raise ConfigError(f"{part.side}: weight={part.weight:g} of {len(chosen)} clips leaves none")
+        ids.append(rows + chosen)
+        lengths.append(index.num_frames[chosen])
+        counts.append((len(chosen), taken))
+        rows += len(index)
+    whole = all(there == taken for there, taken in counts)
+    return np.concatenate(ids), np.concatenate(lengths), () if whole else tuple(counts)
 
 
 def _choose(cache: str, clip_bytes: int) -> tuple[Cache, str]:
@@ -194,42 +221,30 @@ def free_object_store() -> int:
     return int(min(node.get("object_store_memory", 0) for node in available_resources_per_node().values()))
 
 
-def _blocks(store: ClipStore, side: Side, clip_ids: np.ndarray, sizes: np.ndarray) -> tuple[ray.ObjectRef, ...]:
-    """Read the selected rows into the object store with Ray Data; returns tables of `joints` and `clip_id`."""
-    filesystem, _ = storage.resolve(store.uri)
-    paths = [storage.resolve(uri)[1] for uri in store.paths]
-    filtered = len(clip_ids) < store.clips
-    columns = ["joints", "clip_id"]
-    by = sorted({name for terms in side.anyof for name, _ in terms}) if filtered else []
+def _blocks(shards: Shards, ids: np.ndarray, sizes: np.ndarray) -> tuple[ray.ObjectRef, ...]:
+    """Read the selected clips into the object store with Ray Data; returns tables of `joints` and `id`."""
     # Ray cuts a small store into two hundred blocks, and a gather visits every block: as many as their size asks for.
-    tasks = min(len(paths), -(-int(sizes.sum()) // BLOCK_BYTES))
-    dataset = ray.data.read_parquet(
-        paths,
-        filesystem=filesystem,
-        partitioning=None,  # a store below a directory label=7 holds what its rows say
-        columns=columns + by,
-        num_cpus=READ_CPUS,
-        override_num_blocks=tasks,
+    tasks = -(-int(sizes.sum()) // BLOCK_BYTES)
+    dataset = shards.instructions(ids, tasks).map_batches(
+        read_pieces, batch_size=None, batch_format="pyarrow", num_cpus=READ_CPUS
     )
-    if filtered:
-        dataset = dataset.filter(expr=expression(side), num_cpus=READ_CPUS).select_columns(columns)
     dataset.context.target_max_block_size = BLOCK_BYTES
     dataset.context.execution_options.preserve_order = True
     try:
         blocks = dataset.materialize().to_arrow_refs()
         found = ray.get([_contents.remote(block) for block in blocks])
     except ray.exceptions.RayError as error:
-        raise UserError(f"{store.uri}: a shard cannot be read ({first_line(error)})") from error
+        raise UserError(first_line(error)) from error
     found_ids, found_sizes = (np.concatenate(values) for values in zip(*found, strict=True))
-    if not (np.array_equal(found_ids, clip_ids) and np.array_equal(found_sizes, sizes)):
-        raise UserError(f"{store.uri}: shards hold other clips than the index says; ingest it again")
+    if not (np.array_equal(found_ids, ids) and np.array_equal(found_sizes, sizes)):
+        raise UserError(f"{shards.uris[0]} ...: shards hold other clips than their index says; ingest them again")
     return tuple(blocks)
 
 
 @ray.remote(num_cpus=0)
 def _contents(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Return the clip ids of a block and the bytes of each clip."""
-    return np.array(table["clip_id"].to_pylist(), dtype=str), pc.binary_length(table["joints"]).to_numpy()
+    """Return the ids of a block's clips and the bytes of each."""
+    return table["id"].to_numpy(), pc.binary_length(table["joints"]).to_numpy()
 
 
 def _size(count: int) -> str:

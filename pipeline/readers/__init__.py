@@ -1,8 +1,9 @@
-"""Raw recordings of every supported kind, behind one interface (`recording.Reader`), from a directory or a zip file."""
+"""Raw recordings of every supported kind, behind one interface (`recording.Reader`)."""
 
-from pipeline.readers import ntu, nw_ucla
-from pipeline.readers.recording import RawRecording, Reader, RejectedRecording, performance_id
+from pipeline.readers.ntu import Ntu
+from pipeline.readers.nw_ucla import NwUcla
+from pipeline.readers.recording import FileReader, RawRecording, Reader, Rejected, RejectedRecording, performance_id
 
-READERS: dict[str, Reader] = {reader.name: reader for reader in (ntu.READER, nw_ucla.READER)}
+READERS: dict[str, type[Reader]] = {reader.name: reader for reader in (Ntu, NwUcla)}
 
-__all__ = ["READERS", "RawRecording", "Reader", "RejectedRecording", "performance_id"]
+__all__ = ["READERS", "FileReader", "RawRecording", "Reader", "Rejected", "RejectedRecording", "performance_id"]

@@ -14,12 +14,13 @@ needed ones are cast to numbers.
 
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.readers.recording import RawRecording, Reader, RejectedRecording, check_coordinates
+from pipeline.readers.recording import KINECT_AXES, FileReader, RawRecording, RejectedRecording, check_coordinates
 
 BODY_FIELDS = 10
 JOINT_FIELDS = 12
@@ -41,7 +42,7 @@ def parse_name(name: str) -> dict[str, int]:
 
 
 def parse(name: str, data: bytes, joints: int) -> list[RawRecording]:
-    """Parse one file; see `Reader`. Raises RejectedRecording unless name, grammar and coordinates are right."""
+    """Parse one file; see `FileReader`. Raises RejectedRecording unless name, grammar and coordinates are right."""
     who = parse_name(name)
     text = _Text.of(data)
     rows, offsets = _walk(text, joints)
@@ -51,7 +52,7 @@ def parse(name: str, data: bytes, joints: int) -> list[RawRecording]:
     bodies = text.numbers(fields.ravel(), pa.float64(), "a coordinate").reshape(-1, joints, 3)
     check_coordinates(bodies)
     performance = "S{setup:03}P{subject:03}R{replication:03}L{label:03}".format(**who)
-    return [RawRecording(name.removesuffix(READER.suffix), bodies, body_ids, offsets, performance, **who)]
+    return [RawRecording(name.removesuffix(Ntu.suffix), bodies, body_ids, offsets, performance, **who)]
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,14 @@ def _check_fields(text: _Text, rows: np.ndarray, joints: int) -> None:
         raise RejectedRecording(f"line {line + 1}: {found[line]} fields, expected {expected[line]}")
 
 
-READER = Reader(
-    name="ntu",
-    suffix=".skeleton",
-    fps=30.0,
-    axes="camera space in metres: x to the camera's left (the right of a person who faces it), y up, z away from it",
-    parse=parse,
-)
+@dataclass(frozen=True)
+class Ntu(FileReader):
+    """NTU RGB+D `.skeleton` files: 30 frames a second, Kinect v2 camera space."""
+
+    name: ClassVar[str] = "ntu"
+    suffix: ClassVar[str] = ".skeleton"
+    fps: float = 30.0
+    axes: str = KINECT_AXES
+
+    who = staticmethod(parse_name)
+    parse = staticmethod(parse)

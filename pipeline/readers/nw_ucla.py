@@ -6,24 +6,36 @@ action, subject and episode seen by several cameras is one performance. A frame 
 
 import json
 import re
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from pipeline.readers.recording import RawRecording, Reader, RejectedRecording, check_coordinates
+from pipeline.readers.recording import KINECT_AXES, FileReader, RawRecording, RejectedRecording, check_coordinates
 
 ACTIONS = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12)
 NAME = re.compile(r"a(\d{2})_s(\d{2})_e(\d{2})_v(\d{2})\.json", re.ASCII)
 
 
-def parse(name: str, data: bytes, joints: int) -> list[RawRecording]:
-    """Parse one file; see `Reader`. Raises RejectedRecording unless name, JSON and coordinates are right."""
+def parse_name(name: str) -> dict[str, int]:
+    """Return label (from 0), subject, replication (the episode) and camera of `aAA_sSS_eEE_vVV.json`.
+
+    Raises:
+        RejectedRecording: the name does not follow the scheme, or names an action that the data set has not.
+    """
     match = NAME.fullmatch(name)
     if not match:
         raise RejectedRecording("name does not follow aAA_sSS_eEE_vVV.json")
     action, subject, episode, camera = (int(group) for group in match.groups())
     if action not in ACTIONS:
         raise RejectedRecording(f"action {action} is not one of {', '.join(map(str, ACTIONS))}")
-    clip_id = name.removesuffix(READER.suffix)
+    return {"label": ACTIONS.index(action), "subject": subject, "replication": episode, "camera": camera}
+
+
+def parse(name: str, data: bytes, joints: int) -> list[RawRecording]:
+    """Parse one file; see `FileReader`. Raises RejectedRecording unless name, JSON and coordinates are right."""
+    who = parse_name(name)
+    clip_id = name.removesuffix(NwUcla.suffix)
     frames = _frames(data, clip_id, joints)
     present = frames.any(axis=(1, 2))
     check_coordinates(frames[present])
@@ -34,10 +46,7 @@ def parse(name: str, data: bytes, joints: int) -> list[RawRecording]:
             body_ids=np.zeros(int(present.sum()), np.uint64),
             offsets=np.append(0, np.cumsum(present)),
             performance=clip_id.rsplit("_", 1)[0],
-            label=ACTIONS.index(action),
-            subject=subject,
-            camera=camera,
-            replication=episode,
+            **who,
         )
     ]
 
@@ -66,10 +75,14 @@ def _frames(data: bytes, clip_id: str, joints: int) -> np.ndarray:
     return frames.astype(np.float64)
 
 
-READER = Reader(
-    name="nw_ucla",
-    suffix=".json",
-    fps=30.0,
-    axes="camera space in metres: x to the camera's left (the right of a person who faces it), y up, z away from it",
-    parse=parse,
-)
+@dataclass(frozen=True)
+class NwUcla(FileReader):
+    """NW-UCLA JSON files: 30 frames a second, Kinect v1 camera space."""
+
+    name: ClassVar[str] = "nw_ucla"
+    suffix: ClassVar[str] = ".json"
+    fps: float = 30.0
+    axes: str = KINECT_AXES
+
+    who = staticmethod(parse_name)
+    parse = staticmethod(parse)

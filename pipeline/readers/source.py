@@ -1,4 +1,4 @@
-"""Where the bytes of recordings come from: a directory or a zip file, local or on object storage.
+"""Where the bytes of recordings come from: directories and zip files, local or on object storage.
 
 Names inside a source are never trusted: nothing is unpacked to a disk, a member's path only identifies it, and only its
 last part is shown to a reader. Hidden files, `__MACOSX`, and links inside a zip are no recordings.
@@ -7,7 +7,7 @@ last part is shown to a reader. Hidden files, `__MACOSX`, and links inside a zip
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -16,24 +16,28 @@ from pyarrow import fs
 
 from pipeline import storage
 from pipeline.errors import UserError, first_line
-from pipeline.readers.recording import RejectedRecording
 
 # The longest NTU recording is some 3 MB of text; a member beyond this is damage or a zip bomb, and is not read.
 MAX_BYTES = 64 << 20
 
 
+class RejectedRecording(Exception):
+    """This recording cannot be used; the message says why in a few words and is kept with the store."""
+
+
 @dataclass(frozen=True, order=True)
 class Member:
-    """One recording of a source: its file name, its path in the source, its size in bytes as the source states it."""
+    """One recording: its name, its path in its source, its size in bytes as stated, and the source's number."""
 
     name: str
     path: str
     size: int
+    source: int = 0
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source holds: recordings sorted by name, and how many other files were passed over."""
+    """What the sources hold: recordings sorted by name, and how many other files were passed over."""
 
     members: list[Member]
     ignored: int
@@ -42,34 +46,49 @@ class Listing:
 Read = Callable[[Member], bytes]
 
 
-def listing(uri: str, suffix: str) -> Listing:
-    """List the recordings of a source, sorted by name.
+def listing(sources: Sequence[str], wanted: Callable[[PurePosixPath], bool], what: str) -> Listing:
+    """List the files of some sources for whose path `wanted` is true, sorted by name.
+
+    Args:
+        sources: directories and zip files.
+        wanted: decides by a file's path in its source.
+        what: what is wanted, for the message that there is none.
 
     Raises:
-        UserError: nothing lies there, it is neither a directory nor a zip file, or it holds no recording.
+        UserError: a source is missing or neither a directory nor a zip file, or none of them holds such a file.
     """
+    members, files, archives = [], 0, 0
+    for number, uri in enumerate(sources):
+        found, special = _files(uri)
+        files += len(found) + special
+        archives += sum(path.endswith(".zip") for path, _ in found)
+        members += [
+            Member(PurePosixPath(path).name, path, size, number)
+            for path, size in found
+            if not _hidden(PurePosixPath(path)) and wanted(PurePosixPath(path))
+        ]
+    if not members:
+        hint = "; name its zip files themselves: data.raw=[a.zip,b.zip]" if archives else ""
+        raise UserError(f"{', '.join(sources)}: holds no recordings (no {what} among its {files} files{hint})")
+    return Listing(sorted(members), files - len(members))
+
+
+def _files(uri: str) -> tuple[list[tuple[str, int]], int]:
+    """Return path and size of every plain file of a source, and how many other entries there are."""
     kind = storage.info(uri).type
     if kind == fs.FileType.NotFound:
         raise UserError(f"{uri}: recordings not found")
     if kind == fs.FileType.Directory:
         base = storage.resolve(uri)[1].rstrip("/")
-        found = [(file.path.removeprefix(base).lstrip("/"), file.size) for file in storage.files(uri, recursive=True)]
-        special = 0
-    else:
-        with _open_zip(uri) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-        found = [(entry.filename, entry.file_size) for entry in entries if _is_plain(entry)]
-        special = len(entries) - len(found)
-    members = sorted(Member(PurePosixPath(path).name, path, size) for path, size in found if _names_one(path, suffix))
-    if not members:
-        raise UserError(f"{uri}: holds no recordings (no {suffix} file among its {len(found) + special} files)")
-    return Listing(members, len(found) + special - len(members))
+        return [(file.path.removeprefix(base).lstrip("/"), file.size) for file in storage.files(uri, recursive=True)], 0
+    with _open_zip(uri) as archive:
+        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    plain = [(entry.filename, entry.file_size) for entry in entries if _is_plain(entry)]
+    return plain, len(entries) - len(plain)
 
 
-def _names_one(path: str, suffix: str) -> bool:
-    """True for the path of a recording."""
-    parts = PurePosixPath(path).parts
-    return path.endswith(suffix) and not parts[-1].startswith(".") and "__MACOSX" not in parts
+def _hidden(path: PurePosixPath) -> bool:
+    return path.name.startswith(".") or "__MACOSX" in path.parts
 
 
 def _is_plain(entry: zipfile.ZipInfo) -> bool:
@@ -89,16 +108,22 @@ def _open_zip(uri: str) -> Iterator[zipfile.ZipFile]:
 
 
 @contextmanager
-def opened(uri: str) -> Iterator[Read]:
-    """Open a source once and yield a function that reads a member's bytes.
+def opened(sources: Sequence[str]) -> Iterator[Read]:
+    """Open the sources once and yield a function that reads a member's bytes.
 
     The function raises RejectedRecording for a member that cannot be read or is larger than MAX_BYTES.
     """
+    with ExitStack() as stack:
+        openers = [_opener(uri, stack) for uri in sources]
+        yield lambda member: _bounded(member, openers[member.source])
+
+
+def _opener(uri: str, stack: ExitStack) -> Callable:
+    """A function from a member of this source to its stream."""
     if storage.is_directory(uri):
-        yield lambda member: _bounded(member, lambda: _open_file(uri, member))
-        return
-    with _open_zip(uri) as archive:
-        yield lambda member: _bounded(member, lambda: archive.open(member.path))
+        return lambda member: _open_file(uri, member)
+    archive = stack.enter_context(_open_zip(uri))
+    return lambda member: archive.open(member.path)
 
 
 def _open_file(uri: str, member: Member):
@@ -112,7 +137,7 @@ def _bounded(member: Member, open_member: Callable) -> bytes:
     if member.size > MAX_BYTES:
         raise RejectedRecording(too_large)
     try:
-        with open_member() as stream:
+        with open_member(member) as stream:
             data = stream.read(MAX_BYTES + 1)
     except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise RejectedRecording(f"cannot be read ({first_line(error)})") from None

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline import storage
-from pipeline.build import layout_of
+from pipeline.build import recorded_layout
 from pipeline.config import Config
 from pipeline.store import fingerprint, layout_record, write_manifest, write_shard
 
@@ -35,6 +35,8 @@ def write_store(uri: str, config: Config, spoil=lambda row: row) -> str:
                         "camera": 1 + int(random.integers(3)),
                         "setup": None,
                         "replication": None,
+                        "split": [f"part-{row % 3}"],
+                        "segments": None,
                         "num_frames": length,
                         "num_persons": persons,
                         "joints": values.astype(np.float32),
@@ -42,7 +44,7 @@ def write_store(uri: str, config: Config, spoil=lambda row: row) -> str:
                 )
             )
         shards.append(write_shard(storage.join(uri, f"shard-{shard:05d}.parquet"), rows, {}))
-    manifest = {"layout": layout_record(layout_of(config)), "persons": persons, "clips": SHARDS * ROWS}
+    manifest = {"layout": layout_record(recorded_layout(config)), "persons": persons, "clips": SHARDS * ROWS}
     manifest |= {"settings": {}, "shards": shards, "fingerprint": fingerprint({}, shards)}
     write_manifest(uri, manifest)
     return uri

@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from models.skeleton import SkeletonLayout
@@ -13,7 +14,6 @@ from pipeline.errors import ConfigError, UserError
 from pipeline.ingest import Job, ingest, write
 from pipeline.preparation import PRESETS, prepare
 from pipeline.readers import READERS, ntu
-from pipeline.readers.source import listing
 from pipeline.store import ClipStore
 from tests.pipeline.recordings import people, skeleton_text, ucla_text
 
@@ -23,9 +23,9 @@ UCLA = Path(__file__).resolve().parents[3] / "shared" / "data" / "nw-ucla.zip"
 def arguments(data, raw, store, **changed):
     data = load([f"data={data}", "data.raw=elsewhere"]).data.model_dump()
     layout = SkeletonLayout.build(**data["skeleton"])
-    names = ("reader", "dataset", "persons", "preparation", "protocols", "files_per_shard")
-    values = {name: data[name] for name in names} | {"layout": layout, "seed": 0}
-    return values | {"raw": raw and str(raw), "store": str(store)} | changed
+    names = ("dataset", "persons", "preparation", "protocols", "files_per_shard")
+    values = {name: data[name] for name in names} | {"layout": layout, "seed": 0, "classes": len(data["classes"])}
+    return values | {"reader": READERS[data["reader"]](), "raw": raw and [str(raw)], "store": str(store)} | changed
 
 
 def clip_name(number):
@@ -81,20 +81,27 @@ BAD = {
     "S001C001P001R001A055.skeleton": (lambda good: b"2\r\n0\r\n0\r\n", "no body"),
     "S001C001P001R001A056.skeleton": (lambda good: skeleton_text([[(1, np.zeros((25, 3)))]]), "zero"),
     "S001C001P001R001A057.skeleton": (lambda good: good + good, "goes on"),
+    "S001C001P001R001A061.skeleton": (lambda good: good, "label 60 is not one of the 60 classes"),
     "notes.skeleton": (lambda good: good, "name does not follow"),
     f"copy/{clip_name(0)}": (lambda good: good, f"the same name as {clip_name(0)}"),
 }
 
 
 def test_bad_recordings_are_set_aside_by_name_and_the_rest_goes_on(ray_session, raw, tmp_path):
+    (raw / "S001C001P009R001A001.skeleton").write_bytes(skeleton_text([*people(2), []]))
     ingest(**arguments("ntu60", raw, tmp_path / "clean"))
     good = (raw / clip_name(0)).read_bytes()
     (raw / "copy").mkdir()
     for name, (damage, _) in BAD.items():
         (raw / name).write_bytes(damage(good))
     (raw / "readme.txt").write_text("other files are no recordings")
+    with pytest.raises(
+        UserError, match=r"11 of 24 recordings \(45\.8%\) cannot be used, more than ingest\.max_rejected=0"
+    ):
+        ingest(**arguments("ntu60", raw, tmp_path / "store", max_rejected=0.45))
+    assert not (tmp_path / "store" / "manifest.json").exists()
     manifest = ingest(**arguments("ntu60", raw, tmp_path / "store"))
-    assert manifest["clips"] == 12
+    assert manifest["clips"] == 13
     assert manifest["ignored_files"] == 1
     found = {reject["name"]: reject["reason"] for reject in manifest["rejected"]}
     # Which of two files of one name is kept: the first by path.
@@ -106,6 +113,10 @@ def test_bad_recordings_are_set_aside_by_name_and_the_rest_goes_on(ray_session, 
         assert reason in found[name], name
     with open(tmp_path / "store" / "rejects.csv", newline="") as file:
         assert list(csv.DictReader(file)) == manifest["rejected"]
+    with open(tmp_path / "store" / "flaws.csv", newline="") as file:
+        flaws = list(csv.DictReader(file))
+    assert flaws == [{"clip_id": "S001C001P009R001A001", "flaw": "1 of 3 frames hold nobody"}]
+    assert manifest["flawed"] == 1
     # The same clips in the same order: set-aside files leave no trace in the content.
     assert manifest["fingerprint"] == ClipStore.open(str(tmp_path / "clean")).fingerprint
 
@@ -168,7 +179,7 @@ def test_a_half_written_or_damaged_store_is_made_again(ray_session, raw, tmp_pat
     assert ingest(**arguments("ntu60", raw, store, files_per_shard=5)) == first
     ClipStore.open(str(store)).verify()
     assert sorted(path.name for path in store.iterdir()) == sorted(
-        ["manifest.json", "mine.txt", "rejects.csv", *(shard["name"] for shard in first["shards"])]
+        ["manifest.json", "mine.txt", "rejects.csv", "flaws.csv", *(shard["name"] for shard in first["shards"])]
     )
     (store / "shard-00000.parquet").unlink()
     with pytest.raises(UserError, match="incomplete"):
@@ -180,7 +191,7 @@ def test_a_half_written_or_damaged_store_is_made_again(ray_session, raw, tmp_pat
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"raw": "/no/such/place"}, UserError, "/no/such/place: recordings not found"),
+        ({"raw": ["/no/such/place"]}, UserError, "/no/such/place: recordings not found"),
         ({"raw": None}, UserError, "no clip store there"),
         ({"protocols": {"p": {"train": {"colour": [1]}}}}, ConfigError, r"protocols\.p\.train\.colour"),
     ],
@@ -217,11 +228,12 @@ def test_overlapping_sides_are_refused(ray_session, raw, tmp_path):
 def test_a_shard_of_nothing_usable_is_not_written(tmp_path):
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "a01_s01_e01_v01.json").write_bytes(b"{")
-    members = listing(str(tmp_path / "raw"), ".json").members
-    job = Job(str(tmp_path / "raw"), str(tmp_path / "store"), "nw_ucla", "d", 20, 1, "recorded", {})
-    report = write(job, 0, members)
+    reader, sources = READERS["nw_ucla"](), (str(tmp_path / "raw"),)
+    store = str(tmp_path / "store")
+    job = Job(sources, store, reader, "d", 20, 1, "recorded", classes=None, left_out=frozenset(), seed=0, metadata={})
+    report = write(job, 0, reader.listing(sources).members)
     assert (report["recordings"], report["shard"], len(report["rejects"])) == (1, None, 1)
-    assert not (tmp_path / "store").exists()
+    assert not list((tmp_path / "store").glob("*.parquet"))
 
 
 def test_a_zip_with_something_else_in_it(ray_session, tmp_path):
@@ -262,6 +274,74 @@ def test_nw_ucla_is_whole_and_split_as_published(ray_session, tmp_path):
         recorded = json.loads(archive.read("all_sqe/a01_s01_e01_v01.json"))["skeletons"]
     assert np.array_equal(store.clip(row)[:, 0], np.array(recorded, np.float32))
     shutil.rmtree(tmp_path / "store")
+
+
+def test_samples_that_are_left_out_are_no_rejects(ray_session, raw, tmp_path):
+    some = [Path(clip_name(number)).stem for number in (3, 7)]
+    manifest = ingest(**arguments("ntu60", raw, tmp_path / "store", left_out=[*some, "S017C003P020R002A060"]))
+    assert (manifest["clips"], manifest["left_out"], manifest["rejected"]) == (10, 2, [])
+    index = ClipStore.open(str(tmp_path / "store")).index()
+    assert not set(some) & set(index.clip_id)
+    with pytest.raises(ConfigError, match=r"other settings \(left_out"):
+        ingest(**arguments("ntu60", raw, tmp_path / "store", left_out=some))
+
+
+def test_two_folders_are_one_data_set(ray_session, raw, tmp_path):
+    whole = ingest(**arguments("ntu60", raw, tmp_path / "a"))
+    (tmp_path / "second").mkdir()
+    for number in range(6):
+        shutil.move(raw / clip_name(number), tmp_path / "second")
+    parts = ingest(**arguments("ntu60", None, tmp_path / "b") | {"raw": [str(raw), str(tmp_path / "second")]})
+    assert parts["fingerprint"] == whole["fingerprint"]
+
+
+def test_a_killed_ingest_goes_on_with_what_is_missing(ray_session, raw, tmp_path, monkeypatch):
+    """Killed between two shards: the finished ones are not read again, and the store is that of an unbroken ingest."""
+    whole = ingest(**arguments("ntu60", raw, tmp_path / "whole", files_per_shard=3))
+
+    class Killed(BaseException):
+        pass
+
+    def stop(done, total):
+        if done >= 6:
+            raise Killed
+
+    store = tmp_path / "store"
+    with pytest.raises(Killed):
+        ingest(**arguments("ntu60", raw, store, files_per_shard=3), progress=stop)
+    finished = {path.stem: path.stat().st_mtime_ns for path in (store / "unfinished").glob("shard-*.json")}
+    assert 2 <= len(finished) <= 4
+    torn = sorted(finished)[0]  # its report is there, its rows are not what the report says
+    (store / f"{torn}.parquet").write_bytes(b"half")
+    for path in raw.iterdir():  # Only what is missing is read: what finished shards hold is gone by now.
+        if path.stem in set().union(*(clips_of(store / f"{name}.parquet") for name in finished if name != torn)):
+            path.write_bytes(bytes(path.stat().st_size))
+    seen = []
+    manifest = ingest(
+        **arguments("ntu60", raw, store, files_per_shard=3), progress=lambda done, total: seen.append((done, total))
+    )
+    assert seen[0] == (3 * (len(finished) - 1), 12)
+    assert manifest["fingerprint"] == whole["fingerprint"]
+    assert manifest["shards"] == whole["shards"]
+    ClipStore.open(str(store)).verify()
+    assert not (store / "unfinished").exists()
+
+
+def clips_of(path):
+    return set(pq.read_table(path, columns=["clip_id"])["clip_id"].to_pylist())
+
+
+def test_what_another_ingest_left_unfinished_is_not_taken_up(ray_session, raw, tmp_path):
+    store = tmp_path / "store"
+    first = ingest(**arguments("ntu60", raw, store, preparation="recorded"))
+    report = {"number": 0, "recordings": 12, "rejects": [], "flaws": [], "left_out": 0, "shard": first["shards"][0]}
+    (store / "manifest.json").unlink()
+    (store / "unfinished").mkdir()
+    (store / "unfinished" / "settings.json").write_text(json.dumps(first["settings"]))
+    (store / "unfinished" / "shard-00000.json").write_text(json.dumps(report))
+    again = ingest(**arguments("ntu60", raw, store))
+    assert again["fingerprint"] == ingest(**arguments("ntu60", raw, tmp_path / "other"))["fingerprint"]
+    assert again["fingerprint"] != first["fingerprint"]
 
 
 def test_every_reader_has_its_own_suffix_and_name():

@@ -1,17 +1,16 @@
 import gzip
+import json
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.dataset
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError, UserError
-from pipeline.protocols import COLUMNS, Side, counts, expression, mask, parse, require_disjoint
-from pipeline.readers.ntu import parse_name
+from pipeline.protocols import SPLIT, Side, mask, parse, require_disjoint
+from pipeline.run import main
+from pipeline.store import INTEGERS
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ROOT.parent / "shared" / "data"
@@ -19,7 +18,8 @@ NAMES = ROOT.parent / "shared" / "data"
 
 def columns_of(**values):
     rows = len(next(iter(values.values())))
-    return {name: np.array(values.get(name, [-1] * rows), np.int64) for name in COLUMNS}
+    columns = {name: np.array(values.get(name, [-1] * rows), np.int64) for name in INTEGERS}
+    return columns | {SPLIT: np.fromiter([()] * rows, object, rows)}
 
 
 def test_a_side_is_the_and_of_its_columns_and_rest_is_the_complement():
@@ -41,6 +41,8 @@ def test_no_column_means_every_clip():
         ({"train": {"camera": []}}, r"protocols\.p\.train\.camera: expected a list"),
         ({"train": {"camera": ["1"]}}, r"protocols\.p\.train\.camera: expected a list of integers"),
         ({"train": {"camera": [True]}}, r"protocols\.p\.train\.camera: expected a list of integers"),
+        ({"train": {"split": [1]}}, r"protocols\.p\.train\.split: expected a list of names"),
+        ({"train": {"split": "train"}}, r"protocols\.p\.train\.split: expected a list of names"),
         ({"train": "others"}, r"protocols\.p\.train: expected 'rest'"),
         ({"train": "rest"}, r"protocols\.p: one side"),
         ({"a": {}, "train": "rest", "test": "rest"}, r"protocols\.p: one side"),
@@ -59,40 +61,50 @@ def test_sides_that_share_clips_are_an_error():
         require_disjoint(columns, {"p": {"train": {"camera": [1, 2]}, "test": {"camera": [2, 3]}}})
 
 
-values = st.lists(st.integers(0, 4), min_size=1, max_size=3).map(tuple)
-terms = st.dictionaries(st.sampled_from(COLUMNS), values, max_size=3).map(lambda d: tuple(d.items()))
-row = st.tuples(*[st.one_of(st.none(), st.integers(0, 4))] * len(COLUMNS))
+def test_splits_are_filtered_by_name():
+    columns = columns_of(camera=[1, 1, 2, 2])
+    columns["split"][:] = [("a.train", "b.test"), ("a.test",), (), ("a.train",)]
+    sides = parse({"p": {"train": {"split": ["a.train"], "camera": [1]}, "test": {"split": ["a.test", "b.test"]}}})["p"]
+    assert mask(columns, sides["train"]).tolist() == [True, False, False, False]
+    assert mask(columns, sides["test"]).tolist() == [True, True, False, False]
 
 
-@given(st.lists(row, min_size=1, max_size=20), st.lists(terms, min_size=1, max_size=2), st.booleans())
-def test_the_expression_filters_as_the_mask_does(rows, anyof, complement):
-    side = Side("p", "s", tuple(anyof), complement)
-    table = pa.table({name: pa.array([r[i] for r in rows], pa.int32()) for i, name in enumerate(COLUMNS)})
-    table = table.append_column("id", pa.array(range(len(rows))))
-    found = pyarrow.dataset.dataset(table).to_table(filter=expression(side).to_pyarrow())["id"].to_pylist()
-    columns = {name: table[name].fill_null(-1).to_numpy() for name in COLUMNS}
+@given(
+    st.lists(st.tuples(*[st.integers(-1, 4)] * len(INTEGERS)), min_size=1, max_size=20),
+    st.lists(
+        st.dictionaries(st.sampled_from(INTEGERS), st.lists(st.integers(0, 4), min_size=1, max_size=3), max_size=3),
+        min_size=1,
+        max_size=2,
+    ),
+    st.booleans(),
+)
+def test_the_mask_is_the_rule_row_by_row(rows, anyof, complement):
+    columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(INTEGERS)}
+    side = Side("p", "s", tuple(tuple(terms.items()) for terms in anyof), complement)
     expected = [
-        i
-        for i, r in enumerate(rows)
-        if any(all(r[COLUMNS.index(c)] in allowed for c, allowed in t) for t in anyof) != complement
+        any(all(row[INTEGERS.index(name)] in values for name, values in terms.items()) for terms in anyof) != complement
+        for row in rows
     ]
-    assert found == expected == np.flatnonzero(mask(columns, side)).tolist()
+    assert mask(columns, side).tolist() == expected
 
 
+@pytest.mark.parametrize("left_out", ["shipped", "none"])
 @pytest.mark.parametrize(
-    ("config", "names", "expected"),
+    ("config", "expected"),
     [
-        ("ntu60", "ntu60_clip_ids.txt.gz", {"xsub": [40_091, 16_487], "xview": [37_646, 18_932]}),
-        ("ntu120", "ntu120_clip_ids.txt.gz", {"xsub": [63_026, 50_919], "xset": [54_468, 59_477]}),
+        ("ntu60", {"xsub": [40_091, 16_487], "xview": [37_646, 18_932]}),
+        ("ntu120", {"xsub": [63_026, 50_919], "xset": [54_468, 59_477]}),
     ],
 )
-def test_published_split_sizes(config, names, expected):
-    path = NAMES / names
+def test_published_split_sizes(tmp_path, capsys, config, expected, left_out):
+    """From the names that remain, and from all names, of which the shipped list takes the missing samples away."""
+    path = NAMES / f"{config}_clip_ids.txt.gz"
     if not path.exists():
         pytest.skip(f"the published clip names are not there ({path})")
-    with gzip.open(path, "rt") as file:
-        clips = [parse_name(f"{line.strip()}.skeleton") for line in file if line.strip()]
-    columns = {name: np.array([clip[name] for clip in clips]) for name in COLUMNS}
-    protocols = yaml.safe_load((ROOT / "conf" / "data" / f"{config}.yaml").read_text())["protocols"]
-    assert {name: list(sides.values()) for name, sides in counts(columns, protocols).items()} == expected
-    require_disjoint(columns, protocols)
+    names, overrides = path, ["data.left_out=null"]
+    if left_out == "shipped":
+        names, overrides = tmp_path / "all.txt", []
+        missing = (ROOT / "conf" / "data" / "missing" / f"{config}.txt").read_text()
+        names.write_text(f"three lines\nof explanation\n\n{missing}{gzip.decompress(path.read_bytes()).decode()}")
+    assert main(["stages=[protocols]", f"data={config}", f"data.names={names}", *overrides]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == expected

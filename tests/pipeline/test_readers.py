@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UserError
 from pipeline.readers import READERS, RejectedRecording, ntu, nw_ucla, performance_id, source
-from pipeline.readers.source import Member, listing, opened
+from pipeline.readers.source import Member, opened
 from tests.pipeline.recordings import NAME, people, skeleton_text, ucla_text
 
 
@@ -213,7 +213,7 @@ def agrees_with_the_reference(data):
 def test_any_bytes_are_rejected(data):
     for reader, name in (("ntu", NAME), ("nw_ucla", "a01_s02_e03_v01.json")):
         with pytest.raises(RejectedRecording):
-            READERS[reader].parse(name, data, 25)
+            READERS[reader]().parse(name, data, 25)
 
 
 UCLA_NAME = "a01_s02_e03_v01.json"
@@ -268,16 +268,20 @@ def zipped(path, members):
     return str(path)
 
 
+def listed(uri, suffix):
+    return source.listing([uri], lambda path: path.name.endswith(suffix), f"{suffix} file")
+
+
 def test_a_zip_and_a_directory_list_the_same_recordings(tmp_path):
     contents = {"sub/b.json": b"22", "a.json": b"1", "note.txt": b"", ".hidden.json": b"", "__MACOSX/._a.json": b""}
     for name, data in contents.items():
         (tmp_path / "dir" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "dir" / name).write_bytes(data)
     for uri in (str(tmp_path / "dir"), str(tmp_path / "dir") + "/", zipped(tmp_path / "x.zip", contents.items())):
-        found = listing(uri, ".json")
+        found = listed(uri, ".json")
         assert found.members == [Member("a.json", "a.json", 1), Member("b.json", "sub/b.json", 2)]
         assert found.ignored == 3
-        with opened(uri) as read:
+        with opened([uri]) as read:
             assert [read(member) for member in found.members] == [b"1", b"22"]
 
 
@@ -285,10 +289,10 @@ def test_names_in_a_zip_are_only_names(tmp_path):
     link = zipfile.ZipInfo("link.json")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     uri = zipped(tmp_path / "x.zip", [("../../up.json", b"1"), ("/abs/root.json", b"2"), (link, b"/etc/passwd")])
-    found = listing(uri, ".json")
+    found = listed(uri, ".json")
     assert [member.name for member in found.members] == ["root.json", "up.json"]
     assert found.ignored == 1
-    with opened(uri) as read:
+    with opened([uri]) as read:
         assert [read(member) for member in found.members] == [b"2", b"1"]
     assert [path.name for path in tmp_path.iterdir()] == ["x.zip"]
 
@@ -296,8 +300,8 @@ def test_names_in_a_zip_are_only_names(tmp_path):
 def test_a_member_beyond_the_limit_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "MAX_BYTES", 1 << 20)
     uri = zipped(tmp_path / "x.zip", [("big.json", bytes(1 << 21)), ("ok.json", bytes(1 << 20))])
-    big, ok = listing(uri, ".json").members
-    with opened(uri) as read:
+    big, ok = listed(uri, ".json").members
+    with opened([uri]) as read:
         assert len(read(ok)) == 1 << 20
         with pytest.raises(RejectedRecording, match="larger than 1 MiB"):
             read(big)
@@ -306,8 +310,8 @@ def test_a_member_beyond_the_limit_is_not_read(tmp_path, monkeypatch):
 def test_a_stated_size_is_not_trusted(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "MAX_BYTES", 1 << 20)
     uri = zipped(tmp_path / "x.zip", [("big.json", bytes(1 << 21))])
-    (member,) = listing(uri, ".json").members
-    with opened(uri) as read, pytest.raises(RejectedRecording, match="larger than 1 MiB"):
+    (member,) = listed(uri, ".json").members
+    with opened([uri]) as read, pytest.raises(RejectedRecording, match="larger than 1 MiB"):
         read(Member(member.name, member.path, 10))
 
 
@@ -316,13 +320,13 @@ def test_a_damaged_or_missing_member_is_rejected(tmp_path):
     data = bytearray(Path(uri).read_bytes())
     data[40] ^= 0xFF
     Path(uri).write_bytes(data)
-    a, b = listing(uri, ".json").members
-    with opened(uri) as read:
+    a, b = listed(uri, ".json").members
+    with opened([uri]) as read:
         assert read(b) == b"b"
         for member in (a, Member("c.json", "c.json", 1)):
             with pytest.raises(RejectedRecording, match="cannot be read"):
                 read(member)
-    with opened(str(tmp_path)) as read, pytest.raises(RejectedRecording, match="cannot be read"):
+    with opened([str(tmp_path)]) as read, pytest.raises(RejectedRecording, match="cannot be read"):
         read(Member("c.json", "c.json", 1))
 
 
@@ -332,8 +336,8 @@ def test_an_encrypted_member_is_rejected(tmp_path):
     for magic, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         data[data.index(magic) + flags] |= 1
     Path(uri).write_bytes(data)
-    (member,) = listing(uri, ".json").members
-    with opened(uri) as read, pytest.raises(RejectedRecording, match="encrypted"):
+    (member,) = listed(uri, ".json").members
+    with opened([uri]) as read, pytest.raises(RejectedRecording, match="encrypted"):
         read(member)
 
 
@@ -350,7 +354,21 @@ def test_a_source_without_recordings_is_named(tmp_path):
     }
     for name, message in cases.items():
         with pytest.raises(UserError, match=f"{name}: {message}"):
-            listing(str(tmp_path / name), ".skeleton")
+            listed(str(tmp_path / name), ".skeleton")
+
+
+def test_several_sources_are_one(tmp_path):
+    first = zipped(tmp_path / "x.zip", [("b.json", b"1"), ("other.txt", b"")])
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "a.json").write_bytes(b"22")
+    sources = [first, str(tmp_path / "dir")]
+    found = source.listing(sources, lambda path: path.suffix == ".json", "JSON")
+    assert found.members == [Member("a.json", "a.json", 2, 1), Member("b.json", "b.json", 1, 0)]
+    assert found.ignored == 1
+    with opened(sources) as read:
+        assert [read(member) for member in found.members] == [b"22", b"1"]
+    with pytest.raises(UserError, match=r"name its zip files themselves: data\.raw=\[a\.zip,b\.zip\]"):
+        listed(str(tmp_path), ".skeleton")
 
 
 def test_json_in_another_unicode_encoding_is_read():

@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from pipeline import reader, storage, stream
+from pipeline.conversion import Conversion
 from pipeline.errors import ConfigError, UserError
 from pipeline.protocols import parse
+from pipeline.reader import Shards
 from pipeline.store import ClipStore, fingerprint, write_manifest, write_shard
-from pipeline.stream import open_stream
+from pipeline.stream import Part, open_stream
 
 CACHES = ("memory", "device", "none")
 PERSONS, JOINTS = 2, 4
@@ -47,6 +49,8 @@ def store(tmp_path_factory, module_patch):
                     "camera": 1 if unseen else int(random.integers(1, 4)),
                     "setup": None,
                     "replication": None,
+                    "split": [],
+                    "segments": None,
                     "num_frames": frames,
                     "num_persons": 1,
                     "joints": random.standard_normal((frames, PERSONS, JOINTS, 3), dtype=np.float32),
@@ -80,7 +84,7 @@ def side(cameras=None):
 def plans(ray_session, store):
     """One plan a cache, on cameras 2 and 3."""
     settings = {"batch_size": BATCH, "seed": 3, "window": 24}
-    return {cache: open_stream(store, side([2, 3]), cache=cache, **settings) for cache in CACHES}
+    return {cache: open_stream([Part(store, side([2, 3]))], cache=cache, **settings) for cache in CACHES}
 
 
 def read(plan, epochs=(0,), rank=0, world_size=1, start_step=0):
@@ -184,7 +188,7 @@ def test_a_plan_travels_to_other_processes(ray_session, plans):
 def test_blocks_are_small_and_none_is_joined_with_another(ray_session, store, clips, monkeypatch):
     limit = 4096
     monkeypatch.setattr(stream, "BLOCK_BYTES", limit)
-    plan = open_stream(store, side(), cache="memory", batch_size=BATCH, seed=0)
+    plan = open_stream([Part(store, side())], cache="memory", batch_size=BATCH, seed=0)
     sizes = [ray_session.get(block).nbytes for block in plan.blocks]
     assert len(sizes) > SHARDS and max(sizes) <= 1.5 * limit
     batches = read(plan)
@@ -215,14 +219,14 @@ def damaged(store, directory):
 
 
 def test_row_groups_without_a_selected_row_are_not_read(ray_session, store, plans, tmp_path):
-    plan = replace(plans["none"], uris=tuple(damaged(store, tmp_path).paths))
+    plan = replace(plans["none"], shards=Shards.of([damaged(store, tmp_path)]))
     assert_equal_batches(read(plan), read(plans["none"]))
 
 
 @pytest.mark.parametrize("cache", ["memory", "none"])
 def test_a_shard_that_cannot_be_read_is_named(ray_session, store, tmp_path, cache):
     with pytest.raises(UserError) as caught:
-        read(open_stream(damaged(store, tmp_path), side(), cache=cache, batch_size=BATCH, seed=0))
+        read(open_stream([Part(damaged(store, tmp_path), side())], cache=cache, batch_size=BATCH, seed=0))
     message = str(caught.value)
     assert str(tmp_path) in message and "cannot be read" in message and "\n" not in message
     assert wait_until(lambda: not executors())
@@ -257,14 +261,14 @@ def test_auto_chooses_by_the_room_there_is(ray_session, store, monkeypatch):
     size = sum(entry["frames"] for entry in store.manifest["shards"]) * store.bytes_per_frame
     settings = {"batch_size": BATCH, "seed": 0, "cache": "auto"}
     monkeypatch.setattr(stream, "free_object_store", lambda: int(size / 0.59))
-    plan = open_stream(store, side(), **settings)
+    plan = open_stream([Part(store, side())], **settings)
     assert plan.cache == "memory" and "210 clips" in plan.description and "60% of" in plan.description
     monkeypatch.setattr(stream, "free_object_store", lambda: int(size / 0.61))
-    plan = open_stream(store, side(), **settings)
+    plan = open_stream([Part(store, side())], **settings)
     assert plan.cache == "none" and "exceed 60%" in plan.description and not plan.blocks
     monkeypatch.setattr(stream, "free_object_store", lambda: size - 1)
     with pytest.raises(ConfigError, match=r"stream\.cache=memory: .* exceed the smallest node's"):
-        open_stream(store, side(), **settings | {"cache": "memory"})
+        open_stream([Part(store, side())], **settings | {"cache": "memory"})
 
 
 def test_free_object_store_is_what_is_left(ray_session):
@@ -287,16 +291,40 @@ def test_auto_moves_to_a_gpu_with_room(plans, monkeypatch):
 
 def test_impossible_requests_name_their_key(ray_session, store):
     with pytest.raises(ConfigError, match=r"stream\.cache=disk"):
-        open_stream(store, side(), cache="disk", batch_size=BATCH, seed=0)
+        open_stream([Part(store, side())], cache="disk", batch_size=BATCH, seed=0)
     with pytest.raises(ConfigError, match=r"train\.batch_size=2"):
-        open_stream(store, side(), batch_size=2, seed=0, workers=3)
+        open_stream([Part(store, side())], batch_size=2, seed=0, workers=3)
     with pytest.raises(UserError, match="no clip"):
-        open_stream(store, side([9]), batch_size=BATCH, seed=0)
+        open_stream([Part(store, side([9]))], batch_size=BATCH, seed=0)
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_several_stores_are_one_stream_with_weights(ray_session, store, clips, cache):
+    """The second store holds the same clips, its joints are read in another order, and an epoch draws a quarter."""
+    conversion = Conversion(PERSONS, JOINTS, (3, 2, 1, 0), PERSONS)
+    other = replace(store, conversion=conversion)
+    parts = [Part(store, side([2, 3])), Part(other, side([1]), 0.25)]
+    first, second = store.select(side([2, 3])), store.select(side([1]))
+    plan = open_stream(parts, batch_size=BATCH, seed=1, cache=cache, window=24)
+    drawn = []
+    for epoch in range(2):
+        batches = [batch for rank in range(2) for *_, batch in read(plan, (epoch,), rank, 2)]
+        ids = torch.cat([batch.ids for batch in batches]).numpy()
+        assert sorted(ids[ids < len(clips)]) == first.tolist()
+        drawn.append(sorted(ids[ids >= len(clips)] - len(clips)))
+        assert len(set(drawn[-1])) == len(drawn[-1]) == round(len(second) / 4)
+        assert set(drawn[-1]) <= set(second)
+        for batch in batches:
+            expected = [clips[row] if row < len(clips) else clips[row - len(clips)][:, :, ::-1] for row in batch.ids]
+            assert np.array_equal(batch.frames.numpy(), np.concatenate(expected))
+    assert drawn[0] != drawn[1]
+    with pytest.raises(ConfigError, match=r"weight=0\.001 of \d+ clips leaves none"):
+        open_stream([Part(store, side([1]), 0.001)], batch_size=BATCH, seed=1)
 
 
 def test_blocks_that_are_not_the_selection_are_noticed(ray_session, store, monkeypatch):
     index = store.index()
-    wrong = replace(index, clip_id=index.clip_id[::-1])
+    wrong = replace(index, num_frames=index.num_frames[::-1])
     monkeypatch.setattr(ClipStore, "index", lambda self: wrong)
-    with pytest.raises(UserError, match="other clips than the index"):
-        open_stream(store, side(), cache="memory", batch_size=BATCH, seed=0)
+    with pytest.raises(UserError, match="other clips than their index"):
+        open_stream([Part(store, side())], cache="memory", batch_size=BATCH, seed=0)

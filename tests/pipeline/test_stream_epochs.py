@@ -113,6 +113,42 @@ def test_row_groups_change_their_order_every_epoch_and_run_on():
     assert [next(endless).group for _ in range(60)] == epochs[0][20:] + epochs[1]
 
 
+@st.composite
+def weighted(draw):
+    """Epochs that take a part of each of several stores, and the row groups of all of them."""
+    stores = draw(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=6), min_size=1, max_size=3))
+    there = [sum(groups) for groups in stores]
+    taken = [draw(st.integers(1, count)) for count in there]
+    plan = Epochs(sum(taken), draw(st.integers(1, 12)), draw(seeds), tuple(zip(there, taken, strict=True)))
+    return plan, RowGroups.of(stores, np.arange(sum(there)))
+
+
+@given(weighted(), st.integers(0, 3))
+def test_weighted_epochs_take_their_share_of_every_part_without_repeating(drawn, epoch):
+    plan, groups = drawn
+    reading = ReadingList(plan, groups, 0, 1)
+    streamed = np.concatenate([np.arange(piece.start, piece.stop) for piece in reading.pieces(epoch)])
+    for served in (plan.order(epoch), streamed):
+        assert len(served) == len(set(served)) == plan.clips
+        first = 0
+        for there, taken in plan.parts:
+            assert ((served >= first) & (served < first + there)).sum() == taken
+            first += there
+
+
+def test_weighted_epochs_draw_anew_and_reach_every_clip():
+    plan = Epochs(100, 10, 3, ((60, 60), (400, 40)))
+    reading = ReadingList(plan, RowGroups.of([[60], [10] * 40], np.arange(460)), 0, 1)
+    for draw in (
+        plan.order,
+        lambda epoch: np.concatenate([np.arange(piece.start, piece.stop) for piece in reading.pieces(epoch)]),
+    ):
+        epochs = [set(draw(epoch)) for epoch in range(100)]
+        assert all(set(range(60)) <= epoch for epoch in epochs)
+        assert epochs[0] != epochs[1]
+        assert set.union(*epochs) == set(range(460))
+
+
 def test_windows_are_shuffled_differently():
     reading = ReadingList(Epochs(200, 20, 7), RowGroups.of([[200]], np.arange(200)), 0, 1)
     orders = [tuple(reading.shuffled(epoch, window, 50)) for epoch in range(2) for window in range(2)]

@@ -13,7 +13,7 @@ SETTINGS = {"actions": 12, "subjects": 2, "replications": 1, "cameras": 3, "seed
 
 
 def read(directory, names):
-    return [READERS["ntu"].parse(name, Path(directory, name).read_bytes(), 25)[0] for name in names]
+    return [READERS["ntu"]().parse(name, Path(directory, name).read_bytes(), 25)[0] for name in names]
 
 
 @pytest.fixture(scope="module")
