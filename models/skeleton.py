@@ -19,7 +19,7 @@ class SkeletonLayout:
     left_shoulder, right_shoulder: the joints whose line says which way a person faces.
     mirror: pairs of a left and a right joint; a joint in no pair lies on the body's axis.
 
-    Raises ValueError where these do not describe one tree over the joints with disjoint pairs.
+    Raises ValueError where these do not describe one tree over the joints, symmetric under disjoint pairs.
     """
 
     name: str
@@ -55,6 +55,20 @@ class SkeletonLayout:
                 raise ValueError(
                     f"skeleton {self.name}: {self.joints[joint]} is in more than one place of the mirror pairs"
                 )
+        self._check_symmetry()
+
+    def _check_symmetry(self) -> None:
+        """A mirror that took bones to what are no bones would make other skeletons, not mirrored ones."""
+        other = self.mirror_permutation
+        for left, right in self.mirror:
+            up = self.joints[self.parents[right]]
+            if other[self.parents[left]] != self.parents[right]:
+                raise ValueError(
+                    f"skeleton {self.name}: {self.joints[left]} and {self.joints[right]} are a mirror pair, but their "
+                    f"bones are not: they go to {self.joints[self.parents[left]]} and {up}"
+                )
+        if self.mirror and other[self.left_shoulder] != self.right_shoulder:
+            raise ValueError(f"skeleton {self.name}: left and right shoulder are no mirror pair")
 
     def _check_tree(self) -> None:
         for joint in range(self.num_joints):

@@ -384,17 +384,22 @@ PLACES = (
 )
 
 
-def load(overrides: list[str]) -> Config:
+def load(overrides: list[str], config_dir: str | None = None) -> Config:
     """Compose `conf/config.yaml` with the command line's overrides and check the whole.
 
+    `config_dir`: a directory of the user's own choices, laid out as `conf/` (`data/mine.yaml`, `skeleton/mine.yaml`).
     Raises ConfigError with one line that names the key, the value and what is allowed.
     """
+    own = Path(config_dir).resolve() if config_dir else None
+    if own and not own.is_dir():
+        raise ConfigError(f"--config-dir {config_dir}: not a directory")
+    search = [f"hydra.searchpath=[{json.dumps(own.as_uri())}]"] if own else []
     try:
         with initialize_config_dir(str(CONF), version_base="1.3", job_name="skelfuse"):
-            composed = compose("config", overrides)
+            composed = compose("config", [*search, *overrides])
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(_hydra_line(error)) from None
+        raise ConfigError(_hydra_line(error, own)) from None
     return check(values)
 
 
@@ -436,17 +441,19 @@ def experiments() -> list[str]:
     return sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
-def groups() -> dict[str, list[str]]:
-    """The configuration groups and what can be chosen in each."""
-    found = {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in sorted(CONF.iterdir())}
-    return {group: choices for group, choices in found.items() if choices}
+def groups(own: Path | None = None) -> dict[str, list[str]]:
+    """The configuration groups and what can be chosen in each, in `conf/` and a directory of the user's."""
+    found: dict[str, set[str]] = {}
+    for path in [file for folder in (CONF, own) if folder for file in folder.glob("*/*.yaml")]:
+        found.setdefault(path.parent.name, set()).add(path.stem)
+    return {group: sorted(found[group]) for group in sorted(found)}
 
 
-def _hydra_line(error: Exception) -> str:
+def _hydra_line(error: Exception, own: Path | None) -> str:
     text = str(error)
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, choice = found.groups()
-        known = groups().get(group, [])
+        known = groups(own).get(group, [])
         return f"{group}={choice}: unknown; {_near(choice, known)}available: {', '.join(known) or 'nothing'}"
     if found := re.search(r"Could not override '([^']+)'", text):
         key = found.group(1)

@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     options = parse_arguments(arguments)
     try:
-        config = load(options.overrides)
+        config = load(options.overrides, options.config_dir)
         if options.cfg:
             print(to_yaml(config), end="")
             return 0
