@@ -1,6 +1,5 @@
 """The figures of a report: numbers in, matplotlib figures out. No files, no Ray."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,48 +14,17 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
 
 from models.skeleton import SkeletonLayout
+from pipeline.style import INK, LEFT, MIDDLE, MUTED, RIGHT, STYLE, headline, single
 
-INK, MUTED, GRID = "#1b1f24", "#6b7280", "#e5e7eb"
 ENCODER, RANDOM = "#1f5fbf", "#9aa3af"
 LINES = ("#1f5fbf", "#d1495b", "#2a9d6f", "#e09f3e", "#7b5ea7", "#3aa6b9", "#8d6e63")
-LEFT, RIGHT, MIDDLE = "#1f5fbf", "#d9622b", "#3b4250"
 MOST_NAMED = 20  # classes that a legend or a cell's number can still tell apart
-
-STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": GRID,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "savefig.dpi": 150,
-    "figure.facecolor": "white",
-}
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG file."""
-    buffer = io.BytesIO()
-    with matplotlib.rc_context(STYLE):  # ticks are made while drawing
-        figure.savefig(buffer, format="png")
-    return buffer.getvalue()
 
 
 def losses(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """Every loss over the steps of pretraining, the total in bold; `rows` as in `metrics.jsonl`."""
     names = sorted({name for row in rows for name in row if name == "loss" or name.startswith("loss/")})
-    figure, axes = _figure(7.5, 3.6, title)
+    figure, axes = single(7.5, 3.6, title)
     ends = []
     for number, name in enumerate(names):
         points = [(row["step"], row[name]) for row in rows if name in row]
@@ -74,7 +42,7 @@ def losses(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
 
 def probe_curves(curves: Mapping[str, Sequence[float]], title: str) -> Figure:
     """Test accuracy (fractions) of the linear probe after each of its epochs, one line an encoder; "random" is grey."""
-    figure, axes = _figure(7.5, 3.2, title)
+    figure, axes = single(7.5, 3.2, title)
     ends = []
     for name, values in curves.items():
         colour = RANDOM if name == "random" else ENCODER
@@ -122,7 +90,7 @@ def embedding(
             for label, colour in zip(classes, _palette(len(classes)), strict=True):
                 panels[0].scatter([], [], color=colour, s=26, label=_name(names, label))
             figure.legend(loc="outside right center", frameon=False, fontsize=8)
-        _title(figure, title)
+        headline(figure, title)
     return figure
 
 
@@ -159,7 +127,7 @@ def confusion(labels: np.ndarray, predictions: np.ndarray, names: Mapping[int, s
             axes.set_yticks(ticks, [str(classes[i]) for i in ticks])
             bar = figure.colorbar(image, ax=axes, shrink=0.6, format=PercentFormatter(100, decimals=0))
             bar.outline.set_visible(False)
-        _title(figure, title)
+        headline(figure, title)
     return figure
 
 
@@ -169,15 +137,20 @@ def skeletons(clips: Sequence[tuple[str, np.ndarray]], layout: SkeletonLayout, t
     x to the right, y up, each moment moved sideways into its place; left limbs blue, right limbs orange, other
     persons dashed. Joints that are exactly zero are missing and not drawn.
     """
-    left, right = ({pair[side] for pair in layout.mirror} for side in (0, 1))
-    colours = [LEFT if joint in left else RIGHT if joint in right else MIDDLE for joint in range(layout.num_joints)]
+    colours = joint_colours(layout)
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         figure = Figure(figsize=(9.6, 1.75 * len(clips) + 0.4), layout="constrained")
         for axes, (name, clip) in zip(figure.subplots(len(clips), squeeze=False)[:, 0], clips, strict=True):
-            _strip(axes, clip, np.linspace(0, len(clip) - 1, moments).round().astype(int), layout, colours)
+            _strip(axes, clip, np.unique(np.linspace(0, len(clip) - 1, moments).round().astype(int)), layout, colours)
             axes.set_title(name, fontsize=9, color=INK, pad=2)
-        _title(figure, title)
+        headline(figure, title)
     return figure
+
+
+def joint_colours(layout: SkeletonLayout) -> list[str]:
+    """A colour for every joint, and the bone to its parent: which side of the body it is on."""
+    left, right = ({pair[side] for pair in layout.mirror} for side in (0, 1))
+    return [LEFT if joint in left else RIGHT if joint in right else MIDDLE for joint in range(layout.num_joints)]
 
 
 def _strip(axes: Axes, clip: np.ndarray, moments: np.ndarray, layout: SkeletonLayout, colours: Sequence[str]) -> None:
@@ -218,19 +191,6 @@ def _strip(axes: Axes, clip: np.ndarray, moments: np.ndarray, layout: SkeletonLa
 
 
 _NAMES = {"encoder": "pretrained", "random": "random start"}
-
-
-def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots()
-        axes.spines["left"].set_visible(False)
-        _title(figure, title)
-    return figure, axes
-
-
-def _title(figure: Figure, title: str) -> None:
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
 
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:

@@ -1,17 +1,14 @@
 """The stage `report`: what the earlier stages left in `output`, as figures and one page that holds all of it."""
 
-import base64
-import html
 import json
 from collections.abc import Mapping
-from string import Template
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import load
 
-from pipeline import figures, storage
-from pipeline.build import layout_of
+from pipeline import figures, pages, storage
+from pipeline.build import recorded_layout
 from pipeline.config import Config, to_yaml
 from pipeline.console import say
 from pipeline.evaluate import ENCODERS, FEATURES
@@ -19,6 +16,7 @@ from pipeline.evaluate import RESULTS as EVALUATION
 from pipeline.pretrain import HISTORY
 from pipeline.rundir import RunDir
 from pipeline.store import ClipStore
+from pipeline.style import png
 from pipeline.tracking import Tracker
 
 FOLDER = "figures"
@@ -37,10 +35,10 @@ def report(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
         drawn["losses"] = _losses(config, run)
     if run.results("evaluate") is not None:
         drawn |= _evaluation(config, run)
-    images = {name: figures.png(figure) for name, figure in drawn.items()}
+    images = {name: png(figure) for name, figure in drawn.items()}
     for name, image in images.items():
         storage.write_bytes(run.path(FOLDER, f"{name}.png"), image)
-    storage.write_bytes(run.path(PAGE), page(config, run.summary(), images).encode())
+    storage.write_bytes(run.path(PAGE), page(config, run.summary(), images))
     tracker.artifacts([run.path(FOLDER, f"{name}.png") for name in images], FOLDER)
     tracker.artifacts([run.path(PAGE)])
     say(f"  {len(images)} figures, all in {run.path(PAGE)}")
@@ -49,7 +47,9 @@ def report(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
 
 def _skeletons(config: Config):
     store = ClipStore.open(config.store)
-    return figures.skeletons(_moments(store, config), layout_of(config), f"{config.data.dataset}: clips as recorded")
+    return figures.skeletons(
+        _moments(store, config), recorded_layout(config), f"{config.data.dataset}: clips as recorded"
+    )
 
 
 def _moments(store: ClipStore, config: Config) -> list[tuple[str, np.ndarray]]:
@@ -128,57 +128,15 @@ FIGURES = {
 }
 
 
-def page(config: Config, summary: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
+def page(config: Config, summary: Mapping[str, Any], images: Mapping[str, bytes]) -> bytes:
     """A self-contained HTML page: headline accuracies, the figures, every number of the summary, the configuration."""
-    headline = "".join(
-        f"<div><b>{100 * summary[key]:.1f}&thinsp;%</b><span>{text}</span></div>"
-        for key, text in FIGURES.items()
-        if key in summary
-    )
-    drawn = "".join(
-        f'<figure><img alt="{name}" src="data:image/png;base64,{base64.b64encode(images[name]).decode()}">'
-        f"<figcaption>{CAPTIONS[name]}</figcaption></figure>"
-        for name in CAPTIONS
-        if name in images
-    )
-    rows = "".join(
-        f"<tr><th>{html.escape(key)}</th><td>{html.escape(_shown(value))}</td></tr>"
-        for key, value in sorted(summary.items())
-    )
     data, objective = config.data, config.objective.name
     about = f"{data.dataset}, protocol {data.protocol}, objective {objective}, seed {config.seed}"
-    return _PAGE.substitute(
-        title=html.escape(config.name),
-        about=html.escape(about),
-        headline=headline,
-        figures=drawn,
-        rows=rows,
-        config=html.escape(to_yaml(config)),
-    )
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-_PAGE = Template("""<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>$title</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 60rem; margin: 2.5rem auto; padding: 0 1.2rem }
-h1 { margin: 0 } h2 { margin: 2.5rem 0 .5rem; font-size: 1.1rem } .about, figcaption { color: #6b7280 }
-.headline { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1.5rem 0 }
-.headline div { flex: 1; min-width: 10rem; border: 1px solid #e5e7eb; border-radius: 8px; padding: .8rem 1rem }
-.headline b { display: block; font-size: 1.7rem } .headline span { color: #6b7280; font-size: .85rem }
-figure { margin: 2rem 0 } img { max-width: 100% } figcaption { font-size: .85rem }
-table { border-collapse: collapse; font-size: .9rem } th { text-align: left; font-weight: 500; padding-right: 2rem }
-td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere } tr { border-bottom: 1px solid #e5e7eb }
-pre { background: #f6f8fa; padding: 1rem; border-radius: 8px; overflow: auto; font-size: .8rem }
-</style>
-<h1>$title</h1><p class="about">$about</p>
-<div class="headline">$headline</div>
-$figures
-<h2>Numbers</h2><table>$rows</table>
-<h2>Configuration</h2><details><summary>as it ran, defaults included</summary><pre>$config</pre></details>
-</html>
-""")
+    headline = [(f"{100 * summary[key]:.1f}\u2009%", text) for key, text in FIGURES.items() if key in summary]
+    body = [
+        pages.tiles(headline),
+        *(pages.image(name, images[name], caption) for name, caption in CAPTIONS.items() if name in images),
+        pages.section("Numbers", pages.table(sorted(summary.items()))),
+        pages.section("Configuration", pages.folded("as it ran, defaults included", pages.code(to_yaml(config)))),
+    ]
+    return pages.document(config.name, about, "".join(body))

@@ -9,6 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from models.skeleton import SkeletonLayout
 from pipeline import figures
+from pipeline.style import png
 
 LAYOUT = SkeletonLayout("cross", ("middle", "top", "left", "right"), (0, 0, 0, 0), 0, 2, 3, ((2, 3),))
 
@@ -119,4 +120,4 @@ def test_each_moment_keeps_its_shape_and_stands_in_its_place():
 def test_a_clip_of_nothing_is_drawn_as_nothing(length):
     figure = figures.skeletons([("empty", np.zeros((length, 2, 4, 3)))], LAYOUT, "title")
     assert sum(len(person.get_segments()) for person in bones(figure.axes[0])) == 0
-    assert figures.png(figure).startswith(b"\x89PNG")
+    assert png(figure).startswith(b"\x89PNG")

@@ -60,8 +60,8 @@ def test_everything_is_drawn_embedded_and_logged(config):
     text = storage.read_bytes(run.path("report.html")).decode()
     embedded = {b64decode(found) for found in re.findall(r'src="data:image/png;base64,([^"]+)"', text)}
     assert embedded == set(images.values())
-    assert "<b>88.8&thinsp;%</b><span>linear evaluation</span>" in text
-    assert "<b>60.0&thinsp;%</b><span>nearest neighbours, random start</span>" in text
+    assert "<b>88.8\u2009%</b><span>linear evaluation</span>" in text
+    assert "<b>60.0\u2009%</b><span>nearest neighbours, random start</span>" in text
     assert not re.search(r'(src|href)="(?!data:)', text)  # opens anywhere, asks nobody
 
 
@@ -72,7 +72,7 @@ def test_a_run_that_has_only_read_data_shows_data(config):
 
 
 def test_the_page_shows_values_and_never_runs_them(config):
-    text = page(config, {"store": "<script>alert(1)</script>", "loss": 0.123456789, "clips": 7}, {})
+    text = page(config, {"store": "<script>alert(1)</script>", "loss": 0.123456789, "clips": 7}, {}).decode()
     assert "<script>" not in text and "&lt;script&gt;alert(1)" in text
     assert "<td>0.123457</td>" in text and "<td>7</td>" in text
     assert "batch_size: 128" in text
@@ -110,7 +110,7 @@ def test_the_map_is_capped(config, monkeypatch):
     monkeypatch.setattr(
         "pipeline.figures.embedding", lambda features, labels, *_: shown.update(features, labels=labels)
     )
-    monkeypatch.setattr("pipeline.figures.png", lambda figure: b"")
+    monkeypatch.setattr("pipeline.report.png", lambda figure: b"")
     run = RunDir(config)
     leave_results(run)
     report(config, run, Tracker())
