@@ -35,7 +35,10 @@ def _layout(skeleton: Skeleton) -> SkeletonLayout:
 def reader_of(config: Config) -> Reader:
     """What reads the recordings of the data."""
     options = getattr(config.data, config.data.reader, None)
-    return READERS[config.data.reader](**(options.model_dump() if options else {}))
+    values = options.model_dump() if options else {}
+    if config.data.reader == "arrays":  # whose table may call classes by name
+        values["classes"] = config.data.classes
+    return READERS[config.data.reader](**values)
 
 
 def check_models(config: Config) -> None:

@@ -1,0 +1,312 @@
+"""A folder of plain arrays and a table of them: the way in for recordings that are no published data set.
+
+The table is CSV (UTF-8, commas, a header) or Parquet, one row a clip, and says
+
+    clip_id, path                                the clip's name, and its array as a path relative to the table
+    label                                        a number from 0, or the name of a class
+    subject, camera, setup, replication          numbers
+    performance                                  what recordings of it by other cameras share; the clip_id if not given
+    split                                        names of splits that hold it, separated by blanks
+
+of which all but the first two may be absent, or empty where unknown. Other columns are for choosing rows (`select`).
+An array is a `.npy` file of [T, V, 3] or [M, T, V, 3], metres. A frame of zeros holds nobody.
+"""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from pipeline import storage
+from pipeline.errors import UserError, first_line
+from pipeline.readers import source
+from pipeline.readers.recording import Parse, RawRecording, Reader, RejectedRecording
+from pipeline.readers.source import Listing, Member
+from pipeline.readers.tracks import LARGEST, bodies_of
+
+INTEGERS = ("subject", "camera", "setup", "replication")
+COLUMNS = ("clip_id", "path", "label", *INTEGERS, "performance", "split")
+# A few kilobytes of Parquet can stand for any number of rows.
+MAX_ROWS = 10_000_000
+MISSING = frozenset({"", "nan", "NaN", "NA", "N/A", "null", "NULL", "None"})
+WHOLE = re.compile(r"(\d{1,10})(\.0*)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Arrays(Reader):
+    """Arrays and a table.
+
+    Attributes:
+        table: the table's file name, or its path in the source: every source has one.
+        select: column and value of the rows that are meant; no column, all rows.
+        classes: names that labels may be.
+    """
+
+    name: ClassVar[str] = "arrays"
+    table: str
+    select: dict[str, str | int]
+    fps: float
+    axes: str
+    classes: list[str] | None = None
+
+    def listing(self, sources: Sequence[str]) -> Listing:
+        """Return a member a row: the clip's name, its array's path in the source, the size, -1 where it is not there.
+
+        Raises:
+            UserError: a source without the table, a table that is none, or no row.
+        """
+        members, ignored = [], 0
+        for number, uri in enumerate(sources):
+            found = source.listing([uri], lambda path: True, "file")
+            sizes = {member.path: member.size for member in found.members}
+            table = self._read(uri, self._locate(uri, sizes))
+            for name, place in table.members():
+                members.append(Member(name, place, sizes.get(_normal(place), -1), number))
+            named = {_normal(member.path) for member in members if member.source == number}
+            ignored += found.ignored + len(sizes.keys() - named) - 1
+        if not members:
+            raise UserError(f"{', '.join(sources)}: holds no recordings (its table {self.table} has no rows)")
+        return Listing(sorted(members), ignored)
+
+    @contextmanager
+    def opened(self, sources: Sequence[str], joints: int) -> Iterator[Parse]:
+        tables = [self._read(uri, self._locate(uri)) for uri in sources]
+        with source.opened(sources) as read:
+
+            def parse(member: Member) -> list[RawRecording]:
+                row = tables[member.source].row(member)
+                who = {name: _number(row[name], name) for name in INTEGERS}
+                label = self._label(row["label"])
+                if not _is_inside(row["path"]):
+                    raise RejectedRecording("path leaves the folder of the table")
+                if member.size < 0:
+                    raise RejectedRecording("no such file")
+                array = parse_npy(read(Member(member.name, _normal(member.path), member.size, member.source)))
+                return [
+                    RawRecording(
+                        clip_id=row["clip_id"],
+                        performance=_known(row["performance"]) or row["clip_id"],
+                        label=label,
+                        split=tuple(dict.fromkeys((_known(row["split"]) or "").split())),
+                        **who,
+                        **bodies_of(_persons(array, joints)),
+                    )
+                ]
+
+            yield parse
+
+    def _locate(self, uri: str, paths: Sequence[str] | None = None) -> str:
+        """Return the table's path in a source; looks at all paths only where they are given or it has to."""
+        if paths is None:
+            if storage.is_directory(uri) and storage.exists(storage.join(uri, self.table)):
+                return self.table
+            paths = [member.path for member in source.listing([uri], lambda path: True, "file").members]
+        if self.table in paths:
+            return self.table
+        wanted = PurePosixPath(self.table).parts
+        found = sorted(path for path in paths if PurePosixPath(path).parts[-len(wanted) :] == wanted)
+        if not found:
+            raise UserError(f"{uri}: holds no table {self.table} (data.arrays.table)")
+        if len(found) > 1:
+            raise UserError(
+                f"{uri}: holds {len(found)} tables {self.table} ({', '.join(found[:3])}): "
+                "name the one that is meant with its folders (data.arrays.table)"
+            )
+        return found[0]
+
+    def _read(self, uri: str, path: str) -> "_Table":
+        what = f"{storage.name(uri)}: {path}"
+        with source.opened([uri]) as read:
+            try:
+                data = read(Member(PurePosixPath(path).name, path, 0))
+            except RejectedRecording as reason:
+                raise UserError(f"{what}: {reason}") from None
+        return _Table.of(what, path, data, self.select)
+
+    def _label(self, text: str | None) -> int | None:
+        named = self.classes.index(text) if self.classes and text in self.classes else None
+        if named is None and text is not None and _known(text) and not WHOLE.fullmatch(text):
+            known = f"one of the {len(self.classes)} classes" if self.classes else "a class: data.classes is null"
+            raise RejectedRecording(f"label {text[:40]!r} is neither a number from 0 nor {known}")
+        number = _number(text, "label") if named is None or WHOLE.fullmatch(text) else named
+        if named is not None and number != named:
+            raise RejectedRecording(f"label {text[:40]!r} is the name of class {named} and the number of another")
+        return number
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table as read.
+
+    what: its name for messages.
+    rows: strings only, the columns COLUMNS and `name` and `place`: what a row's member is called.
+    torn: rows of the wrong length, by what their member is called, and why.
+    """
+
+    what: str
+    rows: pa.Table = field(repr=False)
+    torn: dict[str, str]
+
+    @classmethod
+    def of(cls, what: str, path: str, data: bytes, select: dict[str, str | int]) -> "_Table":
+        """Raises UserError for what is no table, lacks a column or has no row that is meant."""
+        try:
+            read = _read_parquet if data[:4] == b"PAR1" else _read_csv
+            table, torn = read(data, [*COLUMNS, *select])
+            table = pa.table({name: _texts(table[name]) for name in table.column_names})
+        except (pa.ArrowException, OSError, ValueError, MemoryError, csv.Error) as error:
+            raise UserError(f"{what}: cannot be read as a table ({first_line(error)})") from None
+        missing = [name for name in ("clip_id", "path", *select) if name not in table.column_names]
+        if missing:
+            there = ", ".join(table.column_names) or "none that means anything"
+            raise UserError(f"{what}: has no column {missing[0]!r}; its columns: {there[:200]}")
+        for column, value in select.items():
+            # A column of whole numbers with gaps may have become one of floats.
+            wanted = rf"^{value}(\.0*)?$" if isinstance(value, int) else f"^{re.escape(value)}$"
+            chosen = table.filter(pc.match_substring_regex(table[column], wanted))
+            if not len(chosen):
+                there = ", ".join(sorted(filter(None, table[column].unique().to_pylist()))[:10])
+                raise UserError(f"{what}: has no row with {column}={value} (data.arrays.select); there are: {there}")
+            table = chosen
+        base = str(PurePosixPath(path).parent)
+        nameless = pa.scalar("a row without clip_id and path")
+        place = table["path"] if base == "." else pc.binary_join_element_wise(base, table["path"], "/")
+        columns = {name: table[name] if name in table.column_names else None for name in COLUMNS}
+        columns = {name: pa.nulls(len(table), pa.string()) if c is None else c for name, c in columns.items()}
+        columns["name"] = pc.coalesce(table["clip_id"], table["path"], nameless)
+        columns["place"] = pc.coalesce(place, table["clip_id"], nameless)
+        return cls(what, pa.table(columns), torn)
+
+    def members(self) -> Iterator[tuple[str, str]]:
+        """Name and place of every row."""
+        for batch in self.rows.select(["name", "place"]).to_batches(max_chunksize=10_000):
+            yield from zip(batch["name"].to_pylist(), batch["place"].to_pylist(), strict=True)
+        yield from ((name, name) for name in self.torn)
+
+    def row(self, member: Member) -> dict[str, str | None]:
+        """The row of a member. Raises RejectedRecording where it says too little, or rows contradict each other."""
+        if member.name in self.torn and member.path == member.name:
+            raise RejectedRecording(self.torn[member.name])
+        named = self.rows.filter(pc.equal(self.rows["name"], member.name)).to_pylist()
+        rows = [row for row in named if row["place"] == member.path]
+        if not rows:
+            raise RejectedRecording(f"no longer in {self.what}")
+        if rows[0]["clip_id"] is None or rows[0]["path"] is None:
+            raise RejectedRecording("its row has no " + ("clip_id" if rows[0]["clip_id"] is None else "path"))
+        if any(row != rows[0] for row in rows):
+            raise RejectedRecording(f"{len(rows)} rows of the table say different things of it")
+        return rows[0]
+
+
+def _read_csv(data: bytes, wanted: Sequence[str]) -> tuple[pa.Table, dict[str, str]]:
+    """Every value as text: a clip called 007 is not called 7."""
+    text = data.decode("utf-8-sig")  # the whole: a row that is skipped must be text too
+    names = [name.strip() for name in next(csv.reader(io.StringIO(text)), [])]
+    _require_distinct(names, wanted)
+    torn: dict[str, str] = {}
+
+    def skip(row: pyarrow.csv.InvalidRow) -> str:
+        torn[f"row {row.number}"] = f"{row.actual_columns} values in its row, the table has {len(names)} columns"
+        return "skip"
+
+    table = pyarrow.csv.read_csv(
+        pa.BufferReader(data),
+        # One thread: only then are rows numbered.
+        read_options=pyarrow.csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1),
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
+        convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+    )
+    return table.select([name for name in dict.fromkeys(wanted) if name in names]), torn
+
+
+def _read_parquet(data: bytes, wanted: Sequence[str]) -> tuple[pa.Table, dict[str, str]]:
+    with pq.ParquetFile(pa.BufferReader(data)) as file:
+        if file.metadata.num_rows > MAX_ROWS:
+            raise ValueError(f"more than {MAX_ROWS:,} rows")
+        names = file.schema_arrow.names
+        _require_distinct(names, wanted)
+        return file.read([name for name in dict.fromkeys(wanted) if name in names]), {}
+
+
+def _require_distinct(names: Sequence[str], wanted: Sequence[str]) -> None:
+    twice = [name for name in wanted if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"two columns are called {twice[0]}")
+
+
+def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Any column as strings without blanks around them, empty ones as null; a list of strings as its joined values."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    column = pc.binary_join(column, " ") if pa.types.is_list(column.type) else column.cast(pa.string())
+    column = pc.utf8_trim_whitespace(column)
+    return pc.if_else(pc.equal(column, ""), None, column)
+
+
+def _known(text: str | None) -> str | None:
+    return None if text in MISSING else text
+
+
+def _number(text: str | None, column: str) -> int | None:
+    """The number that a cell says, None where it is unknown. Raises RejectedRecording for anything but 0, 1, ..."""
+    if _known(text) is None:
+        return None
+    match = WHOLE.fullmatch(text)
+    if not match or int(match[1]) > LARGEST:
+        raise RejectedRecording(f"{column} {text[:40]!r} is not a whole number from 0")
+    return int(match[1])
+
+
+def _is_inside(path: str) -> bool:
+    pure = PurePosixPath(path)
+    return not pure.is_absolute() and ".." not in pure.parts
+
+
+def _normal(path: str) -> str:
+    return str(PurePosixPath(path))
+
+
+def parse_npy(data: bytes) -> np.ndarray:
+    """Return the array of real numbers that a `.npy` file holds, a view of `data`.
+
+    Nothing is allocated that the header claims, and nothing unpickled.
+
+    Raises:
+        RejectedRecording: no such file, numbers of another kind, or more or fewer of them than its header says.
+    """
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, fortran, dtype = read(file)
+    except KeyError:
+        raise RejectedRecording(f"npy format {version[0]}.{version[1]}, expected 1.0 or 2.0") from None
+    except Exception as error:  # NumPy evaluates the header as a Python literal: whatever that may raise
+        raise RejectedRecording(f"not a .npy file ({first_line(error)[:80]})") from None
+    if dtype.kind not in "fiu":
+        raise RejectedRecording(f"holds {str(dtype)[:40]}, not real numbers")
+    possible = len(shape) <= 8 and all(0 <= size <= len(data) for size in shape)
+    said = math.prod(shape) * dtype.itemsize if possible else "something impossible"
+    if (held := len(data) - file.tell()) != said:
+        raise RejectedRecording(f"holds {held} bytes of numbers, its header says {said}")
+    return np.frombuffer(data, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
+
+
+def _persons(array: np.ndarray, joints: int) -> np.ndarray:
+    """[T, V, 3] or [M, T, V, 3] as [M, T, V, 3]. Raises RejectedRecording for any other shape."""
+    if array.ndim not in (3, 4) or array.shape[-2:] != (joints, 3):
+        raise RejectedRecording(
+            f"shape {str(list(array.shape))[:60]}, expected [frames, {joints}, 3] or [persons, frames, {joints}, 3]"
+        )
+    return array if array.ndim == 4 else array[None]
