@@ -7,9 +7,6 @@
 
 Line ends may be LF or CRLF. Only counts, body ids and coordinates are used; other fields may hold anything but must be
 there: one that is missing would shift what follows it, so the number of fields of every line is checked.
-
-The text is never cut into Python strings: its fields are one Arrow string array over the file's own bytes, of which the
-needed ones are cast to numbers.
 """
 
 import re
@@ -18,9 +15,9 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.readers.recording import KINECT_AXES, FileReader, RawRecording, RejectedRecording, check_coordinates
+from pipeline.readers.text import Text
 
 BODY_FIELDS = 10
 JOINT_FIELDS = 12
@@ -44,7 +41,7 @@ def parse_name(name: str) -> dict[str, int]:
 def parse(name: str, data: bytes, joints: int) -> list[RawRecording]:
     """Parse one file; see `FileReader`. Raises RejectedRecording unless name, grammar and coordinates are right."""
     who = parse_name(name)
-    text = _Text.of(data)
+    text = Text.of(data)
     rows, offsets = _walk(text, joints)
     _check_fields(text, rows, joints)
     body_ids = text.numbers(text.first[rows], pa.uint64(), "a body id")
@@ -55,53 +52,7 @@ def parse(name: str, data: bytes, joints: int) -> list[RawRecording]:
     return [RawRecording(name.removesuffix(Ntu.suffix), bodies, body_ids, offsets, performance, **who)]
 
 
-@dataclass(frozen=True)
-class _Text:
-    data: bytes
-    fields: pa.StringArray  # every field, with the blanks that follow it
-    first: np.ndarray  # int64 [lines + 1]: number of each line's first field, and of all fields
-    starts: np.ndarray  # int64 [lines + 1]: where each line starts in `data`
-
-    @classmethod
-    def of(cls, data: bytes) -> "_Text":
-        if not data.isascii():
-            raise RejectedRecording("not plain text")
-        data = data.rstrip()
-        if not data:
-            raise RejectedRecording("empty file")
-        octets = np.frombuffer(data, np.uint8)
-        blank = octets <= ord(" ")
-        begins = ~blank
-        begins[1:] &= blank[:-1]
-        begins = np.flatnonzero(begins)
-        starts = np.concatenate([[0], np.flatnonzero(octets == ord("\n")) + 1, [len(data)]])
-        offsets = np.append(begins, len(data)).astype(np.int32)
-        fields = pa.StringArray.from_buffers(len(begins), pa.py_buffer(offsets), pa.py_buffer(data))
-        return cls(data, fields, np.searchsorted(begins, starts), starts)
-
-    @property
-    def lines(self) -> int:
-        return len(self.starts) - 1
-
-    def count(self, line: int, what: str) -> int:
-        """The whole number >= 0 that is all of a line."""
-        if line >= self.lines:
-            raise RejectedRecording(f"truncated: ends at line {self.lines}")
-        text = self.data[self.starts[line] : self.starts[line + 1]].strip()
-        if not text.isdigit() or len(text) > 9:
-            raise RejectedRecording(f"line {line + 1}: {what} expected, got {text[:20].decode()!r}")
-        return int(text)
-
-    def numbers(self, numbers_of_fields: np.ndarray, kind: pa.DataType, what: str) -> np.ndarray:
-        """The values of some fields."""
-        texts = pc.ascii_trim_whitespace(self.fields.take(pa.array(numbers_of_fields)))
-        try:
-            return texts.cast(kind).to_numpy()
-        except pa.ArrowInvalid as error:
-            raise RejectedRecording(f"{what} is not a number ({str(error).splitlines()[0][:80]})") from None
-
-
-def _walk(text: _Text, joints: int) -> tuple[np.ndarray, np.ndarray]:
+def _walk(text: Text, joints: int) -> tuple[np.ndarray, np.ndarray]:
     """Follow the counts; return the line of every body's 10 fields, int64 [N], and the frames' offsets [T+1]."""
     frames = text.count(0, "number of frames")
     if frames == 0:
@@ -124,15 +75,11 @@ def _walk(text: _Text, joints: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(rows, np.int64), np.array(offsets, np.int64)
 
 
-def _check_fields(text: _Text, rows: np.ndarray, joints: int) -> None:
+def _check_fields(text: Text, rows: np.ndarray, joints: int) -> None:
     expected = np.ones(text.lines, np.int64)
     expected[rows] = BODY_FIELDS
     expected[rows[:, None] + np.arange(2, 2 + joints)] = JOINT_FIELDS
-    found = np.diff(text.first)
-    wrong = np.flatnonzero(found != expected)
-    if len(wrong):
-        line = int(wrong[0])
-        raise RejectedRecording(f"line {line + 1}: {found[line]} fields, expected {expected[line]}")
+    text.check_fields(expected)
 
 
 @dataclass(frozen=True)

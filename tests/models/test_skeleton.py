@@ -79,6 +79,15 @@ def test_build_turns_names_into_numbers():
         ({"mirror": [["left", "right"], ["chest", "left"]]}, "left is in more than one place"),
         ({"mirror": [["left", "left"]]}, "left is in more than one place"),
         ({"mirror": [["left"]]}, "a left and a right joint, got .'left'."),
+        (
+            {"joints": {"hip": None, "chest": "hip", "left": "chest", "right": "hip"}},
+            "left and right are a mirror pair, but their bones are not: they go to chest and hip",
+        ),
+        ({"mirror": [["hip", "right"]]}, "hip and right are a mirror pair, but their bones"),
+        (
+            {"joints": {"hip": None, "chest": "hip", "left": "hip", "right": "hip"}, "mirror": [["chest", "right"]]},
+            "left and right shoulder are no mirror pair",
+        ),
     ],
 )
 def test_a_layout_that_is_no_skeleton_is_refused(change, message):

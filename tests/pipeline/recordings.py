@@ -1,4 +1,4 @@
-"""Plain writers of recordings for the tests, independent of the program's own."""
+"""Plain writers and a plain reader of recordings for the tests, independent of the program's own."""
 
 import json
 
@@ -31,3 +31,31 @@ def people(frames=6, persons=1, joints=25, seed=0):
 def ucla_text(frames, name="a01_s02_e03_v01"):
     """NW-UCLA JSON of coordinates [T, 20, 3]."""
     return json.dumps({"file_name": name, "skeletons": np.asarray(frames).tolist()}).encode()
+
+
+def plain_parse(data):
+    """Frames of `.skeleton` text, the grammar read line by line, nothing else; any exception says that it is none."""
+    assert all(byte >= 32 or byte in b"\t\r\n\v\f" for byte in data)
+    lines = iter(data.decode("ascii").rstrip().split("\n"))
+    frames = []
+    for _ in range(whole(next(lines))):
+        bodies = []
+        for _ in range(whole(next(lines))):
+            fields = next(lines).split()
+            assert len(fields) == 10
+            assert whole(next(lines)) == 25
+            joints = [next(lines).split() for _ in range(25)]
+            assert all(len(joint) == 12 for joint in joints)
+            bodies.append((int(fields[0]), [[float(text) for text in joint[:3]] for joint in joints]))
+        frames.append(bodies)
+    assert next(lines, None) is None
+    assert frames
+    xyz = np.array([body[1] for bodies in frames for body in bodies])
+    assert xyz.size and np.isfinite(xyz).all() and np.abs(xyz).max() <= 1000 and xyz.any()
+    assert all(0 <= body[0] < 2**64 for bodies in frames for body in bodies)
+    return frames
+
+
+def whole(text):
+    assert text.strip().isdigit()
+    return int(text)
