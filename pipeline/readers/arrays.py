@@ -14,7 +14,6 @@ An array is a `.npy` file of [T, V, 3] or [M, T, V, 3], metres. A frame of zeros
 
 import csv
 import io
-import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.errors import UserError, first_line
-from pipeline.readers import source
+from pipeline.readers import npy, source
 from pipeline.readers.recording import Parse, RawRecording, Reader, RejectedRecording
 from pipeline.readers.source import Listing, Member
 from pipeline.readers.tracks import LARGEST, bodies_of
@@ -66,18 +65,20 @@ class Arrays(Reader):
         Raises:
             UserError: a source without the table, a table that is none, or no row.
         """
-        members, ignored = [], 0
+        members, tables, ignored = [], [], 0
         for number, uri in enumerate(sources):
             found = source.listing([uri], lambda path: True, "file")
             sizes = {member.path: member.size for member in found.members}
-            table = self._read(uri, self._locate(uri, sizes))
+            place = self._locate(uri, sizes)
+            tables.append(Member(PurePosixPath(place).name, place, sizes[place], number))
+            table = self._read(uri, place)
             for name, place in table.members():
                 members.append(Member(name, place, sizes.get(_normal(place), -1), number))
             named = {_normal(member.path) for member in members if member.source == number}
             ignored += found.ignored + len(sizes.keys() - named) - 1
         if not members:
             raise UserError(f"{', '.join(sources)}: holds no recordings (its table {self.table} has no rows)")
-        return Listing(sorted(members), ignored)
+        return Listing(sorted(members), ignored, tuple(tables))
 
     @contextmanager
     def opened(self, sources: Sequence[str], joints: int) -> Iterator[Parse]:
@@ -92,7 +93,7 @@ class Arrays(Reader):
                     raise RejectedRecording("path leaves the folder of the table")
                 if member.size < 0:
                     raise RejectedRecording("no such file")
-                array = parse_npy(read(Member(member.name, _normal(member.path), member.size, member.source)))
+                array = npy.parse(read(Member(member.name, _normal(member.path), member.size, member.source)))
                 return [
                     RawRecording(
                         clip_id=row["clip_id"],
@@ -275,32 +276,6 @@ def _is_inside(path: str) -> bool:
 
 def _normal(path: str) -> str:
     return str(PurePosixPath(path))
-
-
-def parse_npy(data: bytes) -> np.ndarray:
-    """Return the array of real numbers that a `.npy` file holds, a view of `data`.
-
-    Nothing is allocated that the header claims, and nothing unpickled.
-
-    Raises:
-        RejectedRecording: no such file, numbers of another kind, or more or fewer of them than its header says.
-    """
-    file = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(file)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-        shape, fortran, dtype = read(file)
-    except KeyError:
-        raise RejectedRecording(f"npy format {version[0]}.{version[1]}, expected 1.0 or 2.0") from None
-    except Exception as error:  # NumPy evaluates the header as a Python literal: whatever that may raise
-        raise RejectedRecording(f"not a .npy file ({first_line(error)[:80]})") from None
-    if dtype.kind not in "fiu":
-        raise RejectedRecording(f"holds {str(dtype)[:40]}, not real numbers")
-    possible = len(shape) <= 8 and all(0 <= size <= len(data) for size in shape)
-    said = math.prod(shape) * dtype.itemsize if possible else "something impossible"
-    if (held := len(data) - file.tell()) != said:
-        raise RejectedRecording(f"holds {held} bytes of numbers, its header says {said}")
-    return np.frombuffer(data, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
 
 
 def _persons(array: np.ndarray, joints: int) -> np.ndarray:

@@ -25,7 +25,7 @@ def bodies_of(persons: np.ndarray) -> dict[str, Any]:
     count, frames = persons.shape[:2]
     if not count or not frames:
         raise RejectedRecording("no frames")
-    with np.errstate(over="ignore"):  # beyond float64: infinite
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond float64: infinite
         persons = persons.astype(np.float64)
     unknown = ~np.isfinite(persons).all(axis=3)
     persons[unknown] = 0

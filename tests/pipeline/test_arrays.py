@@ -23,7 +23,8 @@ from pipeline.ingest import Job, write
 from pipeline.preparation import PRESETS, prepare
 from pipeline.protocols import parse
 from pipeline.readers import READERS, RawRecording, RejectedRecording
-from pipeline.readers.arrays import Arrays, parse_npy
+from pipeline.readers.arrays import Arrays
+from pipeline.readers.npy import parse as parse_npy
 from pipeline.readers.tracks import bodies_of
 
 KINECT20 = Path(__file__).resolve().parents[3] / "shared" / "data" / "kinect20-arrays.zip"
@@ -264,6 +265,8 @@ def remade(text, data=GOOD[128:]):
         (npy(clip().astype("M8[s]")), "datetime64"),
         (npy(np.zeros((0, V, 3))), "no frames"),
         (npy(np.zeros((0, 5, V, 3))), "no frames"),
+        (npy(np.zeros((0, 9999, V, 3))), "no frames"),
+        (says("<f8", "(0, 2147483647, 2147483647, 2147483647)", b""), "impossible"),
         (npy(np.zeros((5, V, 3))), "no body in any frame"),
         (npy(np.full((5, V, 3), np.nan)), "no body in any frame"),
         (npy(clip() * 1e4), "not metres"),
