@@ -25,7 +25,7 @@ from pipeline.errors import ConfigError, UserError, first_line
 from pipeline.preparation import PRESETS, prepare
 from pipeline.readers import RawRecording, Reader, Rejected, RejectedRecording, performance_id
 from pipeline.readers.recording import Parse
-from pipeline.readers.source import Listing, Member
+from pipeline.readers.source import Listing, Member, opened
 from pipeline.store import (
     FLAWS,
     FORMAT_VERSION,
@@ -35,6 +35,7 @@ from pipeline.store import (
     UNKNOWN,
     ClipStore,
     DamagedStore,
+    checksum,
     fingerprint,
     layout_record,
     read_manifest,
@@ -128,7 +129,7 @@ def ingest(
     if raw is not None:
         raw = tuple(storage.absolute(place) for place in raw)
         source = reader.listing(raw)
-        settings["recordings"] = _digest(f"{member.name}\t{member.size}" for member in source.members)
+        settings["recordings"] = _digest(_inventory(raw, source))
     manifest = _existing(store, settings)
     if manifest is None:
         if source is None:
@@ -149,8 +150,21 @@ def ingest(
     return manifest | {"protocols": protocol_columns.counts(columns, protocols)}
 
 
+def _inventory(raw: Sequence[str], source: Listing) -> Iterator[str]:
+    """What makes recordings the same ones, cheap and independent of where they lie: the names and sizes of all, and
+    what their companions hold."""
+    for member in source.members:
+        yield f"{member.name}\t{member.size}"
+    with opened(raw) as read:
+        for member in source.companions:
+            try:
+                yield f"{member.name}\t{checksum(read(member))}"
+            except RejectedRecording as reason:
+                yield f"{member.name}\t{reason}"
+
+
 def _digest(lines: Iterable[str]) -> str:
-    """Identity of some lines. Of names with sizes: of the recordings, cheap, and independent of where they lie."""
+    """Identity of some lines."""
     return hashlib.blake2b("\n".join(lines).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

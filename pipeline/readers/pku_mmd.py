@@ -56,7 +56,8 @@ class PkuMmd(Reader):
 
     def listing(self, sources: Sequence[str]) -> Listing:
         files = pku_files.find(sources)
-        return Listing(files.skeletons, files.ignored)
+        companions = [*files.splits.values(), *(member for labels in files.labels.values() for member in labels)]
+        return Listing(files.skeletons, files.ignored, tuple(sorted(companions)))
 
     @contextmanager
     def opened(self, sources: Sequence[str], joints: int) -> Iterator[Parse]:
@@ -164,8 +165,12 @@ def _frames(data: bytes, joints: int) -> tuple[np.ndarray, list[str]]:
 
 
 def _recording(name: str, frames: np.ndarray, **about) -> RawRecording:
-    """The bodies of some frames [T, 2, V, 3] that are there, with their slots as identities."""
+    """The bodies of some frames [T, 2, V, 3] that are there, with their slots as identities.
+
+    The first one stands as zeros where only the second is there, so that this one keeps its place.
+    """
     present = frames.any(axis=(2, 3))
+    present[:, 0] |= present[:, 1]
     bodies = frames[present]
     check_coordinates(bodies)
     offsets = np.append(0, np.cumsum(present.sum(axis=1)))

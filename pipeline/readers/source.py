@@ -37,10 +37,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Listing:
-    """What the sources hold: recordings sorted by name, and how many other files were passed over."""
+    """What the sources hold: recordings sorted by name, and how many other files were passed over.
+
+    companions: files that say something of the recordings (labels, splits, a table), sorted: what they hold counts.
+    """
 
     members: list[Member]
     ignored: int
+    companions: tuple[Member, ...] = ()
 
 
 Read = Callable[[Member], bytes]

@@ -295,6 +295,18 @@ def test_two_folders_are_one_data_set(ray_session, raw, tmp_path):
     assert parts["fingerprint"] == whole["fingerprint"]
 
 
+def test_a_changed_table_or_label_file_makes_other_recordings(ray_session, tmp_path):
+    (tmp_path / "raw").mkdir()
+    np.save(tmp_path / "raw" / "a.npy", np.ones((3, 20, 3)))
+    table, reader = tmp_path / "raw" / "clips.csv", READERS["arrays"]("clips.csv", {}, 30.0, "x")
+    table.write_text("clip_id,path,label\na,a.npy,1\n")
+    settings = arguments("nw_ucla", tmp_path / "raw", tmp_path / "store", reader=reader)
+    assert ingest(**settings)["labels"] == {"1": 1}
+    table.write_text("clip_id,path,label\na,a.npy,2\n")  # of the same size
+    with pytest.raises(ConfigError, match=r"other settings \(recordings\)"):
+        ingest(**settings)
+
+
 def test_a_killed_ingest_goes_on_with_what_is_missing(ray_session, raw, tmp_path, monkeypatch):
     """Killed between two shards: the finished ones are not read again, and the store is that of an unbroken ingest."""
     whole = ingest(**arguments("ntu60", raw, tmp_path / "whole", files_per_shard=3))
