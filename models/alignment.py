@@ -27,45 +27,48 @@ class InfoNCE(nn.Module):
         self.temperature = temperature
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        _check(a, b)
+        check_pair(a, b)
         return _infonce(a, b, self.temperature)
 
 
 class VarianceCovariance(nn.Module):
-    """Mean squared error, kept from collapsing by variance and covariance regularisation (VICReg, Bardes et al., 2022).
+    """A distance, kept from collapsing by variance and covariance regularisation (VICReg, Bardes et al., 2022).
 
-    The alignment is invariance * MSE(a, b). `regularisation` is for each projected tensor once:
+    The alignment is invariance * MSE(a, b), or invariance * mean_i (1 - cos(a_i, b_i)) where `cosine`.
+    `regularisation` is for each projected tensor once:
     variance * mean_d relu(1 - sqrt(var_d + 1e-4)) + covariance * sum_(d != e) cov_de^2 / D, both unbiased.
-    UmURL's coefficients are 5, 5 and 1. Raises ValueError for fewer than two clips.
+    UmURL's coefficients are 5, 5 and 1, with MSE. Raises ValueError for fewer than two clips.
     """
 
     regularises = True
 
-    def __init__(self, invariance: float, variance: float, covariance: float):
+    def __init__(self, invariance: float, variance: float, covariance: float, cosine: bool = False):
         super().__init__()
         self.invariance, self.variance, self.covariance = invariance, variance, covariance
+        self.distance = _cosine_distance if cosine else _squared_error
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        _check(a, b)
-        return self.invariance * _squared_error(a, b)
+        check_pair(a, b)
+        return self.invariance * self.distance(a, b)
 
     def regularisation(self, z: Tensor) -> Tensor:
-        _check(z, z)
+        check_pair(z, z)
         return self.variance * variance_hinge(z) + self.covariance * covariance_penalty(z)
 
 
 def alignment(loss: str, temperature: float, invariance: float, variance: float, covariance: float) -> nn.Module:
-    """The alignment that `objective.alignment` names: "infonce" or "variance_covariance"; each uses its own of the
-    coefficients.
+    """The alignment that `objective.alignment` names: "infonce", or with regularisation "variance_covariance" (squared
+    errors) or "cosine". Each uses its own of the coefficients.
     """
     if loss == "infonce":
         return InfoNCE(temperature)
-    if loss == "variance_covariance":
-        return VarianceCovariance(invariance, variance, covariance)
-    raise ValueError(f"alignment loss must be one of infonce, variance_covariance, got {loss}")
+    if loss in ("variance_covariance", "cosine"):
+        return VarianceCovariance(invariance, variance, covariance, cosine=loss == "cosine")
+    raise ValueError(f"alignment loss must be one of infonce, variance_covariance, cosine, got {loss}")
 
 
-def _check(a: Tensor, b: Tensor) -> None:
+def check_pair(a: Tensor, b: Tensor) -> None:
+    """Raises ValueError unless both are [N, D] of at least two clips."""
     if a.ndim != 2 or a.shape != b.shape:
         raise ValueError(f"features to align must both be [N, D], got {list(a.shape)} and {list(b.shape)}")
     if len(a) < 2:
@@ -85,6 +88,11 @@ def _squared_error(a: Tensor, b: Tensor) -> Tensor:
 
 
 @full_precision
+def _cosine_distance(a: Tensor, b: Tensor) -> Tensor:
+    return 1 - (F.normalize(a, dim=1) * F.normalize(b, dim=1)).sum(1).mean()
+
+
+@full_precision
 def variance_hinge(z: Tensor) -> Tensor:
     """mean_d relu(1 - sqrt(var_d + 1e-4))"""
     return F.relu(1 - (z.var(0) + 1e-4).sqrt()).mean()
@@ -95,8 +103,7 @@ def covariance_penalty(z: Tensor) -> Tensor:
     """sum_(d != e) cov_de^2 / D.
 
     The squares of Z^T Z and of Z Z^T have the same sum, so the smaller of the two matrices is enough. (With many more
-    features than
-    clips the diagonal that is taken off is a small part of the sum: nothing is lost to rounding.)
+    features than clips the diagonal that is taken off is a small part of the sum: nothing is lost to rounding.)
     """
     count, width = z.shape
     z = z - z.mean(0)

@@ -6,14 +6,20 @@ Shapes: B clips, T frames, M persons, V joints, D width.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.fusion import FUSIONS, fusion_of
 from models.modalities import MODALITIES, modality
 from models.skeleton import SkeletonLayout
+
+NORMS = ("post", "pre")
+POOLINGS = ("max", "mean")
+Tokens = tuple[Tensor, Tensor]  # of the temporal stream [B, T, D] and of the spatial stream [B, M*V, D]
 
 
 class Backbone(nn.Module):
@@ -21,13 +27,17 @@ class Backbone(nn.Module):
 
     The temporal stream sees T tokens of M*V*3 values, the spatial stream M*V tokens of T*3 values; each is pooled over
     its tokens, and a clip's feature is [temporal; spatial], 2*D wide. An input is one modality alone (its embedding) or
-    the fusion of the three (the mean of their embeddings through a linear layer without bias).
+    the fusion of all that the encoder takes.
 
     persons, frames: M and T; V comes from the layout.
     heads: must divide width.
     norm: "post" (UmURL) or "pre" (with a last LayerNorm before pooling).
     positions_temporal, positions_spatial: "none", "sinusoidal" or "learned" (UmURL: sinusoidal and none).
     pooling: "max" (UmURL) or "mean" over tokens.
+    modalities: what the encoder takes; of one alone there is nothing to fuse.
+    fusion: of the embeddings, token by token, through a linear layer: their "mean" (UmURL), their "concatenation", or
+        "attention" over them. Or "late": no modality sees another; each has a network of its own, and the feature of a
+        clip is theirs side by side, see `parts`.
 
     Raises ValueError for settings out of range.
     """
@@ -46,47 +56,86 @@ class Backbone(nn.Module):
         positions_temporal: str,
         positions_spatial: str,
         pooling: str,
+        modalities: Sequence[str],
+        fusion: str,
     ):
         super().__init__()
-        self.layout, self.persons, self.frames, self.width = layout, persons, frames, width
+        if not modalities or len(set(modalities)) != len(modalities) or not set(modalities) <= set(MODALITIES):
+            raise ValueError(f"modalities must be different ones of {', '.join(MODALITIES)}, got {list(modalities)}")
+        kinds = {"fusion": (fusion, (*FUSIONS, "late")), "norm": (norm, NORMS), "pooling": (pooling, POOLINGS)}
+        for name, (value, allowed) in kinds.items():
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value}")
+        self.layout, self.persons, self.frames, self.width, self.pooling = layout, persons, frames, width, pooling
+        self.modalities = tuple(name for name in MODALITIES if name in modalities)
+        self.late = fusion == "late"
         tokens = persons * layout.num_joints
         transformer = {"width": width, "layers": layers, "heads": heads, "feedforward": feedforward}
-        transformer |= {"dropout": dropout, "norm": norm, "pooling": pooling}
-        self.temporal = Stream(frames, tokens * 3, positions=positions_temporal, **transformer)
-        self.spatial = Stream(tokens, frames * 3, positions=positions_spatial, **transformer)
+        transformer |= {"dropout": dropout, "norm": norm, "modalities": self.modalities}
+        stream = LateStream if self.late else partial(Stream, fusion=fusion)
+        self.temporal = stream(tokens=frames, inputs=tokens * 3, positions=positions_temporal, **transformer)
+        self.spatial = stream(tokens=tokens, inputs=frames * 3, positions=positions_spatial, **transformer)
+
+    @property
+    def parts(self) -> dict[str, slice]:
+        """What each network adds to the feature: with late fusion a modality each, else "fused", the whole of it."""
+        size = 2 * self.width
+        names = self.modalities if self.late else ("fused",)
+        return {name: slice(i * size, (i + 1) * size) for i, name in enumerate(names)}
 
     @property
     def feature_width(self) -> int:
-        return 2 * self.width
+        return 2 * self.width * len(self.parts)
 
     def encode(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Features of several inputs from one batched pass through the shared transformer.
 
-        views: name of an input -> views [B, T, M, V, 3]; the name of a modality stands for that modality alone, any
-        other name for the fusion of all three. All have the same B. Returns name -> features [B, 2*D].
+        views: name of an input -> views [B, T, M, V, 3]; the name of a modality stands for that modality alone (not
+        with late fusion), any other name for the fusion of all. All have the same B. Returns name -> features
+        [B, feature_width].
+        """
+        return self.encode_tokens(views)[0]
+
+    def encode_tokens(self, views: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tokens]]:
+        """The same, and name -> the encoded tokens that its features were pooled from (late fusion: all networks' side
+        by side).
         """
         for view in views.values():
             if view.shape[1:] != (expected := (self.frames, self.persons, self.layout.num_joints, 3)):
                 raise ValueError(f"views must be [B, {', '.join(map(str, expected))}], got {list(view.shape)}")
         alone = [name for name in MODALITIES if name in views]
         fused = [name for name in views if name not in MODALITIES]
+        if unknown := [name for name in alone if self.late or name not in self.modalities]:
+            raise ValueError(f"this encoder has no features of {', '.join(unknown)} alone")
         inputs = {}
-        for name in MODALITIES if fused else alone:
+        for name in self.modalities if fused else alone:
             users = ([name] if name in alone else []) + fused
             inputs[name] = modality(name, torch.cat([views[user] for user in users]), self.layout)
         temporal = {name: x.flatten(2) for name, x in inputs.items()}
         spatial = {name: x.permute(0, 2, 3, 1, 4).flatten(3).flatten(1, 2) for name, x in inputs.items()}
         rows = len(views[(alone + fused)[0]])
-        features = [self.temporal(temporal, rows * len(fused)), self.spatial(spatial, rows * len(fused))]
-        return dict(zip(alone + fused, torch.cat(features, dim=-1).unflatten(0, (len(views), rows)), strict=True))
+        tokens = [self.temporal(temporal, rows * len(fused)), self.spatial(spatial, rows * len(fused))]
+        # [temporal; spatial] of each network, one network after the other.
+        pooled = [pool(x, self.pooling).unflatten(-1, (-1, self.width)) for x in tokens]
+        features = torch.stack(pooled, dim=-2).flatten(1)
+        names, shape = alone + fused, (len(views), rows)
+        return (
+            dict(zip(names, features.unflatten(0, shape), strict=True)),
+            dict(zip(names, zip(*(x.unflatten(0, shape) for x in tokens), strict=True), strict=True)),
+        )
 
     def features(self, views: Tensor) -> Tensor:
-        """What the encoder is for: the fused features [B, 2*D] of views [B, T, M, V, 3], in one pass."""
+        """What the encoder is for: the features [B, feature_width] of views [B, T, M, V, 3], in one pass."""
         return self.encode({"fused": views})["fused"]
 
 
+def pool(tokens: Tensor, kind: str) -> Tensor:
+    """[N, tokens, D] to [N, D]: the "max" or the "mean"."""
+    return tokens.amax(1) if kind == "max" else tokens.mean(1)
+
+
 class Stream(nn.Module):
-    """One of the two streams: embeddings of the modalities, fusion, positions, transformer, pooling."""
+    """One of the two streams: embeddings of the modalities, fusion, positions, transformer."""
 
     def __init__(
         self,
@@ -99,27 +148,24 @@ class Stream(nn.Module):
         dropout: float,
         norm: str,
         positions: str,
-        pooling: str,
+        modalities: Sequence[str],
+        fusion: str,
     ):
         super().__init__()
-        for name, value, allowed in (("norm", norm, ("post", "pre")), ("pooling", pooling, ("max", "mean"))):
-            if value not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value}")
-        self.pooling = pooling
         self.embedding = nn.ModuleDict(
             {
                 name: nn.Sequential(nn.Linear(inputs, width), nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, width))
-                for name in MODALITIES
+                for name in modalities
             }
         )
-        self.fusion = nn.Linear(width, width, bias=False)
+        self.fusion = fusion_of(fusion, len(modalities), width)
         self.positions = Positions(positions, tokens, width)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.Sequential(*(Layer(width, heads, feedforward, dropout, norm) for _ in range(layers)))
         self.norm = nn.LayerNorm(width) if norm == "pre" else nn.Identity()
 
     def forward(self, inputs: Mapping[str, Tensor], fused: int) -> Tensor:
-        """Pooled features [N, D] of all inputs: the modalities' own rows in their order, then the `fused` rows.
+        """Encoded tokens [N, tokens, D] of all inputs: the modalities' own rows in their order, then the `fused` rows.
 
         inputs: modality -> tokens [own + fused, tokens, values]; own rows go in alone, the last `fused` rows together.
         """
@@ -129,15 +175,22 @@ class Stream(nn.Module):
             alone.append(own)
             together.append(shared)
         if fused:
-            alone.append(self.fusion(torch.stack(together).mean(0)))
-        return self._pool(self.transform(torch.cat(alone)))
+            alone.append(self.fusion(together))
+        return self.transform(torch.cat(alone))
 
     def transform(self, x: Tensor) -> Tensor:
         """Embedded tokens to encoded tokens, both [N, tokens, D]."""
         return self.norm(self.layers(self.dropout(self.positions(x))))
 
-    def _pool(self, x: Tensor) -> Tensor:
-        return x.amax(1) if self.pooling == "max" else x.mean(1)
+
+class LateStream(nn.ModuleDict):
+    """A stream of its own for each modality. Encoded tokens [N, tokens, modalities * D], side by side."""
+
+    def __init__(self, modalities: Sequence[str], **settings):
+        super().__init__({name: Stream(modalities=[name], fusion="mean", **settings) for name in modalities})
+
+    def forward(self, inputs: Mapping[str, Tensor], fused: int) -> Tensor:
+        return torch.cat([stream({name: inputs[name]}, fused) for name, stream in self.items()], dim=-1)
 
 
 class Positions(nn.Module):

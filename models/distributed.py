@@ -57,6 +57,13 @@ def gather(x: Tensor, counts: Sequence[int] | None = None) -> Tensor:
     return _Gather.apply(x, tuple(counts if counts is not None else shares(len(x), x.device)))
 
 
+def gather_all(tensors: Sequence[Tensor], counts: Sequence[int]) -> list[Tensor]:
+    """`gather` of several tensors [n, d], with widths d of their own, in one exchange."""
+    if len(counts) == 1:
+        return list(tensors)
+    return list(gather(torch.cat(list(tensors), dim=1), counts).split([x.shape[1] for x in tensors], dim=1))
+
+
 class _GlobalSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import wraps
 
 import torch
@@ -20,7 +21,8 @@ def full_precision(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @wraps(function)
     def wrapped(*arguments):
         device = next(a.device.type for a in arguments if isinstance(a, Tensor))
-        with torch.autocast(device, enabled=False):
+        has_autocast = torch.amp.is_autocast_available(device)  # the "meta" device has not
+        with torch.autocast(device, enabled=False) if has_autocast else nullcontext():
             return function(*(widen(a) if isinstance(a, Tensor) else a for a in arguments))
 
     return wrapped

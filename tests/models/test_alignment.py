@@ -126,6 +126,6 @@ def test_bad_input():
         LOSSES[1].regularisation(one)
     with pytest.raises(ValueError, match="temperature"):
         InfoNCE(0)
-    with pytest.raises(ValueError, match="infonce, variance_covariance"):
-        alignment("cosine", **COEFFICIENTS)
+    with pytest.raises(ValueError, match="infonce, variance_covariance, cosine"):
+        alignment("euclidean", **COEFFICIENTS)
     assert isinstance(alignment("variance_covariance", **COEFFICIENTS), VarianceCovariance)

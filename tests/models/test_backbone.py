@@ -11,6 +11,7 @@ from models.skeleton import SkeletonLayout
 LAYOUT = SkeletonLayout("arm", ("a", "b", "c"), (0, 0, 1), centre=0, left_shoulder=1, right_shoulder=2, mirror=())
 SETTINGS = {"persons": 2, "frames": 5, "width": 8, "layers": 2, "heads": 2, "feedforward": 12, "dropout": 0.0}
 SETTINGS |= {"norm": "post", "positions_temporal": "sinusoidal", "positions_spatial": "learned", "pooling": "max"}
+SETTINGS |= {"modalities": MODALITIES, "fusion": "mean"}
 PASSES = (*MODALITIES, "fused", "fused_other")
 
 

@@ -5,6 +5,11 @@ from models.composition import Composition
 from models.modalities import MODALITIES
 
 
+def composition(module: str) -> Composition:
+    torch.manual_seed(0)
+    return Composition(module, MODALITIES, 4).double()
+
+
 def features() -> dict[str, torch.Tensor]:
     return {m: torch.randn(5, 4, generator=torch.Generator().manual_seed(i)).double() for i, m in enumerate(MODALITIES)}
 
@@ -12,20 +17,20 @@ def features() -> dict[str, torch.Tensor]:
 def test_learned_weights_begin_at_the_mean():
     u = features()
     expected = (u["joint"] + u["bone"] + u["motion"]) / 3
-    torch.testing.assert_close(Composition("mean")(u), expected)
-    torch.testing.assert_close(Composition("weights").double()(u), expected)
-    assert not list(Composition("mean").parameters())
+    torch.testing.assert_close(composition("mean")(u), expected)
+    torch.testing.assert_close(composition("weights")(u), expected)
+    assert not list(composition("mean").parameters())
 
 
 def test_weights_are_a_softmax():
-    u, c = features(), Composition("weights").double()
+    u, c = features(), composition("weights")
     with torch.no_grad():
         c.logits.copy_(torch.tensor([0.5, 0.2, 0.3]).log() + 7)
     torch.testing.assert_close(c(u), 0.5 * u["joint"] + 0.2 * u["bone"] + 0.3 * u["motion"], rtol=1e-6, atol=1e-6)
 
 
 def test_gradient():
-    c = Composition("weights").double()
+    c = composition("weights")
 
     def call(logits, *values):
         return torch.func.functional_call(c, {"logits": logits}, (dict(zip(MODALITIES, values, strict=True)),))
@@ -36,5 +41,5 @@ def test_gradient():
 
 
 def test_unknown_module():
-    with pytest.raises(ValueError, match="mean, weights"):
-        Composition("attention")
+    with pytest.raises(ValueError, match="mean, weights, mlp, attention"):
+        composition("sum")

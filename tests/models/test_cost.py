@@ -4,6 +4,7 @@ from torch import nn
 
 from models.backbone import Backbone
 from models.cost import cost, flops
+from models.modalities import MODALITIES
 from models.skeleton import SkeletonLayout
 
 JOINTS = tuple(str(i) for i in range(25))
@@ -26,6 +27,8 @@ def reference(layers: int) -> Backbone:
             positions_temporal="none",
             positions_spatial="none",
             pooling="max",
+            modalities=MODALITIES,
+            fusion="mean",
         )
 
 

@@ -4,7 +4,7 @@ import torch
 from models.decomposition import Decomposition
 from models.modalities import MODALITIES
 
-SIZES = {"width": 4, "hidden": 6, "output": 5, "layers": 2}
+SIZES = {"modalities": MODALITIES, "projectors": "modality", "width": 4, "hidden": 6, "output": 5, "layers": 2}
 
 
 def features() -> tuple[dict[str, torch.Tensor], torch.Tensor]:

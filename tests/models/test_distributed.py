@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from models.backbone import Backbone
 from models.batchnorm import GlobalBatchNorm1d
 from models.distributed import gather, global_sum, shares
+from models.modalities import MODALITIES
 from models.objective import PASSES, Objective
 from models.skeleton import SkeletonLayout
 
@@ -45,12 +46,15 @@ class Step(nn.Module):
             positions_temporal="sinusoidal",
             positions_spatial="learned",
             pooling="max",
+            modalities=MODALITIES,
+            fusion="mean",
         )
         terms = {term: {"weight": weight} for term, weight in OBJECTIVES[name].items()}
-        terms["decomposition"] |= {"module": "linear", "parts": ["whole", "temporal"]}
-        terms["composition"] |= {"module": "weights"}
+        terms["decomposition"] |= {"module": "linear", "parts": ["whole", "temporal"], "projectors": "modality"}
+        terms["composition"] |= {"module": "weights", "guidance": "feature"}
         self.objective = Objective(
             8,
+            MODALITIES,
             **terms,
             alignment=INFONCE if name == "dc" else VARCOV,
             projector={"hidden": 1.0, "output": 1.0, "layers": 3},

@@ -13,13 +13,14 @@ JOINTS = ("a", "b", "c", "d")
 LAYOUT = SkeletonLayout("arm", JOINTS, (0, 0, 1, 1), centre=0, left_shoulder=2, right_shoulder=3, mirror=())
 MODEL = {"frames": 6, "width": 8, "layers": 1, "heads": 1, "feedforward": 8, "dropout": 0.0, "norm": "post"}
 MODEL |= {"positions_temporal": "sinusoidal", "positions_spatial": "none", "pooling": "max"}
+MODEL |= {"modalities": MODALITIES, "fusion": "mean"}
 VIEWS = {"crop": [0.3, 1.0], "min_frames": 4, "corrupt_joints": 2, "corrupt_probability": 0.5, "shear": 1.0}
 VIEWS |= {"rotation": 0.0, "scale": 0.0, "mirror": 0.0}
 NORMALISE = {"centre": "frame", "align": "first_frame"}
 UMURL = {
     "name": "umurl",
-    "decomposition": {"weight": 3.0, "module": "identity", "parts": ["whole"]},
-    "composition": {"weight": 0.0, "module": "mean"},
+    "decomposition": {"weight": 3.0, "module": "identity", "parts": ["whole"], "projectors": "modality"},
+    "composition": {"weight": 0.0, "module": "mean", "guidance": "feature"},
     "view": {"weight": 0.0},
     "consistency": {"weight": 3.0},
     "regularisation": {"weight": 6.0},

@@ -8,8 +8,13 @@ from models.objective import PASSES, Objective
 
 WIDTH = 4
 DC = {
-    "decomposition": {"weight": 1.0, "module": "identity", "parts": ["whole"]},
-    "composition": {"weight": 1.0, "module": "mean"},
+    "decomposition": {"weight": 1.0, "module": "identity", "parts": ["whole"], "projectors": "modality"},
+    "composition": {
+        "weight": 1.0,
+        "module": "mean",
+        "guidance": "feature",
+        "prototypes": {"count": 5, "temperature": 0.2, "epsilon": 0.05, "iterations": 3},
+    },
     "view": {"weight": 1.0},
     "consistency": {"weight": 0.0},
     "regularisation": {"weight": 0.0},
@@ -33,7 +38,7 @@ def objective(**changes) -> Objective:
         section, key = name.split(".")
         settings[section][key] = value
     torch.manual_seed(0)
-    return Objective(WIDTH, **settings).double()
+    return Objective(WIDTH, MODALITIES, **settings).double()
 
 
 def features(rows: int = 6) -> dict[str, torch.Tensor]:
