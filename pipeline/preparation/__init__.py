@@ -1,0 +1,48 @@
+"""From the bodies of a recording to the persons of a clip. Presets are named, and recorded with the data.
+
+Numbers measured on differently prepared data are not comparable. Coordinates stay as recorded: centring and alignment
+happen later, on the device.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.preparation.agcn import SLOTS, agcn
+from pipeline.preparation.ctrgcn import NOISY_SHARE, NOISY_SPREAD, SHORT, ctrgcn
+from pipeline.preparation.slots import recorded, untrimmed
+from pipeline.readers.recording import RawRecording, RejectedRecording
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A way to prepare clips: `apply(recording, persons)` returns [T, M, V, 3]; `parameters` are the numbers in it."""
+
+    name: str
+    apply: Callable[[RawRecording, int], np.ndarray]
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def prepare(recording: RawRecording, preset: Preset, persons: int) -> tuple[np.ndarray, int]:
+    """Return a clip's coordinates, float32 [T, M, V, 3] in metres, and how many of its M persons are ever there.
+
+    Raises:
+        RejectedRecording: nobody is left in any frame.
+    """
+    clip = preset.apply(recording, persons).astype(np.float32)
+    present = clip.any(axis=(0, 2, 3))
+    if not present.any():
+        raise RejectedRecording("no frame with a person")
+    return clip, int(present.sum())
+
+
+PRESETS: dict[str, Preset] = {
+    "agcn": Preset("agcn", agcn, {"slots": SLOTS}),
+    "ctrgcn": Preset(
+        "ctrgcn", ctrgcn, {"short_frames": SHORT, "noisy_spread": NOISY_SPREAD, "noisy_share": NOISY_SHARE}
+    ),
+    "recorded": Preset("recorded", recorded),
+    "untrimmed": Preset("untrimmed", untrimmed),
+}
