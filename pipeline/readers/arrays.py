@@ -9,7 +9,8 @@ The table is CSV (UTF-8, commas, a header) or Parquet, one row a clip, and says
     split                                        names of splits that hold it, separated by blanks
 
 of which all but the first two may be absent, or empty where unknown. Other columns are for choosing rows (`select`).
-An array is a `.npy` file of [T, V, 3] or [M, T, V, 3], metres. A frame of zeros holds nobody.
+No value goes over several lines. An array is a `.npy` file of [T, V, 3] or [M, T, V, 3], metres; a frame of zeros
+holds nobody.
 """
 
 import csv
@@ -165,6 +166,7 @@ class _Table:
         try:
             read = _read_parquet if data[:4] == b"PAR1" else _read_csv
             table, torn = read(data, [*COLUMNS, *select])
+            table.validate(full=True)  # Parquet's texts are not looked at when they are read
             table = pa.table({name: _texts(table[name]) for name in table.column_names})
         except (pa.ArrowException, OSError, ValueError, MemoryError, csv.Error) as error:
             raise UserError(f"{what}: cannot be read as a table ({first_line(error)})") from None
@@ -178,7 +180,9 @@ class _Table:
             chosen = table.filter(pc.match_substring_regex(table[column], wanted))
             if not len(chosen):
                 there = ", ".join(sorted(filter(None, table[column].unique().to_pylist()))[:10])
-                raise UserError(f"{what}: has no row with {column}={value} (data.arrays.select); there are: {there}")
+                raise UserError(
+                    f"{what}: has no row with {column}={value} (data.arrays.select); there are: {there[:200]}"
+                )
             table = chosen
         base = str(PurePosixPath(path).parent)
         nameless = pa.scalar("a row without clip_id and path")
@@ -216,9 +220,11 @@ def _read_csv(data: bytes, wanted: Sequence[str]) -> tuple[pa.Table, dict[str, s
     names = [name.strip() for name in next(csv.reader(io.StringIO(text)), [])]
     _require_distinct(names, wanted)
     torn: dict[str, str] = {}
+    broken: list[bool] = []
 
     def skip(row: pyarrow.csv.InvalidRow) -> str:
         torn[f"row {row.number}"] = f"{row.actual_columns} values in its row, the table has {len(names)} columns"
+        broken.append("\n" in row.text)
         return "skip"
 
     table = pyarrow.csv.read_csv(
@@ -228,6 +234,8 @@ def _read_csv(data: bytes, wanted: Sequence[str]) -> tuple[pa.Table, dict[str, s
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
         convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
     )
+    if any(broken) or any(pc.any(pc.match_substring(column, "\n")).as_py() for column in table.columns):
+        raise ValueError("a value goes over several lines: a quotation mark that is not closed?")  # rows are lost in it
     return table.select([name for name in dict.fromkeys(wanted) if name in names]), torn
 
 

@@ -31,7 +31,7 @@ class Refused(Exception):
     """The file is well formed and says something that is not admitted."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Span:
     """Bytes of the file that were not read. As text they are UTF-8 of what is to become bytes by Latin-1."""
 
@@ -40,7 +40,7 @@ class Span:
     text: bool
 
 
-@dataclass
+@dataclass(slots=True)
 class _Dtype:
     """A numpy dtype: a letter with a size, and the order of its bytes."""
 
@@ -57,7 +57,7 @@ class _Dtype:
         return np.dtype(self.code).newbyteorder(self.order)
 
 
-@dataclass
+@dataclass(slots=True)
 class Array:
     """A numpy array that was not read."""
 
@@ -149,16 +149,8 @@ ADMITTED: dict[tuple[str, str], _Admitted] = {
 # instances of classes, buffers from outside, sets.
 OPCODES = (
     *(pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK),
-    *(
-        pickle.NONE,
-        pickle.NEWTRUE,
-        pickle.NEWFALSE,
-        pickle.BININT,
-        pickle.BININT1,
-        pickle.BININT2,
-        pickle.LONG1,
-        pickle.BINFLOAT,
-    ),
+    *(pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE),
+    *(pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1, pickle.BINFLOAT),
     *(pickle.SHORT_BINUNICODE, pickle.BINUNICODE, pickle.BINUNICODE8),
     *(pickle.SHORT_BINBYTES, pickle.BINBYTES, pickle.BINBYTES8, pickle.BYTEARRAY8),
     *(pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3),

@@ -33,7 +33,7 @@ PERFORMANCE = "S{setup:03}P{subject:03}R{replication:03}L{label:03}"
 class Pyskl(Reader):
     """One pickle of annotations: data.raw is the file, or a folder that holds it and no other.
 
-    Every process that reads keeps a list of the annotations, without their arrays: some 100 MB for NTU RGB+D 60. The
+    Every process that reads keeps a list of the annotations, without their arrays: some 80 MB for NTU RGB+D 60. The
     arrays are read from the file one at a time.
     """
 
@@ -71,8 +71,8 @@ class _Annotation:
     split: tuple[str, ...]
 
     def recording(self, read: Callable[[Span], bytes], joints: int) -> RawRecording:
-        if not isinstance(self.frame_dir, str) or not self.frame_dir:
-            raise RejectedRecording("an annotation without frame_dir")
+        if not _is_name(self.frame_dir):
+            raise RejectedRecording("an annotation without a frame_dir that can be printed")
         if type(self.label) is not int or not 0 <= self.label <= LARGEST:
             raise RejectedRecording("label is not a whole number from 0")
         who = _who(self.frame_dir, self.label)
@@ -114,6 +114,10 @@ def _who(frame_dir: str, label: int) -> dict[str, int]:
     return who
 
 
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and value.isprintable()
+
+
 def _annotations(found: container.Container) -> dict[Member, _Annotation]:
     return _loaded(found.uri, found.size, found.modified)
 
@@ -135,7 +139,7 @@ def _loaded(uri: str, size: int, modified: int) -> dict[Member, _Annotation]:
         entry = entry if isinstance(entry, dict) else {}
         name = entry.get("frame_dir")
         values = [entry.get(key) for key in ("label", "total_frames", "keypoint")]
-        known = name if isinstance(name, str) and name else f"annotations[{number}]"
+        known = name if _is_name(name) else f"annotations[{number}]"
         path = known if known not in names else f"{known} (annotations[{number}])"
         names.add(known)
         data = getattr(values[2], "data", None)

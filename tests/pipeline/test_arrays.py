@@ -196,6 +196,12 @@ def test_a_parquet_table_says_the_same(tmp_path):
     assert (b.label, b.subject, b.camera, b.setup, b.split, b.performance) == (None, 3, None, 2, (), "b")
 
 
+def test_texts_of_a_parquet_table_that_are_none_are_an_error(tmp_path):
+    column = pa.array([b"a\xae"]).view(pa.string())
+    with pytest.raises(UserError, match=r"clips\.parquet: cannot be read as a table .*UTF8"):
+        reader(table="clips.parquet").listing([parquet(tmp_path, clip_id=column, path=["a.npy"])])
+
+
 def test_labels_may_be_names_of_classes(tmp_path):
     labels = {"a": "wave", "b": "draw x", "c": "1", "d": "Wave", "e": "2.5", "f": "-1", "g": ""}
     rows = [{"clip_id": name, "path": f"{name}.npy", "label": label} for name, label in labels.items()]
@@ -400,9 +406,9 @@ def test_rows_of_one_name(tmp_path):
 
 def test_rows_of_another_length_are_rejected(tmp_path):
     (tmp_path / "a.npy").write_bytes(GOOD)
-    (tmp_path / "clips.csv").write_text('clip_id,path,label\na,a.npy,1\nb,a.npy\n\nc,a.npy,1,2\n"d,\ne",a.npy,2\n')
+    (tmp_path / "clips.csv").write_text('clip_id,path,label\na,a.npy,1\nb,a.npy\n\nc,a.npy,1,2\n"d,e",a.npy,2\n')
     found, rejects = read(str(tmp_path))
-    assert {name: recording.label for name, recording in found.items()} == {"a": 1, "d,\ne": 2}
+    assert {name: recording.label for name, recording in found.items()} == {"a": 1, "d,e": 2}
     assert rejects == {f"row {n}": f"{v} values in its row, the table has 3 columns" for n, v in ((3, 2), (4, 4))}
 
 
@@ -417,6 +423,10 @@ def test_rows_of_another_length_are_rejected(tmp_path):
         (b"clip_id,path,label,label\na,a.npy,1,2\n", "two columns are called label"),
         (b"clip_id,path\n\xff\xfe,a.npy\n", "cannot be read as a table .*utf-8"),
         ("clip_id,path\na,a.npy\n".encode("utf-16"), "has no column|cannot be read as a table"),
+        # A quotation mark that is not closed swallows rows.
+        (b'clip_id,path\na,a.npy\n"b,a.npy\nc,a.npy\nd,a.npy\n', "a value goes over several lines"),
+        (b'clip_id,path\na,a.npy\nb,"a.npy\nc,a.npy\nd",a.npy\n', "a value goes over several lines"),
+        (b'clip_id,path,notes\na,a.npy,"x\nb,a.npy,x\nc,a.npy,"\nd,a.npy,x\n', "a value goes over several lines"),
         (b"PAR1" + bytes(100), "cannot be read as a table"),
         (b"PAR1", "cannot be read as a table"),
     ],

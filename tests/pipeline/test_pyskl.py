@@ -157,11 +157,12 @@ BAD = {
     "true": (annotation("true", label=True), "label is not a whole number from 0"),
     "half": (annotation("half", label=1.5), "label is not a whole number from 0"),
     "text": (annotation("text", label="3"), "label is not a whole number from 0"),
-    "annotations[20]": (annotation(7), "an annotation without frame_dir"),
-    "annotations[21]": (annotation(""), "an annotation without frame_dir"),
-    "annotations[22]": (annotation("n" * 300), "an annotation without frame_dir"),
-    "annotations[23]": (None, "an annotation without frame_dir"),
-    "annotations[24]": ([1], "an annotation without frame_dir"),
+    "annotations[20]": (annotation(7), "an annotation without a frame_dir that can be printed"),
+    "annotations[21]": (annotation(""), "an annotation without a frame_dir that can be printed"),
+    "annotations[22]": (annotation("n" * 300), "an annotation without a frame_dir that can be printed"),
+    "annotations[23]": (annotation("\x1b[31mred"), "an annotation without a frame_dir that can be printed"),
+    "annotations[24]": (None, "an annotation without a frame_dir that can be printed"),
+    "annotations[25]": ([1], "an annotation without a frame_dir that can be printed"),
 }
 
 
