@@ -117,7 +117,7 @@ class Data(Section):
     protocols: dict[str, Protocol]
     protocol: str
     normalise: Normalise
-    synthetic: Synthetic | None
+    synthetic: Synthetic | None = None
     skeleton: Skeleton
     mapping: Mapping | None = None
     pool: list[PoolStore] = []
@@ -128,9 +128,7 @@ class Data(Section):
             raise ValueError(f"protocol={self.protocol} is not one of {', '.join(self.protocols)}")
         for options in ("pku_mmd", "arrays"):
             if (self.reader == options) != (getattr(self, options) is not None):
-                raise ValueError(
-                    f"{options}: the options of reader={options}, with which they come, here {self.reader}"
-                )
+                raise ValueError(f"{options}: come with reader={options}, and only with it; here it is {self.reader}")
         if (self.preparation == "untrimmed") != (self.pku_mmd is not None and self.pku_mmd.untrimmed):
             raise ValueError("preparation=untrimmed and pku_mmd.untrimmed=true come together")
         return self
@@ -393,7 +391,7 @@ def load(overrides: list[str], config_dir: str | None = None) -> Config:
     own = Path(config_dir).resolve() if config_dir else None
     if own and not own.is_dir():
         raise ConfigError(f"--config-dir {config_dir}: not a directory")
-    search = [f"hydra.searchpath=[{json.dumps(own.as_uri())}]"] if own else []
+    search = ["hydra.searchpath=[" + json.dumps(f"file://{own}") + "]"] if own else []
     try:
         with initialize_config_dir(str(CONF), version_base="1.3", job_name="skelfuse"):
             composed = compose("config", [*search, *overrides])

@@ -4,6 +4,7 @@ from typing import Any
 
 from pipeline import names, storage
 from pipeline.build import open_store, reader_of, recorded_layout
+from pipeline.card.stage import inspect
 from pipeline.config import Config
 from pipeline.console import Bar, say, table
 from pipeline.evaluate import evaluate
@@ -63,7 +64,7 @@ def ingest_stage(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any
     return {"clips": manifest["clips"], "rejected": rejected, "store": config.store}
 
 
-STAGES = {"ingest": ingest_stage, "pretrain": pretrain, "evaluate": evaluate, "report": report}
+STAGES = {"ingest": ingest_stage, "pretrain": pretrain, "evaluate": evaluate, "report": report, "inspect": inspect}
 
 
 def summarise(config: Config, run: RunDir, tracker: Tracker) -> None:

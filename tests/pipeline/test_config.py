@@ -127,3 +127,31 @@ def test_printing_the_configuration_needs_neither_torch_nor_ray():
 
 def test_conf_is_found_beside_the_packages():
     assert (configuration.CONF / "config.yaml").is_file()
+
+
+def test_a_directory_of_the_users_own_holds_more_choices(tmp_path):
+    (tmp_path / "my conf" / "data").mkdir(parents=True)
+    (tmp_path / "my conf" / "data" / "mine.yaml").write_text("defaults: [nw_ucla, _self_]\ndataset: mine\n")
+    own = str(tmp_path / "my conf")
+    assert load(["data=mine", "data.raw=x"], own).data.dataset == "mine"
+    with pytest.raises(ConfigError, match=r"data=mina: unknown; did you mean mine\? available: .*mine.*nw_ucla"):
+        load(["data=mina"], own)
+    with pytest.raises(ConfigError, match=r"--config-dir .*gone: not a directory"):
+        load([], str(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["stages=[protocols,ingest]"], "protocols stands alone"),
+        (["stages=[protocols]"], r"data\.names: "),
+        (["data.names=x"], r"data\.names: "),
+        (["data=pku1", "data.reader=ntu"], r"pku_mmd: come with reader=pku_mmd"),
+        (["data=ntu60", "data.reader=arrays"], r"arrays: come with reader=arrays"),
+        (["data=pku1", "data.preparation=untrimmed"], r"preparation=untrimmed and pku_mmd\.untrimmed=true come"),
+        (["ingest.max_rejected=2"], r"ingest\.max_rejected=2"),
+    ],
+)
+def test_data_settings_that_contradict_each_other_are_named(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load(overrides)

@@ -1,0 +1,58 @@
+"""Lists of clip names."""
+
+import gzip
+
+import pytest
+
+from pipeline import names
+from pipeline.config import load
+from pipeline.errors import ConfigError
+from pipeline.readers import READERS
+
+NTU = READERS["ntu"]()
+CLIPS = ["S001C001P001R001A001", "S001C002P003R001A002", "S002C003P001R002A060"]
+
+
+def test_lists_are_read_plain_or_packed_without_headings(tmp_path):
+    text = "# mine\n\n302 samples\r\n" + "\r\n".join(CLIPS)
+    for name, data in (("a.txt", text.encode()), ("b.gz", gzip.compress(text.encode()))):
+        (tmp_path / name).write_bytes(data)
+        assert names.read("key", str(tmp_path / name)) == ["302 samples", *CLIPS]
+        assert names.left_out(str(tmp_path / name), NTU) == CLIPS
+
+
+def test_the_published_lists_come_with_the_project():
+    assert (len(names.left_out("ntu60.txt", NTU)), len(names.left_out("ntu120.txt", NTU))) == (302, 535)
+    assert set(names.left_out("ntu60.txt", NTU)) < set(names.left_out("ntu120.txt", NTU))
+    assert names.left_out(None, NTU) == []
+    assert names.settled("ntu60.txt") == "ntu60.txt"
+    assert names.settled("other.txt").startswith("/")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, r"data\.left_out=.*list: not found"),
+        (b"\x1f\x8bno gzip", "not a list of names"),
+        (gzip.compress(b"x" * 99)[:20], "not a list of names"),
+        (b"\xff\xfe\x00", "not a list of names"),
+        (b"", "holds no clip names"),
+        (b"clip one\nclip two\n", "holds no clip names"),
+    ],
+)
+def test_a_list_that_is_none_is_named(tmp_path, data, message):
+    if data is not None:
+        (tmp_path / "list").write_bytes(data)
+    with pytest.raises(ConfigError, match=message) as error:
+        names.left_out(str(tmp_path / "list"), NTU)
+    assert "\n" not in str(error.value)
+
+
+def test_names_are_counted_once_and_what_is_no_name_is_said(tmp_path, capsys):
+    (tmp_path / "names").write_text("\n".join([*CLIPS, CLIPS[0], CLIPS[1] + CLIPS[2]]))
+    config = load(["stages=[protocols]", "data=ntu60", f"data.names={tmp_path / 'names'}"])
+    assert names.count(config, NTU) == {"xsub": [2, 1], "xview": [2, 1]}
+    assert "1 lines of" in capsys.readouterr().out
+    config = load(["stages=[protocols]", "data=pku1", f"data.names={tmp_path / 'names'}"])
+    with pytest.raises(ConfigError, match=r"data\.reader=pku_mmd: the names of its clips do not say"):
+        names.count(config, READERS["pku_mmd"]("included", False))
