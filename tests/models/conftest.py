@@ -1,6 +1,6 @@
 """What the tests of the models share: the shipped skeletons and random clips."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,15 @@ from models.clips import ClipBatch
 from models.skeleton import SkeletonLayout
 
 CONF = Path(__file__).parents[2] / "conf" / "skeleton"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """What is tiny is not worth a second thread, least of all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from models.alignment import InfoNCE, VarianceCovariance, alignment, covariance_penalty, variance_hinge
 
 COEFFICIENTS = {"temperature": 0.2, "invariance": 5.0, "variance": 3.0, "covariance": 2.0}
-LOSSES = [alignment(name, **COEFFICIENTS) for name in ("infonce", "variance_covariance")]
+LOSSES = [alignment(name, **COEFFICIENTS) for name in ("infonce", "variance_covariance", "cosine")]
 
 
 def pair(rows: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -17,15 +17,16 @@ def pair(rows: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tens
     return a, a + torch.randn(rows, width, generator=generator, dtype=torch.float64)
 
 
-def literal_infonce(a: torch.Tensor, b: torch.Tensor, temperature: float) -> float:
-    def cosine(x: list[float], y: list[float]) -> float:
-        return sum(p * q for p, q in zip(x, y, strict=True)) / math.sqrt(sum(p * p for p in x) * sum(q * q for q in y))
+def literal_cosine(x: list[float], y: list[float]) -> float:
+    return sum(p * q for p, q in zip(x, y, strict=True)) / math.sqrt(sum(p * p for p in x) * sum(q * q for q in y))
 
+
+def literal_infonce(a: torch.Tensor, b: torch.Tensor, temperature: float) -> float:
     a, b = a.tolist(), b.tolist()
     total = 0.0
     for x, y in ((a, b), (b, a)):
         for i, row in enumerate(x):
-            scores = [math.exp(cosine(row, other) / temperature) for other in y]
+            scores = [math.exp(literal_cosine(row, other) / temperature) for other in y]
             total -= math.log(scores[i] / sum(scores)) / len(a) / 2
     return total
 
@@ -45,12 +46,23 @@ def literal_regularisation(z: torch.Tensor, variance: float, covariance: float) 
 @pytest.mark.parametrize(("rows", "width"), [(2, 3), (7, 4), (5, 9)])
 def test_against_the_sums_written_out(rows, width):
     a, b = pair(rows, width)
-    infonce, varcov = LOSSES
+    infonce, varcov, cosine = LOSSES
     assert infonce(a, b).item() == pytest.approx(literal_infonce(a, b, 0.2), rel=1e-10)
     squares = [(x - y) ** 2 for p, q in zip(a.tolist(), b.tolist(), strict=True) for x, y in zip(p, q, strict=True)]
     assert varcov(a, b).item() == pytest.approx(5 * sum(squares) / len(squares), rel=1e-10)
+    cosines = [literal_cosine(x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+    assert cosine(a, b).item() == pytest.approx(5 * (1 - sum(cosines) / rows), rel=1e-10)
     z = 0.7 * a
-    assert varcov.regularisation(z).item() == pytest.approx(literal_regularisation(z, 3, 2), rel=1e-10)
+    for loss in (varcov, cosine):
+        assert loss.regularisation(z).item() == pytest.approx(literal_regularisation(z, 3, 2), rel=1e-10)
+
+
+def test_cosine_closed_forms():
+    cosine = LOSSES[2]
+    same = torch.eye(4)
+    assert cosine(same, 7 * same).item() == pytest.approx(0, abs=1e-6)
+    assert cosine(same, -same).item() == pytest.approx(10)
+    assert cosine(same, same.roll(1, 0)).item() == pytest.approx(5)
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.5, 1.0])
@@ -81,13 +93,14 @@ def test_regularisation_closed_forms():
 @given(rows=st.integers(2, 9), width=st.integers(1, 12), seed=st.integers(0, 99))
 def test_properties(rows, width, seed):
     a, b = pair(rows, width, seed)
-    infonce, varcov = LOSSES
+    infonce, varcov, cosine = LOSSES
     for loss in LOSSES:
         assert loss(a, b).item() == pytest.approx(loss(b, a).item(), rel=1e-10)
         order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
         assert loss(a[order], b[order]).item() == pytest.approx(loss(a, b).item(), rel=1e-10)
     assert infonce(a, b) >= 0
-    assert infonce(4 * a, 0.1 * b).item() == pytest.approx(infonce(a, b).item(), rel=1e-9)
+    for loss in (infonce, cosine):
+        assert loss(4 * a, 0.1 * b).item() == pytest.approx(loss(a, b).item(), rel=1e-9)
     assert varcov(a, a).item() == 0
     # Whichever of the two products it squares: the same as with the covariance matrix.
     cov = torch.cov(a.T).reshape(width, width)

@@ -25,7 +25,11 @@ def views(names=PASSES, rows: int = 4) -> dict[str, torch.Tensor]:
     return {name: torch.randn(rows, 5, 2, 3, 3, generator=generator, dtype=torch.float64) for name in names}
 
 
-@pytest.mark.parametrize("changes", [{}, {"norm": "pre", "pooling": "mean", "positions_temporal": "learned"}])
+VARIANTS = [{}, {"norm": "pre", "pooling": "mean", "positions_temporal": "learned", "fusion": "concatenation"}]
+VARIANTS += [{"fusion": "attention"}]
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
 def test_one_batched_pass_equals_separate_passes(changes):
     net, inputs = backbone(**changes), views()
     together = net.encode(inputs)
@@ -47,8 +51,9 @@ def test_gradients_of_one_batched_pass_equal_those_of_separate_passes():
     torch.testing.assert_close(together, [p.grad for p in net.parameters()])
 
 
-def test_features_do_not_depend_on_the_neighbours():
-    net = backbone(dropout=0.5).eval()
+@pytest.mark.parametrize("changes", [*VARIANTS, {"fusion": "late"}, {"modalities": ["bone"]}])
+def test_features_do_not_depend_on_the_neighbours(changes):
+    net = backbone(dropout=0.5, **changes).eval()
     batch = views(["fused"], rows=6)["fused"]
     whole = net.features(batch)
     torch.testing.assert_close(torch.cat([net.features(clip[None]) for clip in batch]), whole)
@@ -74,6 +79,64 @@ def test_tokens_of_the_two_streams():
     for stream, tokens in ((net.temporal, by_frame), (net.spatial, by_joint)):
         expected.append(stream.transform(stream.embedding["bone"](tokens)).max(dim=1).values)
     torch.testing.assert_close(net.encode({"bone": view})["bone"], torch.cat(expected, dim=1))
+
+
+@pytest.mark.parametrize("changes", [{}, {"pooling": "mean", "norm": "pre"}])
+def test_features_are_their_tokens_pooled(changes):
+    net, inputs = backbone(**changes), views()
+    features, tokens = net.encode_tokens(inputs)
+    for name in PASSES:
+        temporal, spatial = tokens[name]
+        assert temporal.shape == (4, 5, 8)
+        assert spatial.shape == (4, 6, 8)
+        pooled = [x.mean(1) if changes else x.max(1).values for x in (temporal, spatial)]
+        torch.testing.assert_close(features[name], torch.cat(pooled, dim=1))
+
+
+# -- which modalities, and networks of their own
+
+
+@pytest.mark.parametrize("fusion", ["mean", "concatenation", "attention"])
+def test_an_encoder_takes_what_it_is_told_to(fusion):
+    """What one modality is made of does not reach an encoder of the others."""
+    net, view = backbone(modalities=["motion", "joint"], fusion=fusion), views(["fused"])["fused"]
+    assert net.modalities == ("joint", "motion")
+    assert net.features(view).shape == (4, net.feature_width)
+    with pytest.raises(ValueError, match="no features of bone alone"):
+        net.encode({"bone": view})
+    still = view[:, :1].expand_as(view)  # without motion
+    static = backbone(modalities=["motion"], fusion=fusion)
+    torch.testing.assert_close(static.features(still), static.features(2 * still))
+    assert not torch.allclose(static.features(view), static.features(2 * view))
+
+
+def test_fused_input_of_one_modality_is_that_modality():
+    net, view = backbone(modalities=["bone"]), views(["fused"])["fused"]
+    assert torch.equal(net.features(view), net.encode({"bone": view})["bone"])
+    assert not any("fusion" in name for name in net.state_dict())
+    assert net.parts == {"fused": slice(0, 16)}
+
+
+def test_late_fusion_is_a_network_a_modality_side_by_side():
+    late, view = backbone(fusion="late", modalities=["joint", "motion"]), views(["fused", "other"])
+    assert late.feature_width == 32
+    found = late.encode(view)
+    for number, name in enumerate(("joint", "motion")):
+        alone = backbone(modalities=[name])
+        alone.load_state_dict(
+            {
+                f"{stream}.{key.removeprefix(f'{stream}.{name}.')}": value
+                for stream in ("temporal", "spatial")
+                for key, value in late.state_dict().items()
+                if key.startswith(f"{stream}.{name}.")
+            }
+        )
+        place = late.parts[name]
+        assert place == slice(16 * number, 16 * number + 16)
+        for key, features in alone.encode(view).items():
+            torch.testing.assert_close(found[key][:, place], features)
+    with pytest.raises(ValueError, match="no features of joint alone"):
+        late.encode({"joint": view["fused"]})
 
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
@@ -142,6 +205,10 @@ def test_weights_alone_can_be_saved_and_loaded():
         ({"pooling": "sum"}, "max, mean"),
         ({"positions_spatial": "rotary"}, "none, sinusoidal, learned"),
         ({"width": 9, "heads": 1}, "even width"),
+        ({"modalities": []}, "different ones of joint, bone, motion"),
+        ({"modalities": ["joint", "joint"]}, "different ones"),
+        ({"modalities": ["angle"]}, "different ones"),
+        ({"fusion": "sum"}, "mean, concatenation, attention, late"),
     ],
 )
 def test_bad_settings(change, message):

@@ -29,6 +29,29 @@ def test_weights_are_a_softmax():
     torch.testing.assert_close(c(u), 0.5 * u["joint"] + 0.2 * u["bone"] + 0.3 * u["motion"], rtol=1e-6, atol=1e-6)
 
 
+def test_mlp_of_the_concatenation():
+    u, c = features(), composition("mlp")
+    first, _, second = c.mlp
+    for n in range(5):
+        hidden = first.bias + sum(first.weight[:, 4 * i : 4 * i + 4] @ u[m][n] for i, m in enumerate(MODALITIES))
+        torch.testing.assert_close(c(u)[n], second.weight @ hidden.clamp(min=0) + second.bias)
+
+
+def test_attention_over_the_modalities():
+    u, c = features(), composition("attention")
+    with torch.no_grad():
+        c.attention.queries.mul_(100)
+        c.table.mul_(50)
+    (query,), value = c.attention.queries, c.attention.value
+    for n in range(5):
+        tokens = [u[m][n] + c.table[i] for i, m in enumerate(MODALITIES)]
+        weights = torch.stack([query @ token / 2 for token in tokens]).exp()
+        mean = sum(w * token for w, token in zip(weights / weights.sum(), tokens, strict=True))
+        torch.testing.assert_close(c(u)[n], value.weight @ mean + value.bias)
+    swapped = {"joint": u["bone"], "bone": u["joint"], "motion": u["motion"]}
+    assert not torch.allclose(c(swapped), c(u))  # it knows which is which
+
+
 def test_gradient():
     c = composition("weights")
 

@@ -11,18 +11,41 @@ from torch.nn.parallel import DistributedDataParallel
 
 from models.backbone import Backbone
 from models.batchnorm import GlobalBatchNorm1d
+from models.clips import ClipBatch
 from models.distributed import gather, global_sum, shares
+from models.framework import Framework
 from models.modalities import MODALITIES
-from models.objective import PASSES, Objective
+from models.objective import PASSES, objective_for
 from models.skeleton import SkeletonLayout
+from models.views import Views
 
 LAYOUT = SkeletonLayout("arm", ("a", "b", "c"), (0, 0, 1), centre=0, left_shoulder=1, right_shoulder=2, mirror=())
-INFONCE = {"loss": "infonce", "temperature": 0.2, "stop_gradient": False}
-INFONCE |= {"invariance": 5.0, "variance": 5.0, "covariance": 1.0}
-VARCOV = INFONCE | {"loss": "variance_covariance"}
-OBJECTIVES = {
-    "dc": {"decomposition": 1.0, "composition": 0.8, "view": 0.5, "consistency": 0.0, "regularisation": 0.0},
-    "umurl": {"decomposition": 3.0, "composition": 0.0, "view": 0.0, "consistency": 3.0, "regularisation": 6.0},
+ALIGNMENT = {"temperature": 0.2, "stop_gradient": False, "invariance": 5.0, "variance": 5.0, "covariance": 1.0}
+MODEL = {"persons": 1, "frames": 4, "width": 8, "layers": 1, "heads": 2, "feedforward": 8, "dropout": 0.0}
+MODEL |= {"norm": "post", "positions_temporal": "sinusoidal", "positions_spatial": "learned", "pooling": "max"}
+TERMS = ("decomposition", "composition", "view", "consistency", "regularisation")
+VARIANTS = {  # weights of the terms, and what else differs from the first
+    "dc": {"weights": (1.0, 0.8, 0.5, 0.0, 0.0)},
+    "umurl": {"weights": (3.0, 0.0, 0.0, 3.0, 6.0), "loss": "variance_covariance"},
+    "tokens": {
+        "weights": (1.0, 0.8, 0.5, 0.0, 0.0),
+        "model": {"fusion": "attention"},
+        "decomposition": {"module": "convolution", "projectors": "shared"},
+        "composition": {"module": "attention", "guidance": "prototypes"},
+    },
+    "queries": {
+        "weights": (1.0, 0.8, 0.0, 0.0, 0.7),
+        "loss": "cosine",
+        "model": {"fusion": "concatenation"},
+        "decomposition": {"module": "attention", "projectors": "separate"},
+        "composition": {"module": "mlp"},
+    },
+    "late": {"weights": (0.0, 0.0, 1.0, 0.0, 0.0), "model": {"fusion": "late"}},
+    "single": {
+        "weights": (0.0, 0.0, 1.0, 0.0, 0.5),
+        "loss": "variance_covariance",
+        "model": {"modalities": ["motion"]},
+    },
 }
 ROWS = (7, 3)  # shares of 4 + 3 and 3 + 2 + 2; 2 + 1 and 1 + 1 + 1
 
@@ -30,39 +53,21 @@ ROWS = (7, 3)  # shares of 4 + 3 and 3 + 2 + 2; 2 + 1 and 1 + 1 + 1
 class Step(nn.Module):
     """What DistributedDataParallel wraps: encoder and objective, in float64 so that only real differences show."""
 
-    def __init__(self, name: str):
+    def __init__(self, weights, loss="infonce", model=None, decomposition=None, composition=None):
         super().__init__()
         torch.manual_seed(0)
-        self.backbone = Backbone(
-            LAYOUT,
-            persons=1,
-            frames=4,
-            width=8,
-            layers=1,
-            heads=2,
-            feedforward=8,
-            dropout=0.0,
-            norm="post",
-            positions_temporal="sinusoidal",
-            positions_spatial="learned",
-            pooling="max",
-            modalities=MODALITIES,
-            fusion="mean",
-        )
-        terms = {term: {"weight": weight} for term, weight in OBJECTIVES[name].items()}
+        self.backbone = Backbone(LAYOUT, **(MODEL | {"modalities": MODALITIES, "fusion": "mean"} | (model or {})))
+        terms = {term: {"weight": weight} for term, weight in zip(TERMS, weights, strict=True)}
         terms["decomposition"] |= {"module": "linear", "parts": ["whole", "temporal"], "projectors": "modality"}
-        terms["composition"] |= {"module": "weights", "guidance": "feature"}
-        self.objective = Objective(
-            8,
-            MODALITIES,
-            **terms,
-            alignment=INFONCE if name == "dc" else VARCOV,
-            projector={"hidden": 1.0, "output": 1.0, "layers": 3},
-        )
+        terms["decomposition"] |= decomposition or {}
+        terms["composition"] |= {"module": "weights", "guidance": "feature"} | (composition or {})
+        terms["composition"]["prototypes"] = {"count": 4, "temperature": 0.2, "epsilon": 0.1, "iterations": 3}
+        terms |= {"alignment": ALIGNMENT | {"loss": loss}, "projector": {"hidden": 1.0, "output": 1.0, "layers": 3}}
+        self.objective = objective_for(self.backbone, terms)
         self.double()
 
     def forward(self, views: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return self.objective(self.backbone.encode(views))
+        return self.objective(*self.backbone.encode_tokens(views))
 
 
 def own(x: torch.Tensor, rank: int, world: int) -> torch.Tensor:
@@ -71,7 +76,7 @@ def own(x: torch.Tensor, rank: int, world: int) -> torch.Tensor:
 
 def step(name: str, rows: int, rank: int = 0, world: int = 1) -> dict[str, dict[str, torch.Tensor]]:
     generator = torch.Generator().manual_seed(rows)
-    model = Step(name)
+    model = Step(**VARIANTS[name])
     views = {p: torch.randn(rows, 4, 1, 3, 3, generator=generator).double() for p in PASSES}
     views = {p: own(views[p], rank, world) for p in model.objective.passes}
     trained = DistributedDataParallel(model) if world > 1 else model
@@ -85,11 +90,26 @@ def step(name: str, rows: int, rank: int = 0, world: int = 1) -> dict[str, dict[
     }
 
 
+def monitors(rank: int = 0, world: int = 1) -> dict[str, float]:
+    """Of nine clips of two frames each, by the framework of the first variant."""
+    step = Step(**VARIANTS["dc"]).float()
+    views = Views(LAYOUT, MODEL["frames"], (0.5, 1.0), 1, 1, 0.5, 0.5, 0.0, 0.0, 0.0)
+    framework = Framework(step.backbone, step.objective, views, centre="frame", align="none")
+    frames, ids = (
+        own(x, rank, world)
+        for x in (torch.randn(9, 2, 1, 3, 3, generator=torch.Generator().manual_seed(0)), torch.arange(9))
+    )
+    clips = ClipBatch(frames.flatten(0, 1), 2 * torch.arange(len(ids) + 1), ids, torch.full_like(ids, -1))
+    return framework.monitors(clips, seed=0, epoch=0)
+
+
 def work(rank: int, world: int, folder: str) -> None:
     """All that needs a process group, in one group: starting processes is what takes the time."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=world)
-    results = {(name, rows): step(name, rows, rank, world) for name in OBJECTIVES for rows in ROWS}
+    results = {(name, rows): step(name, rows, rank, world) for name in VARIANTS for rows in ROWS}
+
+    results["monitors"] = monitors(rank, world)
 
     share = own(torch.arange(14.0).view(7, 2), rank, world).requires_grad_()
     results["shares"] = shares(len(share), share.device)
@@ -125,12 +145,19 @@ def workers(request) -> list[dict]:
 
 
 @pytest.mark.parametrize("rows", ROWS)
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_losses_and_gradients_are_those_of_the_whole_batch(workers, name, rows):
     expected = step(name, rows)
     assert any(g.abs().max() > 1e-3 for g in expected["gradients"].values())
     for found in workers:
         torch.testing.assert_close(found[name, rows], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_monitors_are_those_of_the_whole_batch(workers):
+    expected = monitors()
+    assert set(expected) > {"collapse/effective_rank", "decomposition/motion"}
+    for found in workers:
+        assert found["monitors"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_gather(workers):

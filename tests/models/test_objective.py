@@ -1,10 +1,12 @@
 import copy
+from itertools import product
 
 import pytest
 import torch
 
+from models import composition, decomposition
 from models.modalities import MODALITIES
-from models.objective import PASSES, Objective
+from models.objective import PASSES, LateObjective, Objective
 
 WIDTH = 4
 DC = {
@@ -33,12 +35,16 @@ VARCOV = {"alignment.loss": "variance_covariance", "regularisation.weight": 0.5}
 
 def objective(**changes) -> Objective:
     """With changes given as {"term.key": value}."""
+    return Objective(WIDTH, MODALITIES, **terms(**changes)).double()
+
+
+def terms(**changes) -> dict[str, dict]:
     settings = copy.deepcopy(DC)
     for name, value in changes.items():
         section, key = name.split(".")
         settings[section][key] = value
     torch.manual_seed(0)
-    return Objective(WIDTH, MODALITIES, **settings).double()
+    return settings
 
 
 def features(rows: int = 6) -> dict[str, torch.Tensor]:
@@ -46,6 +52,16 @@ def features(rows: int = 6) -> dict[str, torch.Tensor]:
     return {
         name: torch.randn(rows, 2 * WIDTH, generator=generator, dtype=torch.float64, requires_grad=True)
         for name in PASSES
+    }
+
+
+def tokens(rows: int = 6) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(2)
+    return {
+        "fused": tuple(
+            torch.randn(rows, count, WIDTH, generator=generator, dtype=torch.float64, requires_grad=True)
+            for count in (3, 5)
+        )
     }
 
 
@@ -125,15 +141,87 @@ def test_terms_without_weight_cost_no_pass_and_no_parameters(off, passes):
     assert all(p.grad is not None for p in net.parameters())
 
 
-@pytest.mark.parametrize("stop", [False, True])
-@pytest.mark.parametrize("module", ["identity", "linear", "mlp"])
-def test_every_parameter_is_reached(module, stop):
-    changes = {"decomposition.module": module, "composition.module": "weights", "alignment.stop_gradient": stop}
-    net, f = objective(**changes, **{"decomposition.parts": ["whole", "temporal", "spatial"]}), features()
-    net(f)["loss"].backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
-    assert all((f[m].grad is None) == stop for m in MODALITIES)
-    assert f["fused"].grad.abs().min() > 0
+def test_prototypes_as_guidance():
+    """The composition term is the swapped prediction of g y, g y' and k c; the others stay as they are."""
+    net, f = objective(**{"composition.guidance": "prototypes"}), features()
+    feature = objective()
+    feature.load_state_dict({k: v for k, v in net.state_dict().items() if k != "guide.prototypes"})
+    y, other = (net.fused_projector(f[name]) for name in ("fused", "fused_other"))
+    guide = net.guide_projector((f["joint"] + f["bone"] + f["motion"]) / 3)
+    expected = {"loss/composition": (net.guide(y, guide) + net.guide(other, guide)) / 2}
+    expected |= {f"loss/{name}": feature(f)[f"loss/{name}"] for name in ("decomposition", "view")}
+    losses = net(f)
+    torch.testing.assert_close(losses, expected | {"loss": sum(expected.values())})
+    assert net.guide.prototypes.shape == (5, 4 * WIDTH)
+
+
+@pytest.mark.parametrize("guidance", ["feature", "prototypes"])
+@pytest.mark.parametrize("composition", composition.MODULES)
+@pytest.mark.parametrize("module", decomposition.MODULES)
+def test_every_combination_trains_all_it_has(module, composition, guidance):
+    """Finite losses, and gradients for every weight: DistributedDataParallel waits for what gets none."""
+    modules = {"decomposition.module": module, "composition.module": composition, "composition.guidance": guidance}
+    parts = {"decomposition.parts": ["whole", "spatial"], "projector.layers": 2}
+    for loss, projectors in product(("infonce", "variance_covariance", "cosine"), decomposition.PROJECTORS):
+        stop = loss == "infonce" if projectors == "modality" else projectors == "shared"
+        others = {"alignment.loss": loss, "decomposition.projectors": projectors, "alignment.stop_gradient": stop}
+        others["regularisation.weight"] = float(loss != "infonce")
+        net, f, of_y = objective(**modules, **parts, **others), features(), tokens()
+        losses = net(f, of_y)
+        losses["loss"].backward()
+        assert all(value.isfinite() for value in losses.values())
+        for name, parameter in net.named_parameters():
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+            assert parameter.ndim == 1 or parameter.grad.any(), name
+        assert all((f[m].grad is None) == stop for m in MODALITIES)
+        assert f["fused"].grad.abs().min() > 0
+        assert all((x.grad is not None) == (module in decomposition.OF_TOKENS) for x in of_y["fused"])
+
+
+def test_two_modalities():
+    net = Objective(WIDTH, ("joint", "motion"), **terms(**{"decomposition.module": "attention"})).double()
+    assert net.passes == ("joint", "motion", "fused", "fused_other")
+    f = {name: value for name, value in features().items() if name != "bone"}
+    losses = net(f, tokens())
+    losses["loss"].backward()
+    assert all(p.grad is not None for p in net.parameters())
+    guide = net.guide_projector((f["joint"] + f["motion"]) / 2)
+    y = [net.fused_projector(f[name]) for name in ("fused", "fused_other")]
+    torch.testing.assert_close(losses["loss/composition"], sum(cross_entropy(x, guide) for x in y).detach() / 2)
+
+
+VIEW_ALONE = {"decomposition.weight": 0.0, "composition.weight": 0.0}
+
+
+def test_late_objectives_are_those_of_the_networks_alone():
+    parts = {m: slice(8 * i, 8 * i + 8) for i, m in enumerate(MODALITIES)}
+    torch.manual_seed(0)
+    late = LateObjective(WIDTH, parts, **terms(**VIEW_ALONE)).double()
+    assert late.passes == ("fused", "fused_other")
+    own = {m: features(rows=n + 6) for n, m in enumerate(MODALITIES)}  # others for each
+    f = {name: torch.cat([own[m][name][:6] for m in MODALITIES], dim=1) for name in late.passes}
+    losses, total = late(f, {}), 0
+    for m in MODALITIES:
+        alone = objective(**VIEW_ALONE)
+        alone.load_state_dict(late.objectives[m].state_dict())
+        total = total + alone({name: own[m][name][:6] for name in late.passes})["loss"]
+    torch.testing.assert_close(losses["loss"], total)
+    torch.testing.assert_close(losses["loss/view"], total.detach())
+    with pytest.raises(ValueError, match=r"model\.fusion=late"):
+        LateObjective(WIDTH, parts, **terms())
+
+
+def test_what_is_taken_apart_is_what_decomposition_compares():
+    net, f = objective(**{"decomposition.parts": ["temporal", "whole"]}).eval(), features()
+    pairs = net.taken_apart(f, tokens())
+    targets, predictions = net.decomposition(f, f["fused"])
+    assert tuple(pairs) == MODALITIES
+    for i, (found, true) in enumerate(pairs.values()):
+        cosine = (found * true).sum(1) / 2  # of two parts of length 1
+        for n in range(6):
+            both = [torch.cosine_similarity(predictions[i + p][n], targets[i + p][n], dim=0) for p in (0, 3)]
+            torch.testing.assert_close(cosine[n], sum(both) / 2)
+    assert objective(**VIEW_ALONE).taken_apart(f, tokens()) == {}
 
 
 def test_gradients_agree_with_finite_differences():
@@ -158,8 +246,17 @@ def test_a_batch_of_one_is_refused():
         ({"decomposition.weight": 0.0, "consistency.weight": 1.0}, "consistency.weight needs"),
         ({"regularisation.weight": 1.0}, "0 with infonce"),
         ({"alignment.loss": "variance_covariance"}, "above 0 with variance_covariance"),
+        ({"alignment.loss": "cosine"}, "above 0 with variance_covariance and cosine"),
+        ({"composition.guidance": "label"}, "one of feature, prototypes, got label"),
     ],
 )
 def test_settings_that_do_not_fit(changes, message):
     with pytest.raises(ValueError, match=message):
         objective(**changes)
+
+
+def test_one_modality_has_nothing_to_take_apart():
+    for changes in ({"decomposition.weight": 0.0}, {"composition.weight": 0.0}):
+        with pytest.raises(ValueError, match="need a network that takes several modalities"):
+            Objective(WIDTH, ["joint"], **terms(**changes))
+    assert Objective(WIDTH, ["joint"], **terms(**VIEW_ALONE)).passes == ("fused", "fused_other")
