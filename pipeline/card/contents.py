@@ -39,6 +39,7 @@ def contents(
         protocols: as configured.
     """
     manifest, frames = store.manifest, columns["frames"]
+    labelled = (index.label != UNKNOWN).any()  # untrimmed recordings have no label of their own
     card = {
         "store": {
             "uri": store.uri,
@@ -55,7 +56,7 @@ def contents(
         "copies_across_sides": _copies_across_sides(index, columns["digest"], protocols),
         "classes": [
             {"label": label, "name": class_name(label, classes), "clips": number}
-            for label, number in _counted(index.label, range(len(classes)))
+            for label, number in _counted(index.label, range(len(classes) if labelled else 0))
         ],
         **{
             f"{name}s": [{name: value, "clips": number} for value, number in _counted(getattr(index, name))]

@@ -20,10 +20,10 @@ from pipeline.card.animation import MOST_BYTES, MOST_FRAMES, gif
 from pipeline.card.contents import contents, grouped
 from pipeline.card.findings import RULES, copies, find
 from pipeline.card.measure import measure
-from pipeline.card.page import page
+from pipeline.card.page import NAMED, REASONS, page
 from pipeline.card.samples import CROWDED_SAMPLES, SAMPLES, choose, clearest
 from pipeline.card.stage import inspect
-from pipeline.card.statistics import QUANTILES, bones, statistics
+from pipeline.card.statistics import bones, statistics
 from pipeline.config import Config, load
 from pipeline.errors import UserError
 from pipeline.rundir import RunDir
@@ -180,7 +180,7 @@ def plainly(clip: np.ndarray, layout: SkeletonLayout) -> dict:
             seen = [float(np.linalg.norm(clip[t, m, v] - clip[t, m, parent])) for t in range(frames)
                     if there[t, m, v] and there[t, m, parent]]  # fmt: skip
             if seen:
-                lengths[:, m, k] = [np.percentile(seen, 100 * q, method="lower") for q in QUANTILES]
+                lengths[:, m, k] = [np.percentile(seen, q, method="lower") for q in (5, 50, 95)]
     step = (0.0, 0, 0, 0)
     body_step, extent = 0.0, 0.0
     for t in range(1, frames):
@@ -307,6 +307,14 @@ def test_people_of_different_size_are_no_outliers_and_centimetres_are(layout):
     assert [list(clean)[finding.clip] for finding in found] == ["centimetres"]
 
 
+def test_among_equal_bodies_a_smaller_one_is_no_outlier_until_it_is_much_smaller(layout):
+    clean = planted(layout)["clean-1"][:, :1]
+    clips = {f"same-{n}": clean + np.float32(n / 10) for n in range(20)}
+    clips |= {"three-quarters": clean * np.float32(0.75), "half": clean * np.float32(0.5)}
+    found = find(together(clips, layout), index_of(clips), layout, FPS)["bone_length"]
+    assert [list(clips)[finding.clip] for finding in found] == ["half"]
+
+
 def test_a_store_of_one_clip_can_be_looked_at(layout):
     clips = {"only": planted(layout)["clean-0"]}
     assert not any(find(together(clips, layout), index_of(clips), layout, FPS).values())
@@ -324,6 +332,15 @@ def test_samples_are_of_different_classes_and_two_of_them_crowded(layout):
     assert (index.num_frames[chosen] >= np.median(index.num_frames)).all()
     np.testing.assert_array_equal(chosen, choose(index, seed=1))
     assert not np.array_equal(chosen, choose(index, seed=2))
+
+
+def test_the_only_crowded_clips_are_shown_although_they_are_of_one_class(layout):
+    clips = {f"{n}": planted(layout)["clean-1"] for n in range(200)}
+    persons = np.where(np.isin(np.arange(200), [90, 150]), 2, 1)
+    index = index_of(clips, label=np.where(persons == 2, 7, np.arange(200) % 7), num_persons=persons)
+    for seed in range(5):
+        chosen = choose(index, seed)
+        assert {90, 150} <= set(chosen) and len(set(index.label[chosen])) == SAMPLES - 1
 
 
 def test_samples_of_few_clips_are_all_of_them(layout):
@@ -469,6 +486,15 @@ def test_copies_on_both_sides_of_a_protocol_are_a_warning(layout):
     ]
 
 
+def test_classes_without_clips_are_a_warning_and_a_store_without_labels_is_none(layout):
+    clips = planted(layout)
+    card = card_of(clips, layout, ["a", "b", "c"], label=np.arange(len(clips)) % 2)
+    assert [one["clips"] for one in card["classes"]] == [len(clips) // 2] * 2 + [0]
+    assert card["warnings"] == ["1 of 3 classes have no clip"]
+    card = card_of(clips, layout, ["a", "b", "c"])
+    assert card["classes"] == [{"label": None, "name": "no label", "clips": len(clips)}] and not card["warnings"]
+
+
 @pytest.mark.parametrize(("axis", "warning"), [(1, "y does not seem to point up"), (0, "left and right seem swapped")])
 def test_a_store_with_wrong_axes_is_a_warning(layout, axis, warning):
     clips = planted(layout)
@@ -489,6 +515,14 @@ def test_the_page_escapes_everything_that_it_did_not_write(layout):
     assert not re.search(r'(src|href)="(?!data:)|<[^>]*\son\w+=', text)
     without = card | {"flaws": None}
     assert "flaw" not in page("t", without, {}, {}).decode() and "1 flaws" in text
+
+
+def test_the_page_says_how_many_it_does_not_name(layout):
+    clips = {f"equal-{n:02}": planted(layout)["clean-1"] for n in range(30)}
+    rejected = [{"name": "x", "reason": f"reason {'z' * n}"} for n in range(27)]
+    text = page("t", card_of(clips, layout, rejected=rejected), {}, {}).decode()
+    assert f"and {30 - NAMED} more" in text and f"and {27 - REASONS} more" in text
+    assert text.count("equal to equal-00 and 28 more") == NAMED - 1
 
 
 def test_the_page_says_when_postures_could_not_be_measured(layout):
