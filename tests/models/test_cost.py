@@ -3,15 +3,18 @@ import torch
 from torch import nn
 
 from models.backbone import Backbone
-from models.cost import cost, flops
+from models.cost import cost, flops, training_cost
+from models.framework import Framework
 from models.modalities import MODALITIES
+from models.objective import objective_for
 from models.skeleton import SkeletonLayout
+from models.views import Views
 
 JOINTS = tuple(str(i) for i in range(25))
 LAYOUT = SkeletonLayout("25 joints", JOINTS, (0, *range(24)), centre=0, left_shoulder=1, right_shoulder=2, mirror=())
 
 
-def reference(layers: int) -> Backbone:
+def reference(layers: int, **changes) -> Backbone:
     """UmURL's network, without memory for its weights."""
     with torch.device("meta"):
         return Backbone(
@@ -27,8 +30,7 @@ def reference(layers: int) -> Backbone:
             positions_temporal="none",
             positions_spatial="none",
             pooling="max",
-            modalities=MODALITIES,
-            fusion="mean",
+            **({"modalities": MODALITIES, "fusion": "mean"} | changes),
         )
 
 
@@ -55,6 +57,92 @@ def test_the_reference_configuration(layers, parameters, gflops, late):
     assert measured["gflops"] == pytest.approx(gflops, abs=0.005)
     assert measured["gflops_late"] == pytest.approx(late, abs=0.005)
     assert (measured["gflops"], measured["gflops_late"]) == pytest.approx(closed_form(layers, 3))
+
+
+def test_late_fusion_costs_three_networks():
+    """Three times what one modality costs, in parameters and in operations: 45.18 M and 5.22 GFLOPs."""
+    late, single = cost(reference(1, fusion="late")), cost(reference(1, modalities=["bone"]))
+    assert late == {name: pytest.approx(3 * value) for name, value in single.items()} | {
+        "gflops_late": late["gflops"],
+    }
+    assert late["gflops"] == pytest.approx(cost(reference(1))["gflops_late"])
+    width, streams = 1024, ((64, 150), (50, 192))
+    embedding = sum(values * width + width + 2 * width + width * width + width for _, values in streams)
+    transformer = 2 * (6 * width * width + 6 * width + 4 * width)
+    assert single["parameters"] == embedding + transformer
+    assert cost(reference(1))["parameters"] == 3 * embedding + transformer + 2 * width * width
+
+
+def objective(backbone: Backbone, **changes):
+    """UmURL's terms, or others."""
+    terms = {name: {"weight": 0.0} for name in ("view", "composition")}
+    terms["decomposition"] = {"weight": 3.0, "module": "identity", "parts": ["whole"], "projectors": "modality"}
+    terms["composition"] |= {"module": "mean", "guidance": "feature"}
+    terms |= {"consistency": {"weight": 3.0}, "regularisation": {"weight": 6.0}}
+    terms["alignment"] = {"loss": "variance_covariance", "temperature": 0.1, "stop_gradient": False}
+    terms["alignment"] |= {"invariance": 5.0, "variance": 5.0, "covariance": 1.0}
+    terms["projector"] = {"hidden": 1.0, "output": 2.0, "layers": 3}
+    with next(backbone.parameters()).device:
+        return objective_for(backbone, terms | changes)
+
+
+def framework(backbone: Backbone, heads) -> Framework:
+    views = Views(LAYOUT, 64, (0.1, 1.0), 64, 15, 1.0, 0.5, 0.0, 0.0, 0.0)
+    return Framework(backbone, heads, views, centre="frame", align="first_frame")
+
+
+def test_a_step_of_the_reference_objective():
+    """Every product once forwards and twice backwards, but once for the first layers, whose inputs need no gradient."""
+    backbone, batch, width = reference(1), 512, 1024
+    encoding = 0
+    for tokens, values in ((64, 150), (50, 192)):
+        passes = 3 + 1
+        embedded = 3 + 3  # each modality alone, and all three for the fused input
+        first, second = 2 * tokens * values * width, 2 * tokens * width * width
+        transformer = 2 * tokens * 6 * width * width + 2 * 2 * tokens * tokens * width
+        encoding += embedded * (2 * first + 3 * second) + 3 * second + 3 * passes * transformer
+    feature = 2 * width
+    projection = 6 * 3 * 2 * (feature * feature + feature * feature + feature * 2 * feature)
+    # Clips are fewer than dimensions: Z Z^T forwards, and backwards its two factors' gradients.
+    covariance = 6 * 3 * 2 * batch * 2 * feature
+    found = training_cost(framework(backbone, objective(backbone)), batch)
+    assert found["training_gflops"] == pytest.approx((encoding + projection + covariance) / 1e9, rel=1e-9)
+    assert found["training_gflops_step"] == pytest.approx(batch * found["training_gflops"])
+    heads = 3 * (2 * (feature * feature + feature + 2 * feature) + feature * 2 * feature + 2 * feature)
+    assert found["training_parameters"] == 22_067_200 + heads
+
+
+def test_the_cost_of_a_step_is_what_a_step_does():
+    """Counted on shapes, and in a real step on the CPU; the framework stays as it was."""
+    torch.manual_seed(0)
+    backbone = Backbone(
+        LAYOUT,
+        persons=1,
+        frames=4,
+        width=8,
+        layers=1,
+        heads=2,
+        feedforward=8,
+        dropout=0.0,
+        norm="pre",
+        positions_temporal="none",
+        positions_spatial="learned",
+        pooling="mean",
+        modalities=MODALITIES,
+        fusion="attention",
+    )
+    terms = {
+        "decomposition": {"weight": 1.0, "module": "convolution", "parts": ["whole"], "projectors": "shared"},
+        "composition": {"weight": 1.0, "module": "attention", "guidance": "prototypes"},
+    }
+    terms["composition"]["prototypes"] = {"count": 5, "temperature": 0.1, "epsilon": 0.05, "iterations": 3}
+    net = framework(backbone, objective(backbone, **terms))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    found = training_cost(net, 3)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert all(p.grad is None for p in net.parameters())
+    views = {name: torch.randn(3, 4, 1, 25, 3) for name in net.objective.passes}
+    assert found["training_gflops_step"] == flops(lambda: net.losses(views)["loss"].backward()) / 1e9
 
 
 def test_attention_on_the_cpu_is_counted():
