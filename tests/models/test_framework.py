@@ -1,4 +1,3 @@
-import copy
 import math
 
 import pytest
@@ -7,7 +6,9 @@ import torch
 from models.clips import ClipBatch
 from models.framework import Framework, build
 from models.modalities import MODALITIES
+from models.monitors import deviation
 from models.skeleton import SkeletonLayout
+from pipeline.config import load
 
 JOINTS = ("a", "b", "c", "d")
 LAYOUT = SkeletonLayout("arm", JOINTS, (0, 0, 1, 1), centre=0, left_shoulder=2, right_shoulder=3, mirror=())
@@ -17,31 +18,18 @@ MODEL |= {"modalities": MODALITIES, "fusion": "mean"}
 VIEWS = {"crop": [0.3, 1.0], "min_frames": 4, "corrupt_joints": 2, "corrupt_probability": 0.5, "shear": 1.0}
 VIEWS |= {"rotation": 0.0, "scale": 0.0, "mirror": 0.0}
 NORMALISE = {"centre": "frame", "align": "first_frame"}
-UMURL = {
-    "name": "umurl",
-    "decomposition": {"weight": 3.0, "module": "identity", "parts": ["whole"], "projectors": "modality"},
-    "composition": {"weight": 0.0, "module": "mean", "guidance": "feature"},
-    "view": {"weight": 0.0},
-    "consistency": {"weight": 3.0},
-    "regularisation": {"weight": 6.0},
-    "alignment": {
-        "loss": "variance_covariance",
-        "temperature": 0.1,
-        "invariance": 5.0,
-        "variance": 5.0,
-        "covariance": 1.0,
-        "stop_gradient": False,
-    },
-    "projector": {"hidden": 1.0, "output": 2.0, "layers": 3},
-}
-DC = copy.deepcopy(UMURL) | {"name": "dc", "view": {"weight": 1.0}, "consistency": {"weight": 0.0}}
-DC["composition"]["weight"] = 1.0
-DC |= {"regularisation": {"weight": 0.0}, "alignment": UMURL["alignment"] | {"loss": "infonce"}}
+# As they are shipped; the projectors of the features of width 16 are 16-16-32 wide.
+UMURL, DC = (load([f"objective={name}"]).objective.model_dump() for name in ("umurl", "dc"))
+CONVOLUTION = DC | {"decomposition": DC["decomposition"] | {"module": "convolution", "parts": ["whole", "spatial"]}}
+CONVOLUTION |= {"composition": DC["composition"] | {"module": "attention", "guidance": "prototypes"}}
+ATTENTION = UMURL | {"decomposition": UMURL["decomposition"] | {"module": "attention", "projectors": "shared"}}
+ATTENTION |= {"composition": UMURL["composition"] | {"weight": 1.0, "module": "mlp"}}
+ATTENTION |= {"alignment": UMURL["alignment"] | {"loss": "cosine"}}
 
 
-def framework(objective: dict) -> Framework:
+def framework(objective: dict, **model) -> Framework:
     torch.manual_seed(0)
-    return build(LAYOUT, 2, MODEL, objective, VIEWS, NORMALISE)
+    return build(LAYOUT, 2, MODEL | model, objective, VIEWS, NORMALISE)
 
 
 def clips() -> ClipBatch:
@@ -172,9 +160,12 @@ def test_seed_and_epoch_decide():
     assert len(set(losses)) == 3
 
 
-@pytest.mark.parametrize("objective", [DC, UMURL])
-def test_bfloat16_keeps_the_views_and_the_losses_in_float32(objective, monkeypatch):
-    net = framework(objective)
+@pytest.mark.parametrize(
+    ("objective", "fusion"),
+    [(DC, "mean"), (UMURL, "concatenation"), (CONVOLUTION, "attention"), (ATTENTION, "attention")],
+)
+def test_bfloat16_keeps_the_views_and_the_losses_in_float32(objective, fusion, monkeypatch):
+    net = framework(objective, fusion=fusion)
     exact = net(clips(), seed=0, epoch=0)["loss"].item()
     losses, views = net.losses, {}
     monkeypatch.setattr(net, "losses", lambda drawn: views.update(drawn) or losses(drawn))
@@ -205,3 +196,41 @@ def test_one_clip_is_refused():
     one = ClipBatch(whole.frames[:9], whole.offsets[:2], whole.ids[:1], whole.labels[:1])
     with pytest.raises(ValueError, match="at least two"):
         framework(DC)(one, seed=0, epoch=0)
+
+
+# -- monitors
+
+
+def many(count: int = 9) -> ClipBatch:
+    frames = torch.randn(7 * count, 2, 4, 3, generator=torch.Generator().manual_seed(2))
+    return ClipBatch(frames, 7 * torch.arange(count + 1), torch.arange(count), torch.full((count,), -1))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_monitors_change_nothing(training):
+    net = framework(DC).train(training)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    figures = net.monitors(many(), seed=0, epoch=0)
+    assert net.training == net.objective.fused_projector.training == training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert figures == net.monitors(many(), seed=0, epoch=0)
+    assert all(math.isfinite(value) for value in figures.values())
+
+
+def test_monitors_are_of_the_features_and_of_what_decomposition_compares():
+    net, clips_ = framework(UMURL), many()
+    figures = net.monitors(clips_, seed=3, epoch=4)
+    net.eval()
+    views = net.draw(clips_, 3, 4, ("joint", "bone", "motion", "fused", "fused_other"))
+    features = {name: net.backbone.encode({name: view})[name] for name, view in views.items()}
+    assert figures["collapse/deviation"] == pytest.approx(deviation(features["fused"]).item(), rel=1e-5)
+    between = torch.cosine_similarity(features["fused"], features["fused_other"]).mean().item()
+    assert figures["collapse/alignment"] == pytest.approx(2 - 2 * between, rel=1e-4)
+    project = net.objective.decomposition.projectors["whole"]
+    for m in MODALITIES:
+        expected = torch.cosine_similarity(project[m](features["fused"]), project[m](features[m])).mean().item()
+        assert figures[f"decomposition/{m}"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_monitors_of_few_clips_are_none():
+    assert framework(DC).monitors(clips(), seed=0, epoch=0) == {}
