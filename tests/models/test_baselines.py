@@ -10,7 +10,7 @@ from models.framework import Framework, build
 from models.fusion import FUSIONS
 from models.modalities import MODALITIES, modality
 from pipeline.build import build_framework, layout_of
-from pipeline.config import groups, load
+from pipeline.config import Model, groups, load
 
 SIZES = ["model.width=8", "model.heads=2", "model.feedforward=8", "model.frames=6", "views.min_frames=4"]
 SIZES += ["objective.composition.prototypes.count=5"]
@@ -106,3 +106,12 @@ def test_every_encoder_trains_with_every_setting(fusion):
         for name, parameter in net.named_parameters():
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name
             assert parameter.ndim == 1 or parameter.grad.any(), name
+
+
+def test_an_encoder_of_before_the_choice_of_modalities_is_one_that_fuses_all_three():
+    model = load(["objective=dc"]).model
+    assert Model(**model.model_dump(exclude={"modalities", "fusion"})) == model
+    assert {name.split(".")[1] for name in shipped("dc").backbone.temporal.state_dict() if "embedding" in name} == {
+        *MODALITIES
+    }
+    assert "fusion.weight" in shipped("dc").backbone.temporal.state_dict()
