@@ -1,5 +1,6 @@
 """What a run says: few lines, progress of long work, and at the end what happened and where things are."""
 
+import re
 import time
 
 from rich.console import Console
@@ -9,12 +10,14 @@ from rich.table import Table
 # Where the output is no terminal (a job's log, a pipe), progress is a line now and then.
 SECONDS_A_LINE = 15
 
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
 console = Console(highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
-    """One line of what the run does."""
-    console.print(text, markup=False)
+    """One line of what the run does. File names in it are untrusted: what would steer a terminal is replaced."""
+    console.print(CONTROL.sub("\ufffd", text), markup=False)
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:

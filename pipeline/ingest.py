@@ -14,7 +14,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from pipeline import __version__, storage
 from pipeline import protocols as protocol_columns
 from pipeline.errors import ConfigError, UserError, first_line
 from pipeline.preparation import PRESETS, prepare
-from pipeline.readers import RawRecording, Reader, Rejected, RejectedRecording, performance_id
+from pipeline.readers import FileReader, RawRecording, Reader, Rejected, RejectedRecording, performance_id
 from pipeline.readers.recording import Parse
 from pipeline.readers.source import Listing, Member, opened
 from pipeline.store import (
@@ -155,6 +154,10 @@ def _inventory(raw: Sequence[str], source: Listing) -> Iterator[str]:
     what their companions hold."""
     for member in source.members:
         yield f"{member.name}\t{member.size}"
+    if source.facts:
+        yield source.facts
+    if not source.companions:  # and a source may be a file that is neither folder nor zip
+        return
     with opened(raw) as read:
         for member in source.companions:
             try:
@@ -201,7 +204,8 @@ def _build(
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
     members, rejects = _distinct(source.members)
-    kept = [member for member in members if PurePosixPath(member.name).stem not in job.left_out]
+    suffix = job.reader.suffix if isinstance(job.reader, FileReader) else ""
+    kept = [member for member in members if member.name.removesuffix(suffix) not in job.left_out]
     ordered = sorted(kept, key=lambda member: _place(job.seed, member.name))
     size = settings["files_per_shard"]
     shards = [ordered[start : start + size] for start in range(0, len(ordered), size)]
@@ -390,7 +394,8 @@ def _usable(job: Job, parse: Parse, member: Member, report: dict[str, Any]) -> I
             alone = len(recordings) == 1  # then the file itself is what cannot be used
             report["rejects"].append({"name": member.path if alone else recording.clip_id, "reason": str(reason)})
             continue
-        report["flaws"] += [{"clip_id": recording.clip_id, "flaw": flaw} for flaw in _flaws(recording)]
+        flaws = _flaws(recording, job.persons)
+        report["flaws"] += [{"clip_id": recording.clip_id, "flaw": flaw} for flaw in flaws]
 
 
 def _row(job: Job, recording: RawRecording) -> dict[str, Any]:
@@ -413,11 +418,14 @@ def _row(job: Job, recording: RawRecording) -> dict[str, Any]:
     }
 
 
-def _flaws(recording: RawRecording) -> Iterator[str]:
+def _flaws(recording: RawRecording, persons: int) -> Iterator[str]:
     yield from recording.flaws
-    empty = int((np.diff(recording.offsets) == 0).sum())
+    bodies = np.diff(recording.offsets)
+    empty = int((bodies == 0).sum())
     if empty:
         yield f"{empty} of {recording.frames} frames hold nobody"
+    if bodies.max() > persons:
+        yield f"up to {bodies.max()} bodies in a frame, of which {persons} can be kept"
 
 
 def _write_table(uri: str, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:

@@ -1,11 +1,19 @@
 """Runs the command line as a user does: a process of its own, with a Ray of its own."""
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# One tracking database for all runs whose own is not what a test is about: MLflow takes seconds to make one.
+_TRACKING = Path(tempfile.mkdtemp(prefix="skelfuse-tests-"))
+atexit.register(shutil.rmtree, _TRACKING, ignore_errors=True)
+TRACKING = f"sqlite:///{_TRACKING}/mlflow.db"
 
 # The main job, as small as it can be while everything in it still happens.
 TINY = [
@@ -29,7 +37,8 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def run(*overrides: str, cwd: Path | None = None, timeout: float = 300) -> subprocess.CompletedProcess:
-    """Run to the end; output as text. The caller checks the exit code."""
+    """Run to the end, tracked in TRACKING unless told otherwise; output as text. The caller checks the exit code."""
+    variables = environment(MLFLOW_TRACKING_URI=TRACKING)
     return subprocess.run(
-        command(*overrides), env=environment(), cwd=cwd, timeout=timeout, capture_output=True, text=True, check=False
+        command(*overrides), env=variables, cwd=cwd, timeout=timeout, capture_output=True, text=True, check=False
     )

@@ -48,7 +48,7 @@ def main_job(tmp_path_factory):
     from tests.cli import TINY, run
 
     output = tmp_path_factory.mktemp("main") / "run"
-    done = run(*TINY, f"output={output}")
+    done = run(*TINY, "tracking.uri=null", f"output={output}")
     assert done.returncode == 0, done.stdout + done.stderr
     (output.parent / "stdout").write_text(done.stdout)
     return output

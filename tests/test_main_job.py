@@ -63,7 +63,7 @@ def test_mlflow_holds_the_run(main_job, summary):
 
 
 def test_started_again_it_skips_what_is_finished(main_job, summary):
-    again = run(*TINY, f"output={main_job}")
+    again = run(*TINY, "tracking.uri=null", f"output={main_job}")
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("done before, skipped") == 4
     assert json.loads((main_job / "summary.json").read_text()) == summary

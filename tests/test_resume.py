@@ -8,7 +8,7 @@ import time
 import pytest
 from safetensors.torch import load_file
 
-from tests.cli import TINY, command, environment, run
+from tests.cli import TINY, TRACKING, command, environment, run
 
 SETTINGS = [
     *TINY,
@@ -31,7 +31,10 @@ def store(tmp_path_factory):
 def stop_after_first_checkpoint(arguments, checkpoints, how):
     """Start a run and send it a signal inside an epoch; returns the ended process."""
     process = subprocess.Popen(
-        command(*arguments), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        command(*arguments),
+        env=environment(MLFLOW_TRACKING_URI=TRACKING),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     deadline = time.monotonic() + 240
     while not list(checkpoints.glob("attempt-*/step-*/meta.json")):

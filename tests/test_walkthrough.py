@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.cli import ROOT, TRACKING, environment
 
 
 def commands():
@@ -17,13 +17,12 @@ def commands():
 
 def test_a_data_set_of_ones_own_works_as_the_readme_says(tmp_path):
     (tmp_path / "pipeline").symlink_to(ROOT / "pipeline")
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    variables = environment(PATH=path, MLFLOW_TRACKING_URI=TRACKING)
     blocks = commands()
     assert len(blocks) == 3
     for block in blocks:
-        done = subprocess.run(
-            ["bash", "-e", "-c", block], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
+        done = subprocess.run(["bash", "-e", "-c", block], cwd=tmp_path, env=variables, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((tmp_path / "outputs" / "mine" / "summary.json").read_text())
     assert (summary["clips"], summary["rejected"], summary["train_clips"], summary["test_clips"]) == (72, 0, 48, 24)

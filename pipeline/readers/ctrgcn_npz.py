@@ -28,6 +28,7 @@ from pipeline.readers.tracks import bodies_of
 
 SIDES = ("train", "test")
 LOCAL_HEADER = 30
+PART = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class CtrgcnNpz(Reader):
         found = container.find(sources, ".npz")
         with container.opened(found.uri) as file:
             sides = {side: _Side.of(found.uri, file, side) for side in SIDES}
+            facts = container.digest(part for rows in sides.values() for part in rows.y.parts(file))
         members = [
             Member(name := f"{side}-{number:05}", name, rows.x.row_bytes)
             for side, rows in sides.items()
@@ -50,7 +52,7 @@ class CtrgcnNpz(Reader):
         ]
         if not members:
             raise UserError(f"{found.uri}: holds no recordings (its arrays have no rows)")
-        return Listing(sorted(members), found.ignored)
+        return Listing(sorted(members), found.ignored, facts=facts)
 
     @contextmanager
     def opened(self, sources: Sequence[str], joints: int) -> Iterator[Parse]:
@@ -95,6 +97,11 @@ class _Stored:
     def row(self, file: pa.NativeFile, number: int) -> np.ndarray:
         data = file.read_at(self.row_bytes, self.start + number * self.row_bytes)
         return np.frombuffer(data, self.dtype).reshape(self.shape[1:])
+
+    def parts(self, file: pa.NativeFile) -> Iterator[bytes]:
+        """All numbers, some at a time."""
+        end = self.start + self.rows * self.row_bytes
+        yield from (file.read_at(min(PART, end - at), at) for at in range(self.start, end, PART))
 
 
 @dataclass(frozen=True)

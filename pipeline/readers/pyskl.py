@@ -44,7 +44,9 @@ class Pyskl(Reader):
     def listing(self, sources: Sequence[str]) -> Listing:
         """Return a member an annotation. Raises UserError for a file that is damaged or refused, or holds none."""
         found = container.find(sources, ".pkl")
-        return Listing(sorted(_annotations(found)), found.ignored)
+        annotations = dict(sorted(_annotations(found).items()))
+        facts = container.digest(f"{member.path}\t{entry.facts}".encode() for member, entry in annotations.items())
+        return Listing(list(annotations), found.ignored, facts=facts)
 
     @contextmanager
     def opened(self, sources: Sequence[str], joints: int) -> Iterator[Parse]:
@@ -69,6 +71,11 @@ class _Annotation:
     total_frames: Any
     keypoint: Any
     split: tuple[str, ...]
+
+    @property
+    def facts(self) -> tuple:
+        """Label, frames and splits, where they can be used."""
+        return *(value if type(value) is int else None for value in (self.label, self.total_frames)), self.split
 
     def recording(self, read: Callable[[Span], bytes], joints: int) -> RawRecording:
         if not _is_name(self.frame_dir):

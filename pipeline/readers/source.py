@@ -40,11 +40,13 @@ class Listing:
     """What the sources hold: recordings sorted by name, and how many other files were passed over.
 
     companions: files that say something of the recordings (labels, splits, a table), sorted: what they hold counts.
+    facts: digest of what a file of many recordings says of them.
     """
 
     members: list[Member]
     ignored: int
     companions: tuple[Member, ...] = ()
+    facts: str = ""
 
 
 Read = Callable[[Member], bytes]
@@ -131,8 +133,9 @@ def _opener(uri: str, stack: ExitStack) -> Callable:
 
 
 def _open_file(uri: str, member: Member):
-    filesystem, path = storage.resolve(storage.join(uri, member.path))
-    return filesystem.open_input_stream(path, compression=None)
+    # Joined below the file system: in a URI a name with `?` or `%` would mean something else.
+    filesystem, base = storage.resolve(uri)
+    return filesystem.open_input_stream(f"{base.rstrip('/')}/{member.path}", compression=None)
 
 
 def _bounded(member: Member, open_member: Callable) -> bytes:

@@ -17,11 +17,12 @@ from pipeline.pretrain import History, pretrain
 from pipeline.rundir import RunDir, settle_places
 from pipeline.stages import ingest_stage
 from pipeline.tracking import Tracker
-from tests.cli import TINY
+from tests.cli import TINY, TRACKING
 
 
 def begun(output, *overrides):
-    config = settle_places(load([*TINY, f"output={output}", "stages=[ingest,pretrain]", *overrides]))
+    places = [f"output={output}", f"tracking.uri={TRACKING}"]
+    config = settle_places(load([*TINY, *places, "stages=[ingest,pretrain]", *overrides]))
     check_models(config)
     run = RunDir.open(config)
     run.begin(config)

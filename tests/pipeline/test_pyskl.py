@@ -499,6 +499,21 @@ def test_another_file_in_the_same_place_is_read_anew(tmp_path):
     assert read(source)[0]["a"].label == 2
 
 
+def test_what_a_file_says_of_its_clips_tells_it_from_another(tmp_path):
+    """A store of the one is not reused for the other: the names and sizes of all clips are the same."""
+
+    def listing(label, split):
+        content = {"annotations": [annotation("a", label=label), annotation("b")], "split": {split: ["a"]}}
+        return Pyskl().listing([save(tmp_path / f"{label}{split}.pkl", content)])
+
+    found = [listing(*case) for case in ((1, "train"), (2, "train"), (1, "val"))]
+    assert all(other.members == found[0].members for other in found)
+    assert len({other.facts for other in found}) == 3
+    assert (
+        Pyskl().listing([save(tmp_path / "same.pkl", (tmp_path / "1train.pkl").read_bytes())]).facts == found[0].facts
+    )
+
+
 def test_the_file_itself_or_a_folder_that_holds_it_is_a_source(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "notes.txt").write_text("")
