@@ -4,6 +4,7 @@ Both take plain tensors (features [N, D] and labels [N] of the training and of t
 the features are on, and are functions of their arguments and the seed alone.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 OPTIMISERS = ("adamw", "sgd")
+WHOLE = (slice(None),)
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,12 @@ class LinearProbe:
 class LinearResult:
     """The last epoch is the result; the best epoch is a choice made on the test side, so it is only named beside it."""
 
-    logits: Tensor  # float32 [N_test, classes] after the last epoch, on the CPU
+    logits: Tensor  # float32 [N_test, classes] after the last epoch, on the CPU; of several parts log scores
     classes: Tensor  # int64 [classes], the label of each column, ascending
     predictions: Tensor  # int64 [N_test] labels
     accuracy: float  # fraction of the test side, last epoch
     test_accuracy: list[float]  # after every epoch
-    train_loss: list[float]  # mean cross-entropy over every epoch's steps
+    train_loss: list[float]  # mean cross-entropy over every epoch's steps, and over the parts
 
     @property
     def best(self) -> float:
@@ -73,9 +75,12 @@ def linear_evaluation(
     test_labels: Tensor,
     probe: LinearProbe,
     seed: int,
+    parts: Sequence[slice] = WHOLE,
 ) -> LinearResult:
     """Train one linear layer with cross-entropy on the training side and measure it on the test side.
 
+    parts: columns of the features that come from networks of their own (late fusion). Each part has a linear layer of
+        its own, trained as it would be alone, and the mean of their softmax scores decides, as the field fuses late.
     The classes are the labels that occur on the training side. Raises ValueError for an empty side, unlabelled clips
     (negative labels), a test label that never occurs in training, and features or a loss that are not finite.
     """
@@ -84,31 +89,33 @@ def linear_evaluation(
     if probe.standardise:
         train_features, test_features = standardise(train_features, test_features)
 
-    generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device sees the same draws
-    layer = nn.utils.skip_init(nn.Linear, train_features.shape[1], len(classes))  # leaves the global generator alone
-    with torch.no_grad():
-        layer.weight.normal_(0, 0.01, generator=generator)
-        layer.bias.zero_()
-    layer.to(device)
-    optimiser = _optimiser(layer, probe)
+    # On the CPU, so that every device sees the same draws; each layer starts and each epoch runs as with one part.
+    generators = [torch.Generator().manual_seed(seed) for _ in parts]
+    layers = nn.ModuleList(
+        _layer(train_features[:1, part].shape[1], len(classes), generator)
+        for part, generator in zip(parts, generators, strict=True)
+    ).to(device)
+    optimiser = _optimiser(layers, probe)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, probe.milestones, probe.gamma)
 
     test_accuracy, train_loss = [], []
     for _ in range(probe.epochs):
-        order = torch.randperm(len(train_targets), generator=generator).to(device)
+        order = torch.randperm(len(train_targets), generator=generators[0]).to(device)
         total = torch.zeros((), device=device)
         batches = order.split(probe.batch_size)
         for batch in batches:
-            loss = F.cross_entropy(layer(train_features[batch]), train_targets[batch])
+            x, targets = train_features[batch], train_targets[batch]
+            # The sum: no layer's gradient depends on how many there are.
+            loss = sum(F.cross_entropy(layer(x[:, part]), targets) for layer, part in zip(layers, parts, strict=True))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             total += loss.detach()
         schedule.step()
         with torch.no_grad():
-            logits = layer(test_features)
+            logits = _fused([layer(test_features[:, part]) for layer, part in zip(layers, parts, strict=True)])
         test_accuracy.append(_accuracy(logits.argmax(1), test_targets))
-        train_loss.append(total.item() / len(batches))
+        train_loss.append(total.item() / len(batches) / len(parts))
     if not torch.isfinite(logits).all():
         raise ValueError(f"the linear probe diverged at lr={probe.lr}: lower it or standardise the features")
     predictions = classes[logits.argmax(1)].cpu()
@@ -122,9 +129,12 @@ def retrieval(
     test_labels: Tensor,
     neighbours: int = 1,
     chunk_elements: int = 1 << 25,
+    parts: Sequence[slice] = WHOLE,
 ) -> RetrievalResult:
     """k-nearest-neighbour retrieval by cosine similarity, the training side as gallery.
 
+    parts: see `linear_evaluation`; the similarity is the mean of theirs, which is that of the concatenation of the
+        parts, each of length 1.
     Every one of the `neighbours` has one vote; a tie goes to the tied class that has the nearest neighbour.
     Similarities are computed `chunk_elements` at a time (float32, 128 MB), so memory does not grow with their number.
     Raises ValueError as `linear_evaluation`, and for a number of neighbours that the gallery does not have.
@@ -132,6 +142,11 @@ def retrieval(
     classes, train_targets, test_targets = _targets(train_features, train_labels, test_features, test_labels)
     if not 1 <= neighbours <= len(train_targets):
         raise ValueError(f"retrieval asks for {neighbours} neighbours of a gallery of {len(train_targets)} clips")
+    if len(parts) > 1:
+        train_features, test_features = (
+            torch.cat([F.normalize(features[:, part], dim=1) for part in parts], dim=1)
+            for features in (train_features, test_features)
+        )
     gallery = F.normalize(train_features, dim=1).T
     votes = [
         _vote(F.normalize(queries, dim=1) @ gallery, train_targets, neighbours, len(classes))
@@ -199,7 +214,22 @@ def _accuracy(found: Tensor, targets: Tensor) -> float:
     return (found == targets).sum().item() / len(targets)
 
 
-def _optimiser(layer: nn.Linear, probe: LinearProbe) -> torch.optim.Optimizer:
+def _layer(inputs: int, classes: int, generator: torch.Generator) -> nn.Linear:
+    layer = nn.utils.skip_init(nn.Linear, inputs, classes)  # leaves the global generator alone
+    with torch.no_grad():
+        layer.weight.normal_(0, 0.01, generator=generator)
+        layer.bias.zero_()
+    return layer
+
+
+def _fused(logits: Sequence[Tensor]) -> Tensor:
+    """Logits of one part as they are; of several the logarithm of the mean of their softmax scores."""
+    if len(logits) == 1:
+        return logits[0]
+    return torch.stack(logits).log_softmax(-1).logsumexp(0) - math.log(len(logits))
+
+
+def _optimiser(layer: nn.Module, probe: LinearProbe) -> torch.optim.Optimizer:
     if probe.optimiser == "adamw":
         return torch.optim.AdamW(layer.parameters(), probe.lr, weight_decay=probe.weight_decay, fused=True)
     return torch.optim.SGD(layer.parameters(), probe.lr, probe.momentum, weight_decay=probe.weight_decay, fused=True)

@@ -1,9 +1,11 @@
 """The stage `evaluate`: frozen features of both sides of the protocol, a linear probe and retrieval on them.
 
 The encoder as training left it and as it started (`random`) see the same clips in the same pass, and both are measured:
-a figure is worth what it adds to its random row.
+a figure is worth what it adds to its random row. With late fusion each network has a linear probe of its own and the
+mean of their softmax scores decides, as the field fuses late; nearest neighbours go by the mean of their cosines.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +18,13 @@ from ray.exceptions import RayError
 from safetensors.numpy import save
 from torch import Tensor
 
+from models.cost import cost, training_cost
 from models.probes import LinearProbe, class_targets, linear_evaluation, retrieval
 from pipeline import storage
 from pipeline.blocks import table_to_clips
-from pipeline.build import open_store, sides_of
+from pipeline.build import build_framework, open_store, sides_of
 from pipeline.config import Cluster, Config
-from pipeline.console import Bar, table
+from pipeline.console import Bar, say, table
 from pipeline.errors import UserError, first_line
 from pipeline.export import load_encoder
 from pipeline.protocols import Side
@@ -38,8 +41,10 @@ FEATURES = "features"
 
 
 def evaluate(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
-    """Measure the run's encoder and its random start; returns flat results for the summary, `*_top1` as fractions.
+    """Measure the run's encoder and its random start; returns flat results for the summary, accuracies as fractions.
 
+    `*_top1` are over all test clips; where some of these are exact copies of training clips (`test_copies`),
+    `*_top1_unseen` are over the others.
     Leaves `features/<encoder>.safetensors` (see `_save`) and `evaluation.json` (the probe's curves) in `output`.
     Raises UserError for a store, protocol, label or export that does not allow it.
     """
@@ -47,26 +52,83 @@ def evaluate(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     tracker.dataset(store, "evaluation")
     encoders = {name: run.path(name) for name in ENCODERS}
     split = Split.of(store, sides_of(config))
-    features = extract(store, split, encoders, config.cluster, config.evaluate.batch_size)
-    measured = measure(features, split, config)
+    features, contents = extract(store, split, encoders, config.cluster, config.evaluate.batch_size)
+    measured = measure(features, split, config, parts_of(config))
+    copies = copied(contents, split)
+    card = cost_card(config)
     for name, result in measured.items():
         storage.write_bytes(run.path(FEATURES, f"{name}.safetensors"), _save(features[name], split, result))
     curves = {name: {"test_top1": m.test_accuracy, "train_loss": m.train_loss} for name, m in measured.items()}
     storage.write_json(run.path(RESULTS), {"probe": config.evaluate.probe, "linear": curves})
-    table(
-        f"{config.data.protocol}: {len(split.train)} training and {len(split.test)} test clips, "
-        f"probe {config.evaluate.probe}, last epoch",
-        ["", "linear top-1", f"{config.evaluate.knn.k}-NN top-1"],
-        [[name, f"{100 * m.linear_top1:.1f} %", f"{100 * m.knn_top1:.1f} %"] for name, m in measured.items()],
-    )
-    return {
+    _show(config, split, measured, copies, card)
+    results = {
         "probe": config.evaluate.probe,
         "protocol": config.data.protocol,
         "train_clips": len(split.train),
         "test_clips": len(split.test),
         "classes": len(np.unique(split.train_labels)),
         "feature_width": features["encoder"].shape[1],
-    } | {f"{ENCODERS[name]}{key}": value for name, m in measured.items() for key, value in m.figures().items()}
+        **card,
+    }
+    if copies.any():
+        results["test_copies"] = int(copies.sum())
+    for name, m in measured.items():
+        figures = m.figures() | m.unseen(split.test_labels, copies)
+        results |= {f"{ENCODERS[name]}{key}": value for key, value in figures.items()}
+    return results
+
+
+def parts_of(config: Config) -> dict[str, slice]:
+    """What each network of the configured encoder adds to its features, see `Backbone.parts`."""
+    with torch.device("meta"):
+        return build_framework(config).backbone.parts
+
+
+def cost_card(config: Config) -> dict[str, float]:
+    """What the accuracies cost: `parameters` of the encoder, `gflops` of its inference for one clip and
+    `pretraining_gflops` of a training step for one clip, forward and backward with all passes and heads.
+    """
+    with torch.device("meta"):
+        framework = build_framework(config)
+    step = training_cost(framework, config.train.batch_size // config.train.accumulate)
+    return cost(framework.backbone) | {"pretraining_gflops": step["training_gflops"]}
+
+
+def copied(contents: np.ndarray, split: "Split") -> np.ndarray:
+    """Whether each test clip is an exact copy of a training clip, bool [len(split.test)].
+
+    contents: hashes of `split.ids`, as `extract` returns them.
+    """
+    train, test = split.rows(contents)
+    return np.isin(test, train)
+
+
+def _show(
+    config: Config, split: "Split", measured: dict[str, "Measured"], copies: np.ndarray, card: dict[str, float]
+) -> None:
+    columns = ["", "linear top-1", f"{config.evaluate.knn.k}-NN top-1"]
+    rows = [[name, _percent(m.linear_top1), _percent(m.knn_top1)] for name, m in measured.items()]
+    unseen = [m.unseen(split.test_labels, copies) for m in measured.values()]
+    if any(unseen):
+        columns += ["linear, unseen", f"{config.evaluate.knn.k}-NN, unseen"]
+        rows = [
+            row + [_percent(value) for value in figures.values()] for row, figures in zip(rows, unseen, strict=True)
+        ]
+    columns += ["parameters", "GFLOPs", "GFLOPs of pretraining"]
+    costs = [f"{card['parameters'] / 1e6:.2f} M", f"{card['gflops']:.3g}"]
+    steps = [f"{card['pretraining_gflops']:.3g}" if name == "encoder" else "0" for name in measured]
+    table(
+        f"{config.data.protocol}: {len(split.train)} training and {len(split.test)} test clips, "
+        f"probe {config.evaluate.probe}, last epoch",
+        columns,
+        [[*row, *costs, step] for row, step in zip(rows, steps, strict=True)],
+    )
+    if copies.any():
+        say(f"  {copies.sum()} test clips are exact copies of training clips; unseen: without them")
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
 
 
 @dataclass(frozen=True)
@@ -110,7 +172,9 @@ class Split:
 
 
 class Extractor:
-    """What an actor does: holds the encoders, turns rows of the store into features, one column an encoder."""
+    """What an actor does: holds the encoders, turns rows of the store into features, one column an encoder, and the
+    hash `content` of each clip's coordinates.
+    """
 
     def __init__(self, encoders: dict[str, str], persons: int, joints: int, threads: int, device: str):
         torch.set_num_threads(threads)
@@ -120,7 +184,8 @@ class Extractor:
             backbone.to(device)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        columns = {"id": rows["id"]}
+        hashes = [hashlib.blake2b(clip.as_buffer(), digest_size=8).digest() for clip in rows["joints"]]
+        columns = {"id": rows["id"], "content": pa.array(np.frombuffer(b"".join(hashes), np.uint64))}
         clips = table_to_clips(rows, self.persons, self.joints).to(self.device)
         for name, (backbone, prepare) in self.encoders.items():
             with torch.inference_mode():
@@ -131,8 +196,9 @@ class Extractor:
 
 def extract(
     store: ClipStore, split: Split, encoders: dict[str, str], cluster: Cluster, batch_size: int
-) -> dict[str, np.ndarray]:
-    """Features of exported encoders (name -> location), float32 [len(split.ids), D] each, in the order of `split.ids`.
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Features of exported encoders (name -> location), float32 [len(split.ids), D] each, in the order of `split.ids`,
+    and a hash of what each clip holds, uint64 [len(split.ids)]: equal for exact copies.
 
     Whole clips, evaluation mode, one reading of the store, at most `cluster.workers` Ray Data actors. What a clip's
     features are depends on nothing but the clip and the encoder.
@@ -147,6 +213,7 @@ def extract(
         widths[name] = backbone.feature_width
     ids = split.ids
     features = {name: np.empty((len(ids), width), np.float32) for name, width in widths.items()}
+    contents = np.empty(len(ids), np.uint64)
     resources = bundle(cluster)
     rows = instructions(store, ids).map_batches(
         read_pieces, batch_size=None, batch_format="pyarrow", num_cpus=READ_CPUS
@@ -178,6 +245,7 @@ def extract(
                 place = slice(done, done + block.num_rows)
                 if not np.array_equal(block["id"].to_numpy(), ids[place]):
                     raise RuntimeError(f"{store.uri}: Ray Data returned other clips than it was told to read")
+                contents[place] = block["content"].to_numpy()
                 for name, values in features.items():
                     values[place] = block[name].combine_chunks().flatten().to_numpy().reshape(block.num_rows, -1)
                 done += block.num_rows
@@ -186,7 +254,7 @@ def extract(
         raise UserError(f"features: {first_line(error)}") from error
     if done != len(ids):
         raise RuntimeError(f"{store.uri}: {done} of {len(ids)} clips were read")
-    return features
+    return features, contents
 
 
 @dataclass(frozen=True)
@@ -205,8 +273,20 @@ class Measured:
     def figures(self) -> dict[str, float]:
         return {name: getattr(self, name) for name in ("linear_top1", "linear_best_top1", "knn_top1")}
 
+    def unseen(self, labels: np.ndarray, copies: np.ndarray) -> dict[str, float]:
+        """Accuracies over the test clips that are no copies, both [N_test]; empty where all or none are."""
+        if copies.all() or not copies.any():
+            return {}
+        kept = ~copies
+        return {
+            "linear_top1_unseen": float((self.linear == labels)[kept].mean()),
+            "knn_top1_unseen": float((self.knn == labels)[kept].mean()),
+        }
 
-def measure(features: dict[str, np.ndarray], split: Split, config: Config) -> dict[str, Measured]:
+
+def measure(
+    features: dict[str, np.ndarray], split: Split, config: Config, parts: dict[str, slice]
+) -> dict[str, Measured]:
     """Probe the features of every encoder, each in a Ray task with a worker's resources (and GPU, if it has one)."""
     resources = bundle(config.cluster)
     task = ray.remote(num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0), max_retries=0)(_measure)
@@ -214,6 +294,7 @@ def measure(features: dict[str, np.ndarray], split: Split, config: Config) -> di
         "train_labels": split.train_labels,
         "test_labels": split.test_labels,
         "probe": LinearProbe(**config.evaluate.linear.model_dump()),
+        "parts": tuple(parts.values()),
         "k": config.evaluate.knn.k,
         "seed": config.seed,
         "threads": config.cluster.threads,
@@ -226,15 +307,27 @@ def measure(features: dict[str, np.ndarray], split: Split, config: Config) -> di
         raise UserError(f"evaluate: {first_line(error)}") from error
 
 
-def _measure(train, test, train_labels, test_labels, probe: LinearProbe, k: int, seed: int, threads: int, gpu: bool):
+def _measure(
+    *sides: np.ndarray,
+    train_labels: np.ndarray,
+    test_labels: np.ndarray,
+    probe: LinearProbe,
+    parts: tuple[slice, ...],
+    k: int,
+    seed: int,
+    threads: int,
+    gpu: bool,
+) -> Measured:
+    """`sides`: the features of the training and of the test side."""
     torch.set_num_threads(threads)
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.tensor(array, device="cuda" if gpu else "cpu")  # a copy: Ray's arrays are shared and read-only
 
-    sides = tensor(train), tensor(train_labels), tensor(test), tensor(test_labels)
-    linear = linear_evaluation(*sides, probe, seed)
-    knn = retrieval(*sides, k)
+    train, test = map(tensor, sides)
+    labelled = train, tensor(train_labels), test, tensor(test_labels)
+    linear = linear_evaluation(*labelled, probe, seed, parts)
+    knn = retrieval(*labelled, k, parts=parts)
     return Measured(
         linear_top1=linear.accuracy,
         linear_best_top1=linear.best,

@@ -173,6 +173,34 @@ def test_retrieval_does_not_depend_on_chunks(chunk, neighbours):
     assert torch.equal(whole.predictions, retrieval(*train, *test, neighbours, chunk_elements=chunk).predictions)
 
 
+PARTS = (slice(0, 4), slice(4, 8), slice(8, 12))
+
+
+@pytest.mark.parametrize("recipe", [SGD, SHORT])
+def test_late_fusion_averages_the_scores_of_networks_probed_alone(recipe):
+    (x, y), (x_test, y_test) = clusters(230, spread=2), clusters(90, spread=2, seed=1)
+    fused = linear_evaluation(x, y, x_test, y_test, recipe, seed=5, parts=PARTS)
+    alone = [linear_evaluation(x[:, part], y, x_test[:, part], y_test, recipe, seed=5) for part in PARTS]
+    scores = np.mean([result.logits.double().softmax(1).numpy() for result in alone], axis=0)
+    np.testing.assert_allclose(fused.logits.exp(), scores, rtol=2e-4, atol=1e-6)
+    assert fused.predictions.tolist() == fused.classes[scores.argmax(1)].tolist()
+    assert fused.accuracy == pytest.approx((fused.predictions == y_test).double().mean().item())
+    assert fused.train_loss == pytest.approx(
+        np.mean([result.train_loss for result in alone], axis=0).tolist(), rel=1e-4
+    )
+    assert any(fused.predictions.tolist() != result.predictions.tolist() for result in alone)
+
+
+def test_late_fusion_retrieves_by_the_mean_of_the_networks_similarities():
+    (x, y), (x_test, y_test) = clusters(300, spread=2), clusters(150, spread=2, seed=1)
+    x, x_test = (values * torch.tensor([1.0, 5.0, 50.0]).repeat_interleave(4) for values in (x, x_test))
+    unit = [[nn.functional.normalize(v.double()[:, part], dim=1) for part in PARTS] for v in (x_test, x)]
+    similarity = torch.stack([query @ gallery.T for query, gallery in zip(*unit, strict=True)]).mean(0)
+    found = retrieval(x, y, x_test, y_test, parts=PARTS)
+    assert torch.equal(found.predictions, y[similarity.argmax(1)])
+    assert not torch.equal(found.predictions, retrieval(x, y, x_test, y_test).predictions)  # where lengths decide
+
+
 @pytest.mark.parametrize("measure", ["linear", "retrieval"])
 @pytest.mark.parametrize(
     ("spoil", "message"),

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from torch.nn.functional import normalize
 
 from models.probes import LinearProbe, linear_evaluation, retrieval
 from pipeline import storage
 from pipeline.build import build_framework
 from pipeline.config import Config, load
 from pipeline.errors import UserError
-from pipeline.evaluate import Split, evaluate, extract, measure
+from pipeline.evaluate import Split, copied, evaluate, extract, measure, parts_of
 from pipeline.export import export_encoder, load_encoder
 from pipeline.protocols import parse
 from pipeline.rundir import RunDir
@@ -69,7 +70,7 @@ def by_cameras(store) -> Split:
 @pytest.fixture(scope="module")
 def features(ray_session, store, by_cameras, encoders, config):
     """By two actors in batches of 17."""
-    return extract(store, by_cameras, encoders, config.cluster, batch_size=17)
+    return extract(store, by_cameras, encoders, config.cluster, batch_size=17)[0]
 
 
 def test_features_are_those_of_each_clip_alone(features, store, by_cameras, encoders):
@@ -85,7 +86,7 @@ def test_features_are_those_of_each_clip_alone(features, store, by_cameras, enco
 
 def test_features_do_not_depend_on_the_number_of_actors(features, store, by_cameras, encoders, config):
     one = config.cluster.model_copy(update={"workers": 1})
-    again = extract(store, by_cameras, encoders, one, batch_size=17)
+    again, _ = extract(store, by_cameras, encoders, one, batch_size=17)
     for name in encoders:
         np.testing.assert_array_equal(features[name], again[name])
 
@@ -95,7 +96,7 @@ def test_only_the_clips_of_the_protocol_are_read(features, store, encoders, conf
     ids = split.ids
     assert 0 < len(ids) < 40
     assert not np.isin(3, split.index.camera[ids])
-    some = extract(store, split, {"random": encoders["random"]}, config.cluster, batch_size=64)
+    some, _ = extract(store, split, {"random": encoders["random"]}, config.cluster, batch_size=64)
     np.testing.assert_allclose(some["random"], features["random"][ids], rtol=1e-4, atol=1e-5)
     train, test = split.rows(some["random"])
     np.testing.assert_array_equal(train, some["random"][np.isin(ids, split.train)])
@@ -121,6 +122,10 @@ def test_the_stage_measures_the_encoder_and_its_random_start(features, config, b
     assert (results["probe"], results["protocol"]) == ("standardised_adamw", "cross_view")
     assert (results["classes"], results["feature_width"]) == (ACTIONS, 32)
 
+    assert not {"test_copies", "linear_top1_unseen"} & results.keys()  # no clip is there twice
+    assert results["parameters"] == sum(w.numel() for w in load_encoder(encoders["encoder"])[0].parameters())
+    assert 0 < results["gflops"] < results["pretraining_gflops"] / 3  # five passes, forward and backward
+
     # The figures are those of the probes on the same features, each encoder under its own name.
     labels = torch.from_numpy(by_cameras.train_labels), torch.from_numpy(by_cameras.test_labels)
     probe = LinearProbe(**config.evaluate.linear.model_dump())
@@ -143,10 +148,63 @@ def test_the_stage_measures_the_encoder_and_its_random_start(features, config, b
     assert len(curves["linear"]["random"]["train_loss"]) == probe.epochs
 
 
+def with_copies(row: dict) -> dict:
+    """The first ten clips of camera 3 in the last shard are planted: clips of another camera, exactly."""
+    number = int(row["clip_id"].split("-")[2])
+    if row["clip_id"].startswith("clip-2-") and number < 20:
+        values = np.random.default_rng(number % 10).normal(size=(6, *row["joints"].shape[1:])).astype(np.float32)
+        if number == 9:  # all but one number is that of clip 19
+            values[3, 0, 0, 0] += 1e-3
+        row |= {"joints": values, "num_frames": 6, "camera": 3 if number < 10 else 1, "label": number % 4}
+    return row
+
+
+def test_copies_of_training_clips_are_counted_and_left_out_of_a_second_figure(ray_session, encoders, config, tmp_path):
+    late = load([*SMALL, "objective=late", f"data.store={tmp_path}/store", f"output={tmp_path}/run"])
+    late = late.model_copy(update={"evaluate": config.evaluate})
+    write_store(late.store, late, with_copies)
+    for name in ("encoder", "random"):
+        export_encoder(f"{tmp_path}/run/{name}", build_framework(late).backbone, late)
+    results = evaluate(late, RunDir(late), Tracker())
+    assert results["test_copies"] == 9
+    assert results["feature_width"] == 3 * 32
+    saved = load_file(f"{tmp_path}/run/features/encoder.safetensors")
+    names = ClipStore.open(late.store).index().clip_id[saved["test/ids"]]
+    unseen = ~np.isin(names, [f"clip-2-{number}" for number in range(9)])
+    for figure in ("linear", "knn"):
+        correct = saved[f"test/{figure}"] == saved["test/labels"]
+        assert results[f"{figure}_top1"] == pytest.approx(correct.mean())
+        assert results[f"{figure}_top1_unseen"] == results[f"random_{figure}_top1_unseen"] == correct[unseen].mean()
+    # Late fusion: each network by itself, its nearest neighbours by the mean of the similarities.
+    sides = [torch.from_numpy(saved[key]) for key in ("train/features", "train/labels", "test/features", "test/labels")]
+    parts = [slice(0, 32), slice(32, 64), slice(64, 96)]
+    scores = sum(
+        linear_evaluation(
+            *(side[:, part] if side.dim() == 2 else side for side in sides),
+            LinearProbe(**late.evaluate.linear.model_dump()),
+            late.seed,
+        ).logits.softmax(1)
+        for part in parts
+    )
+    np.testing.assert_allclose(np.exp(saved["test/logits"]), scores / 3, rtol=1e-3, atol=1e-5)
+    unit = [[normalize(side[:, part], dim=1) for part in parts] for side in (sides[2], sides[0])]
+    cosines = [query @ gallery.T for query, gallery in zip(*unit, strict=True)]
+    assert saved["test/knn"].tolist() == sides[1][sum(cosines).argmax(1)].tolist()
+
+
+def test_a_copy_is_a_copy_of_the_other_side(by_cameras):
+    contents = np.arange(len(by_cameras.ids), dtype=np.uint64)
+    position = np.searchsorted(by_cameras.ids, by_cameras.test)
+    contents[position[1]] = contents[position[0]]  # twice on the test side: nothing that training has seen
+    assert not copied(contents, by_cameras).any()
+    contents[position[2]] = contents[np.searchsorted(by_cameras.ids, by_cameras.train[5])]
+    assert np.flatnonzero(copied(contents, by_cameras)).tolist() == [2]
+
+
 def test_a_failing_probe_is_one_line(features, config, by_cameras):
     spoilt = {"encoder": features["encoder"] * np.float32(np.nan)}
     with pytest.raises(UserError, match=r"^evaluate: features of the training side are not finite$"):
-        measure(spoilt, by_cameras, config)
+        measure(spoilt, by_cameras, config, parts_of(config))
 
 
 def test_clips_of_another_kind_than_the_encoder_s_are_refused(store, by_cameras, encoders, config, tmp_path):

@@ -58,6 +58,21 @@ def test_the_round_trip_is_bitwise(config, exported):
     assert not encoder.training and not any(p.requires_grad for p in encoder.parameters())
 
 
+@pytest.mark.parametrize(
+    ("objective", "parts"), [("late", ["joint", "bone", "motion"]), ("single_bone", ["fused"]), ("umurl", ["fused"])]
+)
+def test_baselines_round_trip_with_their_parts(objective, parts, tmp_path):
+    config = load([*SMALL, f"objective={objective}"])
+    built = build_framework(config).backbone.eval()
+    export_encoder(str(tmp_path), built, config)
+    encoder, prepare = load_encoder(str(tmp_path))
+    views = prepare(recordings(3))
+    with torch.no_grad():
+        assert torch.equal(encoder.features(views), built.features(views))
+    assert encoder.parts == built.parts and list(encoder.parts) == parts
+    assert encoder.feature_width == 32 * len(parts)
+
+
 def test_an_export_says_all_that_it_needs(config, exported):
     card = json.loads((exported / "config.json").read_text())
     assert card["model"] == config.model.model_dump()
