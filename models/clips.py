@@ -20,6 +20,7 @@ class ClipBatch:
     offsets: int64 [B + 1]; clip b is `frames[offsets[b]:offsets[b + 1]]`, at least one frame.
     ids: int64 [B], row number of the clip in its store: what its randomness hangs on.
     labels: int64 [B], -1 where unknown. Pretraining never reads them.
+    other: B clips of the same performances from other cameras, if such pairs were asked for; clip b beside clip b.
 
     Raises ValueError for wrong shapes or types, and for offsets that do not cut the frames into clips of at least one
     frame (the latter only on the CPU: looking at offsets elsewhere makes the host wait for the device).
@@ -29,6 +30,7 @@ class ClipBatch:
     offsets: Tensor
     ids: Tensor
     labels: Tensor
+    other: ClipBatch | None = None
 
     def __post_init__(self) -> None:
         if self.frames.dtype != torch.float32 or self.frames.dim() != 4 or self.frames.shape[-1] != 3:
@@ -42,6 +44,8 @@ class ClipBatch:
                 f"a batch of B >= 1 clips has B + 1 offsets, B ids and B labels, "
                 f"got {len(self.offsets)}, {len(self.ids)} and {len(self.labels)}"
             )
+        if self.other is not None and len(self.other) != len(self):
+            raise ValueError(f"other must hold a clip for each of {len(self)}, got {len(self.other)}")
         if self.offsets.device.type == "cpu":
             if self.offsets[0] != 0 or self.offsets[-1] != len(self.frames):
                 raise ValueError(
@@ -68,7 +72,7 @@ class ClipBatch:
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
         """The same batch on `device`."""
         moved = (x.to(device, non_blocking=non_blocking) for x in (self.frames, self.offsets, self.ids, self.labels))
-        return ClipBatch(*moved)
+        return ClipBatch(*moved, other=self.other.to(device, non_blocking) if self.other is not None else None)
 
 
 def resample(clips: ClipBatch, start: Tensor, span: Tensor, frames: int) -> Tensor:

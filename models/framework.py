@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -30,42 +31,40 @@ class Framework(nn.Module):
         self.backbone, self.objective, self.views = backbone, objective, views
         self.centre, self.align = centre, align
 
-    def forward(self, clips: ClipBatch, seed: int, epoch: int) -> dict[str, Tensor]:
+    def forward(self, clips: ClipBatch, seed: int, epoch: int, watch: bool = False) -> dict[str, Tensor]:
         """Losses [] of this worker's share of a global batch: "loss" (the total), "loss/decomposition" and so on.
 
-        (seed, epoch) and the clips' ids decide on the views. Raises ValueError for fewer than two clips over all
-        workers.
+        (seed, epoch) and the clips' ids decide on the views. watch: also figures of the same features, of the whole
+        global batch and equal on all workers, see `models.monitors.figures` and `Objective.forward`; the losses and
+        their gradients stay what they are.
+        Raises ValueError for fewer than two clips over all workers.
         """
-        return self.losses(self.draw(clips, seed, epoch, self.objective.passes))
+        return self.losses(self.draw(clips, seed, epoch, self.objective.passes), watch)
 
-    def draw(self, clips: ClipBatch, seed: int, epoch: int, names: Iterable[str]) -> dict[str, Tensor]:
-        """One view of each clip for each of the named passes: name -> [B, T, M, V, 3]."""
+    def draw(self, clips: ClipBatch, seed: int, epoch: int, names: Collection[str]) -> dict[str, Tensor]:
+        """One view of each clip for each of the named passes: name -> [B, T, M, V, 3].
+
+        The second fused view is of what `clips.other` holds, where it is given.
+        """
         with torch.autocast(clips.frames.device.type, enabled=False):  # coordinates are float32 also under bfloat16
-            clips = normalise(clips, self.backbone.layout, self.centre, self.align)
-            return {name: self.views(clips, seed, epoch, PASSES.index(name)) for name in names}
+            other = own = normalise(clips, self.backbone.layout, self.centre, self.align)
+            if clips.other is not None and "fused_other" in names:
+                other = normalise(clips.other, self.backbone.layout, self.centre, self.align)
+                # Views hang on the clip that they are drawn for: a clip that is the other of two is seen in two ways.
+                other = replace(other, ids=clips.ids)
+            sources = {name: other if name == "fused_other" else own for name in names}
+            return {name: self.views(x, seed, epoch, PASSES.index(name)) for name, x in sources.items()}
 
-    def losses(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def losses(self, views: Mapping[str, Tensor], watch: bool = False) -> dict[str, Tensor]:
         """The same from views that are there already: name of a pass -> [B, T, M, V, 3]."""
-        return self.objective(*self.backbone.encode_tokens(views))
+        features, tokens = self.backbone.encode_tokens(views)
+        losses = self.objective(features, tokens, watch)
+        return losses | self._figures(features) if watch else losses
 
     @torch.no_grad()
-    def monitors(self, clips: ClipBatch, seed: int, epoch: int) -> dict[str, float]:
-        """Figures of the global batch's features in evaluation mode, see `models.monitors`.
-
-        Arguments and views are those of `forward`; nothing in the module changes. All workers have to call it, and get
-        the same.
-        """
-        training = self.training
-        self.eval()
-        try:
-            names = dict.fromkeys((*self.objective.passes, "fused", "fused_other"))
-            features, tokens = self.backbone.encode_tokens(self.draw(clips, seed, epoch, names))
-            pairs = self.objective.taken_apart(features, tokens)
-        finally:
-            self.train(training)
-        local = [features["fused"], features["fused_other"], *(x for pair in pairs.values() for x in pair)]
-        first, second, *others = gather_all(local, shares(len(local[0]), local[0].device))
-        return figures(first, second, dict(zip(pairs, zip(others[::2], others[1::2], strict=True), strict=True)))
+    def _figures(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        local = [features[name] for name in ("fused", "fused_other") if name in features]
+        return figures(*gather_all(local, shares(len(local[0]), local[0].device)))
 
 
 def build(

@@ -24,16 +24,14 @@ LEAST_RANK = 2.0
 
 
 @torch.no_grad()
-def figures(first: Tensor, second: Tensor, taken_apart: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Named figures of the features of two views of the same clips; none for fewer than LEAST_CLIPS of them.
+def figures(first: Tensor, second: Tensor | None = None) -> dict[str, Tensor]:
+    """Named figures [] of the features of one or two views of the same clips; none for fewer than LEAST_CLIPS of them.
 
     - collapse/deviation: see `deviation`, of `first`;
     - collapse/effective_rank: see `effective_rank`, of `first`;
     - collapse/uniformity: see `uniformity`, of `first`;
-    - collapse/alignment: mean squared distance of a clip's two features of length 1 (Wang and Isola, 2020), 0 to 4;
-    - decomposition/<modality>: mean cosine of what was taken out of the fused feature and the true unimodal one.
-
-    taken_apart: modality -> both of these, any width. The device is waited for once.
+    - collapse/alignment, where there is a second view: mean squared distance of a clip's two features of length 1 (Wang
+      and Isola, 2020), 0 to 4.
     """
     if len(first) < LEAST_CLIPS:
         return {}
@@ -41,14 +39,13 @@ def figures(first: Tensor, second: Tensor, taken_apart: Mapping[str, tuple[Tenso
         "collapse/deviation": deviation(first),
         "collapse/effective_rank": effective_rank(first),
         "collapse/uniformity": uniformity(first),
-        "collapse/alignment": 2 - 2 * cosine(first, second),
     }
-    values |= {f"decomposition/{name}": cosine(*pair) for name, pair in taken_apart.items()}
-    return dict(zip(values, torch.stack([value.float() for value in values.values()]).tolist(), strict=True))
+    return values if second is None else values | {"collapse/alignment": 2 - 2 * cosine(first, second)}
 
 
-def collapsed(figures: Mapping[str, float]) -> str | None:
-    """Why features with these figures are no use, in a few words; None where they are."""
+def collapsed(row: Mapping[str, float]) -> str | None:
+    """Why features with these figures are no use, in a few words; None where they are or the row holds no figures."""
+    figures = {name: value for name, value in row.items() if name.startswith("collapse/")}
     if not figures:
         return None
     if strange := [name for name, value in figures.items() if not math.isfinite(value)]:

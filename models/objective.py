@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.alignment import alignment as build_alignment
@@ -17,6 +16,7 @@ from models.composition import Composition
 from models.decomposition import Decomposition
 from models.distributed import gather_all, shares
 from models.modalities import MODALITIES
+from models.monitors import cosine
 from models.precision import widen
 from models.projector import projector as build_projector
 from models.prototypes import Prototypes
@@ -109,11 +109,15 @@ class Objective(nn.Module):
         unimodal = self.modalities if {"decomposition", "composition"} & set(self.weights) else ()
         return (*unimodal, "fused", "fused_other") if "view" in self.weights else (*unimodal, "fused")
 
-    def forward(self, features: Mapping[str, Tensor], tokens: Mapping[str, Tokens] | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, features: Mapping[str, Tensor], tokens: Mapping[str, Tokens] | None = None, watch: bool = False
+    ) -> dict[str, Tensor]:
         """Named losses [] from features: name of a pass -> [n, 2*D], this worker's share of the global batch.
 
         tokens: name of a pass -> what its features were pooled from, which some decompositions look at.
         "loss" is the total, to be differentiated; "loss/<term>" are its terms before weighting, for the record.
+        watch: also "decomposition/<modality>", the mean cosine of what was taken out of the fused feature and the true
+            unimodal one, where there is decomposition.
         """
         counts = shares(len(features["fused"]), features["fused"].device)
         if sum(counts) < 2:
@@ -122,22 +126,19 @@ class Objective(nn.Module):
             raise ValueError(f"a batch of {sum(counts)} clips leaves some of {len(counts)} workers without any")
         projected = self._project(features, tokens)
         z = iter(gather_all([x for group in projected.values() for x in group], counts))
-        terms = self._terms({name: [next(z) for _ in group] for name, group in projected.items()})
+        gathered = {name: [next(z) for _ in group] for name, group in projected.items()}
+        terms = self._terms(gathered)
         total = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
-        return {"loss": total} | {f"loss/{name}": term.detach() for name, term in terms.items()}
+        losses = {"loss": total} | {f"loss/{name}": term.detach() for name, term in terms.items()}
+        return losses | self._taken_apart(gathered) if watch else losses
 
-    def taken_apart(
-        self, features: Mapping[str, Tensor], tokens: Mapping[str, Tokens]
-    ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Modality -> what decomposition compares, of D_m(y) and of u_m, each [n, parts * output], every part of length
-        1; empty without decomposition. For monitors.
-        """
+    @torch.no_grad()
+    def _taken_apart(self, z: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
         if "decomposition" not in self.weights:
             return {}
-        sides = self.decomposition(features, features["fused"], tokens["fused"])
-        count = len(self.modalities)
-        joined = ([torch.cat([F.normalize(x, dim=1) for x in z[i::count]], dim=1) for i in range(count)] for z in sides)
-        return {m: (found, true) for m, true, found in zip(self.modalities, *joined, strict=True)}
+        likeness = [cosine(p, t) for p, t in zip(z["predictions"], z["targets"], strict=True)]  # part after part
+        size = len(self.modalities)
+        return {f"decomposition/{m}": _mean(likeness[i::size]) for i, m in enumerate(self.modalities)}
 
     def _project(self, features: Mapping[str, Tensor], tokens: Mapping[str, Tokens] | None) -> dict[str, list[Tensor]]:
         """What the terms compare, each tensor [n, output] of this worker's clips."""
@@ -200,17 +201,15 @@ class LateObjective(nn.Module):
     def passes(self) -> tuple[str, ...]:
         return next(iter(self.objectives.values())).passes
 
-    def forward(self, features: Mapping[str, Tensor], tokens: Mapping[str, Tokens]) -> dict[str, Tensor]:
-        """See `Objective.forward`; features are all networks' side by side."""
+    def forward(
+        self, features: Mapping[str, Tensor], tokens: Mapping[str, Tokens], watch: bool = False
+    ) -> dict[str, Tensor]:
+        """See `Objective.forward`; features are all networks' side by side, and there is nothing to take apart."""
         losses = [
             objective({name: feature[:, self.parts[network]] for name, feature in features.items()})
             for network, objective in self.objectives.items()
         ]
         return {name: torch.stack([each[name] for each in losses]).sum() for name in losses[0]}
-
-    def taken_apart(self, features: Mapping[str, Tensor], tokens: Mapping[str, Tokens]) -> dict:
-        """Nothing: no network takes several modalities."""
-        return {}
 
 
 def objective_for(backbone: Backbone, terms: Mapping) -> Objective | LateObjective:

@@ -91,7 +91,7 @@ def step(name: str, rows: int, rank: int = 0, world: int = 1) -> dict[str, dict[
 
 
 def monitors(rank: int = 0, world: int = 1) -> dict[str, float]:
-    """Of nine clips of two frames each, by the framework of the first variant."""
+    """A watched step on nine clips of two frames each, by the framework of the first variant."""
     step = Step(**VARIANTS["dc"]).float()
     views = Views(LAYOUT, MODEL["frames"], (0.5, 1.0), 1, 1, 0.5, 0.5, 0.0, 0.0, 0.0)
     framework = Framework(step.backbone, step.objective, views, centre="frame", align="none")
@@ -100,7 +100,7 @@ def monitors(rank: int = 0, world: int = 1) -> dict[str, float]:
         for x in (torch.randn(9, 2, 1, 3, 3, generator=torch.Generator().manual_seed(0)), torch.arange(9))
     )
     clips = ClipBatch(frames.flatten(0, 1), 2 * torch.arange(len(ids) + 1), ids, torch.full_like(ids, -1))
-    return framework.monitors(clips, seed=0, epoch=0)
+    return {name: value.item() for name, value in framework(clips, seed=0, epoch=0, watch=True).items()}
 
 
 def work(rank: int, world: int, folder: str) -> None:
@@ -155,7 +155,7 @@ def test_losses_and_gradients_are_those_of_the_whole_batch(workers, name, rows):
 
 def test_monitors_are_those_of_the_whole_batch(workers):
     expected = monitors()
-    assert set(expected) > {"collapse/effective_rank", "decomposition/motion"}
+    assert set(expected) > {"collapse/effective_rank", "collapse/alignment", "decomposition/motion", "loss"}
     for found in workers:
         assert found["monitors"] == pytest.approx(expected, rel=1e-4)
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -136,7 +137,7 @@ def test_umurl_is_the_published_objective():
 def test_a_step_draws_an_independent_view_for_each_pass(objective, count, monkeypatch):
     net = framework(objective)
     seen = {}
-    monkeypatch.setattr(net, "losses", lambda views: seen.update(views) or {"loss": torch.zeros(())})
+    monkeypatch.setattr(net, "losses", lambda views, watch: seen.update(views) or {"loss": torch.zeros(())})
     net(clips(), seed=1, epoch=2)
     assert len(seen) == count
     assert all(view.shape == (4, 6, 2, 4, 3) for view in seen.values())
@@ -148,7 +149,7 @@ def test_objectives_see_the_same_views_in_the_passes_they_share(monkeypatch):
     seen = []
     for objective in (DC, UMURL):
         net = framework(objective)
-        monkeypatch.setattr(net, "losses", lambda views: seen.append(views) or {"loss": torch.zeros(())})
+        monkeypatch.setattr(net, "losses", lambda views, watch: seen.append(views) or {"loss": torch.zeros(())})
         net(clips(), seed=1, epoch=2)
     assert all(torch.equal(seen[0][name], view) for name, view in seen[1].items())
 
@@ -168,7 +169,7 @@ def test_bfloat16_keeps_the_views_and_the_losses_in_float32(objective, fusion, m
     net = framework(objective, fusion=fusion)
     exact = net(clips(), seed=0, epoch=0)["loss"].item()
     losses, views = net.losses, {}
-    monkeypatch.setattr(net, "losses", lambda drawn: views.update(drawn) or losses(drawn))
+    monkeypatch.setattr(net, "losses", lambda drawn, watch: views.update(drawn) or losses(drawn))
     with torch.autocast("cpu", torch.bfloat16):
         result = net(clips(), seed=0, epoch=0)
     assert all(view.dtype == torch.float32 for view in views.values())
@@ -206,31 +207,59 @@ def many(count: int = 9) -> ClipBatch:
     return ClipBatch(frames, 7 * torch.arange(count + 1), torch.arange(count), torch.full((count,), -1))
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_monitors_change_nothing(training):
-    net = framework(DC).train(training)
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    figures = net.monitors(many(), seed=0, epoch=0)
-    assert net.training == net.objective.fused_projector.training == training
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    assert figures == net.monitors(many(), seed=0, epoch=0)
-    assert all(math.isfinite(value) for value in figures.values())
+def test_watching_changes_neither_losses_nor_gradients():
+    found = []
+    for watch in (False, True):
+        net = framework(DC)
+        losses = net(many(), seed=0, epoch=0, watch=watch)
+        losses["loss"].backward()
+        found.append((losses, [p.grad for p in net.parameters()], net.state_dict()))
+    (plain, *others), (watched, *same) = found
+    assert {n for n in watched if n not in plain} > {"collapse/deviation", "decomposition/joint"}
+    torch.testing.assert_close([{n: watched[n] for n in plain}, *same], [plain, *others], rtol=0, atol=0)
+    assert all(value.isfinite() and not value.requires_grad for name, value in watched.items() if name != "loss")
 
 
 def test_monitors_are_of_the_features_and_of_what_decomposition_compares():
-    net, clips_ = framework(UMURL), many()
-    figures = net.monitors(clips_, seed=3, epoch=4)
-    net.eval()
-    views = net.draw(clips_, 3, 4, ("joint", "bone", "motion", "fused", "fused_other"))
+    net, clips_ = framework(DC).eval(), many()
+    figures = net(clips_, seed=3, epoch=4, watch=True)
+    views = net.draw(clips_, 3, 4, net.objective.passes)
     features = {name: net.backbone.encode({name: view})[name] for name, view in views.items()}
     assert figures["collapse/deviation"] == pytest.approx(deviation(features["fused"]).item(), rel=1e-5)
     between = torch.cosine_similarity(features["fused"], features["fused_other"]).mean().item()
-    assert figures["collapse/alignment"] == pytest.approx(2 - 2 * between, rel=1e-4)
-    project = net.objective.decomposition.projectors["whole"]
-    for m in MODALITIES:
-        expected = torch.cosine_similarity(project[m](features["fused"]), project[m](features[m])).mean().item()
-        assert figures[f"decomposition/{m}"] == pytest.approx(expected, rel=1e-4)
+    assert figures["collapse/alignment"].item() == pytest.approx(2 - 2 * between, rel=1e-4)
+    targets, predictions = net.objective.decomposition(features, features["fused"])
+    size = len(MODALITIES)
+    for i, m in enumerate(MODALITIES):
+        each = [torch.cosine_similarity(p, t) for p, t in zip(predictions[i::size], targets[i::size], strict=True)]
+        assert figures[f"decomposition/{m}"].item() == pytest.approx(torch.stack(each).mean().item(), rel=1e-4)
 
 
-def test_monitors_of_few_clips_are_none():
-    assert framework(DC).monitors(clips(), seed=0, epoch=0) == {}
+def test_an_objective_of_one_fused_view_has_no_alignment():
+    names = set(framework(UMURL)(many(), seed=0, epoch=0, watch=True))
+    assert "collapse/uniformity" in names and "collapse/alignment" not in names
+
+
+def test_few_clips_are_not_judged():
+    assert not [n for n in framework(DC)(clips(), seed=0, epoch=0, watch=True) if n.startswith("collapse/")]
+
+
+# -- pairs of cameras
+
+
+def test_the_second_fused_view_is_of_the_other_clip_and_nothing_else_changes():
+    net, own = framework(DC), clips()
+    order = [2, 0, 3, 3]
+    frames = [own.frames[own.offsets[i] : own.offsets[i + 1]] for i in order]
+    offsets = torch.tensor([0, *map(len, frames)]).cumsum(0)
+    other = ClipBatch(torch.cat(frames), offsets, own.ids[order], own.labels)
+    passes = net.objective.passes
+    plain, paired = net.draw(own, 1, 2, passes), net.draw(replace(own, other=other), 1, 2, passes)
+    assert all(torch.equal(paired[name], plain[name]) for name in passes if name != "fused_other")
+    expected = net.draw(replace(other, ids=own.ids), 1, 2, ["fused_other"])["fused_other"]
+    assert torch.equal(paired["fused_other"], expected)
+    assert not torch.equal(paired["fused_other"][2], paired["fused_other"][3])  # of one clip, in two ways
+    itself = net.draw(replace(own, other=own), 1, 2, passes)
+    assert all(torch.equal(itself[name], plain[name]) for name in passes)
+    with pytest.raises(ValueError, match="a clip for each of 4"):
+        replace(own, other=many())

@@ -213,15 +213,16 @@ def test_late_objectives_are_those_of_the_networks_alone():
 
 def test_what_is_taken_apart_is_what_decomposition_compares():
     net, f = objective(**{"decomposition.parts": ["temporal", "whole"]}).eval(), features()
-    pairs = net.taken_apart(f, tokens())
+    plain, watched = net(f), net(f, tokens(), watch=True)
+    assert watched.keys() - plain.keys() == {f"decomposition/{m}" for m in MODALITIES}
+    torch.testing.assert_close({name: watched[name] for name in plain}, plain, rtol=0, atol=0)
     targets, predictions = net.decomposition(f, f["fused"])
-    assert tuple(pairs) == MODALITIES
-    for i, (found, true) in enumerate(pairs.values()):
-        cosine = (found * true).sum(1) / 2  # of two parts of length 1
-        for n in range(6):
-            both = [torch.cosine_similarity(predictions[i + p][n], targets[i + p][n], dim=0) for p in (0, 3)]
-            torch.testing.assert_close(cosine[n], sum(both) / 2)
-    assert objective(**VIEW_ALONE).taken_apart(f, tokens()) == {}
+    for i, m in enumerate(MODALITIES):
+        each = [
+            torch.cosine_similarity(predictions[i + p][n], targets[i + p][n], dim=0) for p in (0, 3) for n in range(6)
+        ]
+        torch.testing.assert_close(watched[f"decomposition/{m}"], torch.stack(each).mean().detach())
+    assert objective(**VIEW_ALONE)(f, watch=True).keys() == {"loss", "loss/view"}
 
 
 def test_gradients_agree_with_finite_differences():
