@@ -343,6 +343,8 @@ def _run(
     if not rows:
         return
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(task)
+    # Half of the CPUs would be kept for other operators, of which there are none.
+    dataset.context.op_resource_reservation_enabled = False
     try:
         for row in dataset.iter_rows():
             report = json.loads(row["report"])

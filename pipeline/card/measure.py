@@ -28,6 +28,7 @@ def measure(store: ClipStore, layout: SkeletonLayout, quiet: bool) -> dict[str, 
         batch_format="pyarrow",
         num_cpus=1,
     )
+    described.context.op_resource_reservation_enabled = False  # all CPUs: there is no other operator to keep some for
     columns, done = {}, 0
     try:
         with Bar("inspect", store.clips, unit="clips") as bar, hushed(quiet):
