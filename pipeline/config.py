@@ -299,6 +299,37 @@ class Evaluate(Section):
     batch_size: Count
 
 
+class Ablate(Section):
+    """A table of cells: variants of the experiment, each a list of overrides, times seeds.
+
+    results: where each finished cell leaves its figures; page: the Markdown file that shows them all. Both relative to
+    the checkout.
+    command, config_dir: what the run was asked for, which all variants share; set by `load`.
+    """
+
+    results: str
+    page: str
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+    variants: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")], list[str]], Field(min_length=1)
+    ]
+    command: list[str] = []
+    config_dir: str | None = None
+
+    @model_validator(mode="after")
+    def check(self):
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds={self.seeds}: each only once")
+        if "random" in self.variants:
+            raise ValueError("variants.random: is the name of the encoders before training, which every table shows")
+        return self
+
+    @property
+    def reference(self) -> str:
+        """The variant that the others are compared with: the first."""
+        return next(iter(self.variants))
+
+
 class Tracking(Section):
     uri: str | None
     experiment: str
@@ -318,8 +349,8 @@ class Cluster(Section):
     quiet: bool
 
 
-# In the order in which data flows; `protocols` and `inspect` only look.
-Stage = Literal["protocols", "ingest", "pretrain", "evaluate", "report", "inspect"]
+# In the order in which data flows; `protocols` and `inspect` only look, `ablate` is many runs.
+Stage = Literal["protocols", "ingest", "pretrain", "evaluate", "report", "inspect", "ablate"]
 
 
 class Config(Section):
@@ -336,6 +367,7 @@ class Config(Section):
     objective: Objective
     train: Train
     evaluate: Evaluate
+    ablate: Ablate | None = None
     tracking: Tracking
     cluster: Cluster
 
@@ -345,6 +377,10 @@ class Config(Section):
             raise ValueError("stages: protocols stands alone: it counts names and leaves nothing behind")
         if ("protocols" in self.stages) != (self.data.names is not None):
             raise ValueError("data.names: the clip names that stages=[protocols] counts, and nothing else reads")
+        if "ablate" in self.stages and (len(self.stages) > 1 or self.ablate is None):
+            raise ValueError(
+                "stages: ablate stands alone, and needs the variants of an experiment such as ablation_nw_ucla"
+            )
         joints = len(self.data.seen_skeleton.joints)
         if self.views.corrupt_joints > joints:
             raise ValueError(
@@ -377,7 +413,7 @@ class Config(Section):
 
 # What may differ between a run and its continuation: places, resources and logging, never what is computed.
 PLACES = (
-    *("stages", "output", "fresh", "data.raw", "data.store", "data.names", "ingest", "tracking", "cluster"),
+    *("stages", "output", "fresh", "data.raw", "data.store", "data.names", "ingest", "tracking", "cluster", "ablate"),
     *("train.max_failures", "train.log_every", "train.checkpoint"),
 )
 
@@ -398,6 +434,8 @@ def load(overrides: list[str], config_dir: str | None = None) -> Config:
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(_hydra_line(error, own)) from None
+    if isinstance(values["ablate"], dict):
+        values["ablate"] |= {"command": overrides, "config_dir": str(own) if own else None}
     return check(values)
 
 

@@ -21,14 +21,15 @@ from pipeline.help import parse_arguments  # noqa: E402
 
 def run(config: Config) -> None:
     """Run the stages of a checked configuration, each that is not finished already."""
+    from pipeline.perform import perform, summarise
     from pipeline.rundir import RunDir, require_data
     from pipeline.session import session
-    from pipeline.stages import STAGES, announce, summarise
+    from pipeline.stages import STAGES, announce
     from pipeline.tracking import Tracker
 
     directory = RunDir.open(config)
     todo = directory.unfinished(config)
-    require_data(config, ingesting="ingest" in todo)
+    require_data(config, ingesting=not {"ingest", "ablate"}.isdisjoint(todo))
     directory.begin(config)
     for stage in config.ordered_stages:
         if stage not in todo:
@@ -37,13 +38,7 @@ def run(config: Config) -> None:
         with Tracker(config, directory) as tracker:
             if todo:
                 with session(config.cluster, say):
-                    for stage in todo:
-                        started = time.monotonic()
-                        say(f"{stage} ...")
-                        results = STAGES[stage](config, directory, tracker)
-                        tracker.results(results)
-                        directory.finish(stage, results)
-                        say(f"{stage}: done in {time.monotonic() - started:.0f} s")
+                    perform(STAGES, todo, config, directory, tracker)
             summarise(config, directory, tracker)
         directory.conclude()
     announce(config, directory)
@@ -59,11 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
             print(to_yaml(config), end="")
             return 0
         # Only now: --help and --cfg answer without importing torch, Ray and MLflow.
+        from pipeline.ablate import variants
         from pipeline.build import check_models, reader_of
         from pipeline.names import count
         from pipeline.rundir import settle_places
 
         check_models(config)
+        if config.stages == ["ablate"]:
+            variants(config)
         reach_storage(config.cluster)
         if config.stages == ["protocols"]:
             print(json.dumps(count(config, reader_of(config))))

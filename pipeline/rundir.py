@@ -9,7 +9,7 @@ from pyarrow import fs
 from pipeline import names, storage
 from pipeline.config import Config, Stage, check, identity, to_yaml
 from pipeline.errors import ConfigError, UserError
-from pipeline.session import in_submitted_job
+from pipeline.session import ROOT, in_submitted_job
 from pipeline.store import MANIFEST, ClipStore
 
 STATE = "run.json"
@@ -24,10 +24,11 @@ def settle_places(config: Config) -> Config:
     submitted job (its working directory is a temporary copy), a remote output without a tracking server.
     """
     values = config.model_dump()
-    data, tracking = values["data"], values["tracking"]
+    data, tracking, ablate = values["data"], values["tracking"], values["ablate"] or {}
     uri = tracking["uri"]
     if in_submitted_job():
         places = {"output": values["output"], "data.store": data["store"], "tracking.uri": _sqlite_path(uri)}
+        places |= {f"ablate.{key}": ablate.get(key) for key in ("results", "page")}
         for key, place in places.items():
             if place and not storage.is_remote(place) and not place.startswith(("/", "file://", "~")):
                 raise ConfigError(
@@ -42,6 +43,9 @@ def settle_places(config: Config) -> Config:
     for key in ("raw", "store"):
         if isinstance(data[key], str):
             data[key] = storage.absolute(data[key])
+    for key in ("results", "page"):
+        if key in ablate:
+            ablate[key] = storage.absolute(ablate[key] if storage.is_remote(ablate[key]) else str(ROOT / ablate[key]))
     for pooled in data["pool"]:
         pooled["store"] = storage.absolute(pooled["store"])
     if data["left_out"] is not None:
@@ -79,7 +83,8 @@ class RunDir:
     """The output directory of a run and its small state file, written whole after every change.
 
     state: `stages` (results of each finished one), `summarised` (whether the summary holds them all), `mlflow_run_id`,
-    `cache` (of the stream that training began with), `fingerprint` (of the clip store), `pool_N` (of further stores).
+    `seconds` (of each stage, as it last ran), `cache` (of the stream that training began with), `fingerprint` (of the
+    clip store), `pool_N` (of further stores).
     """
 
     def __init__(self, config: Config):
@@ -117,9 +122,15 @@ class RunDir:
         return storage.join(self.uri, *parts)
 
     def unfinished(self, config: Config) -> list[str]:
-        """The stages to run: of those asked for the first that is not finished, and all after it."""
+        """The stages to run: of those asked for the first that is not finished, and all after it.
+
+        An ablation is always run: what there is to do for it its cells know.
+        """
         stages = config.ordered_stages
-        done = [self.results(stage) is not None and (stage != "ingest" or has_store(config)) for stage in stages]
+        done = [
+            self.results(stage) is not None and (stage != "ingest" or has_store(config)) and stage != "ablate"
+            for stage in stages
+        ]
         return stages[done.index(False) :] if False in done else []
 
     def conclude(self) -> None:

@@ -3,24 +3,26 @@
 from typing import Any
 
 from pipeline import names, storage
+from pipeline.ablate import ablate
 from pipeline.build import open_store, reader_of, recorded_layout
 from pipeline.card.stage import inspect
 from pipeline.config import Config
 from pipeline.console import Bar, say, table
 from pipeline.evaluate import evaluate
 from pipeline.ingest import ingest
+from pipeline.perform import SUMMARY
 from pipeline.pretrain import pretrain
 from pipeline.report import report
-from pipeline.rundir import CONFIG, RunDir
+from pipeline.rundir import RunDir
 from pipeline.store import FLAWS, REJECTS
 from pipeline.synthetic import record
 from pipeline.tracking import Tracker
 
-SUMMARY = "summary.json"
 # What the last lines of a run show, where it was measured.
 HEADLINES = (
-    *("clips", "rejected", "loss", "clips_per_second", "parameters", "gflops"),
+    *("clips", "rejected", "loss", "clips_per_second", "parameters", "gflops", "pretraining_gflops"),
     *("linear_top1", "random_linear_top1", "knn_top1", "random_knn_top1"),
+    *("test_copies", "linear_top1_unseen", "knn_top1_unseen"),
 )
 
 
@@ -64,18 +66,19 @@ def ingest_stage(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any
     return {"clips": manifest["clips"], "rejected": rejected, "store": config.store}
 
 
-STAGES = {"ingest": ingest_stage, "pretrain": pretrain, "evaluate": evaluate, "report": report, "inspect": inspect}
+def ablate_stage(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
+    """The runs of a table, see `pipeline.ablate`."""
+    return ablate(config, run, tracker, STAGES)
 
 
-def summarise(config: Config, run: RunDir, tracker: Tracker) -> None:
-    """Write `summary.json`, the flat results of all finished stages, and log it beside the configuration."""
-    summary = run.summary() | {
-        "name": config.name,
-        "seed": config.seed,
-        "mlflow_run_id": run.state["mlflow_run_id"],
-    }
-    storage.write_json(run.path(SUMMARY), dict(sorted(summary.items())))
-    tracker.artifacts([run.path(SUMMARY), run.path(CONFIG)])
+STAGES = {
+    "ingest": ingest_stage,
+    "pretrain": pretrain,
+    "evaluate": evaluate,
+    "report": report,
+    "inspect": inspect,
+    "ablate": ablate_stage,
+}
 
 
 def announce(config: Config, run: RunDir) -> None:
@@ -89,6 +92,6 @@ def announce(config: Config, run: RunDir) -> None:
 
 
 def _shown(key: str, value: Any) -> str:
-    if key.endswith("_top1"):
+    if "_top1" in key:
         return f"{100 * value:.1f} %"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

@@ -13,6 +13,7 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import storage
@@ -29,18 +30,25 @@ logging.getLogger("alembic").setLevel(logging.ERROR)
 # MLflow takes at most so many in one request.
 PARAMS_A_REQUEST = 100
 METRICS_A_REQUEST = 500
+# What decides what a run computes; results that lie in the checkout do not.
+CODE = ("pipeline", "models", "conf")
 
 
 class Tracker:
     """One MLflow run for one output directory, created once and taken up again by every continuation."""
 
-    def __init__(self, config: Config, run: RunDir):
-        """Open or create the run. Raises UserError where the tracking store cannot be reached."""
+    def __init__(self, config: Config, run: RunDir, parent: str | None = None):
+        """Open or create the run, a child of the run with the id `parent`.
+
+        Raises UserError where the tracking store cannot be reached.
+        """
         self.uri = config.tracking.uri
         with self._reached():
             self.client = MlflowClient(tracking_uri=self.uri)
             self.run_id = run.state.get("mlflow_run_id") or self._create(config)
             self.client.update_run(self.run_id, status=RunStatus.to_string(RunStatus.RUNNING))
+            if parent:
+                self.client.set_tag(self.run_id, MLFLOW_PARENT_RUN_ID, parent)
             self.last_step = self._last_step()
         if run.state.get("mlflow_run_id") != self.run_id:
             run.state["mlflow_run_id"] = self.run_id
@@ -145,18 +153,20 @@ def _tags(config: Config) -> dict[str, str]:
 
 
 def code_version() -> str:
-    """The git commit, `+dirty` where files differ from it; without git a hash over pipeline/, models/ and conf/."""
+    """The git commit, `+dirty` where code or configuration differ from it; without git a hash over CODE."""
     try:
         git = ["git", "-C", str(ROOT)]
         top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
         if Path(top.stdout.strip()).resolve() != ROOT:
             raise FileNotFoundError("installed inside somebody else's repository")
         commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+        status = subprocess.run(
+            [*git, "status", "--porcelain", "--", *CODE], capture_output=True, text=True, check=True
+        )
         return commit.stdout.strip() + ("+dirty" if status.stdout.strip() else "")
     except (OSError, subprocess.CalledProcessError):
         digested = hashlib.sha256()
-        for folder in ("pipeline", "models", "conf"):
+        for folder in CODE:
             for path in sorted((ROOT / folder).rglob("*")):
                 if path.suffix in (".py", ".yaml"):
                     digested.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
