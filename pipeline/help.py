@@ -15,7 +15,7 @@ Pretrain an action encoder from skeleton recordings, without labels, and measure
 
 Any key can be set as key=value (Hydra's grammar). The ones needed most:
   experiment=NAME    a complete named configuration: {experiments}
-  stages=[...]       which of ingest, pretrain, evaluate, report, inspect; or protocols, alone
+  stages=[...]       which of ingest, pretrain, evaluate, report, inspect; or alone: protocols, ablate
   data.raw=PATH      the recordings: a directory, a zip, a URI, or several: [a,b]
   data.store=PATH    the clip store (default: in output)
   output=PATH        everything the run leaves behind; the same command again goes on where it stopped

@@ -125,6 +125,13 @@ FIGURES = {
     "random_linear_top1": "linear evaluation, random start",
     "knn_top1": "nearest neighbours",
     "random_knn_top1": "nearest neighbours, random start",
+    "linear_top1_unseen": "linear evaluation, without copies of training clips",
+    "knn_top1_unseen": "nearest neighbours, without copies of training clips",
+}
+COSTS = {
+    "parameters": (1e6, "million parameters"),
+    "gflops": (1, "GFLOPs a clip in inference"),
+    "pretraining_gflops": (1, "GFLOPs a clip in a step of pretraining"),
 }
 
 
@@ -133,6 +140,8 @@ def page(config: Config, summary: Mapping[str, Any], images: Mapping[str, bytes]
     data, objective = config.data, config.objective.name
     about = f"{data.dataset}, protocol {data.protocol}, objective {objective}, seed {config.seed}"
     headline = [(f"{100 * summary[key]:.1f}\u2009%", text) for key, text in FIGURES.items() if key in summary]
+    if headline:  # what an accuracy costs stands beside it
+        headline += [(f"{summary[key] / unit:.3g}", text) for key, (unit, text) in COSTS.items() if key in summary]
     body = [
         pages.tiles(headline),
         *(pages.image(name, images[name], caption) for name, caption in CAPTIONS.items() if name in images),

@@ -169,7 +169,8 @@ def plot(rows: Sequence[Row], title: str) -> Figure:
     with matplotlib.rc_context(STYLE):
         for number, row in enumerate(rows):
             colour = LEFT if number == 0 else MUTED if row.variant == RANDOM else INK
-            axes.errorbar(costs[number], means[number], errors[number] or None, fmt="o", color=colour, capsize=3)
+            error = errors[number] or None
+            axes.errorbar(costs[number], means[number], error, fmt="o", color=colour, elinewidth=0.8, markersize=5)
         axes.set_xlim(0, 1.25 * costs.max())
         axes.margins(y=0.1)
         low, high = axes.get_ylim()
@@ -177,16 +178,23 @@ def plot(rows: Sequence[Row], title: str) -> Figure:
         for number in np.argsort(means, kind="stable"):  # names of equal cost are pushed apart
             cost = float(f"{costs[number]:.2g}")
             place[cost] = max(means[number], place.get(cost, -math.inf) + gap)
-            label = f"{rows[number].variant}  {_percent(rows[number].figures['linear_top1'])}"
+            cheaper = costs[number] < 0.95 * costs[0]  # than the reference: on its left side
             axes.annotate(
-                label,
+                f"{rows[number].variant}  {_percent(rows[number].figures['linear_top1'])}",
                 (costs[number], means[number]),
-                xytext=(costs[number] + 0.035 * costs.max(), place[cost]),
+                xytext=(costs[number] + (-0.04 if cheaper else 0.04) * costs.max(), place[cost]),
+                ha="right" if cheaper else "left",
                 va="center",
                 fontsize=8,
                 fontweight="bold" if number == 0 else None,
                 color=LEFT if number == 0 else INK,
-                arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkB": 3},
+                arrowprops={
+                    "arrowstyle": "-",
+                    "color": MUTED,
+                    "linewidth": 0.5,
+                    "relpos": (float(cheaper), 0.5),
+                    "shrinkB": 3,
+                },
             )
         axes.set_ylim(low, max(high, *(value + gap for value in place.values())))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -16,7 +16,7 @@ from pipeline.store import ClipStore
 from tests.pipeline.stores import ACTIONS, write_store
 
 MEASURED = {"probe": "standardised_adamw", "linear_top1": 0.8876, "knn_top1": 0.8, "random_linear_top1": 0.7,
-            "random_knn_top1": 0.6}  # fmt: skip
+            "random_knn_top1": 0.6, "parameters": 1450000, "gflops": 0.0756, "pretraining_gflops": 1.4}  # fmt: skip
 
 
 class Tracker:
@@ -62,6 +62,7 @@ def test_everything_is_drawn_embedded_and_logged(config):
     assert embedded == set(images.values())
     assert "<b>88.8\u2009%</b><span>linear evaluation</span>" in text
     assert "<b>60.0\u2009%</b><span>nearest neighbours, random start</span>" in text
+    assert "<b>1.45</b><span>million parameters" in text and "<b>0.0756</b><span>GFLOPs a clip in inference" in text
     assert not re.search(r'(src|href)="(?!data:)', text)  # opens anywhere, asks nobody
 
 
