@@ -6,8 +6,8 @@ from models import framework
 from models.probes import LinearProbe
 from models.skeleton import SkeletonLayout
 from pipeline.config import Config, Skeleton
-from pipeline.errors import ConfigError
-from pipeline.protocols import Side, parse, parse_terms
+from pipeline.errors import ConfigError, UserError
+from pipeline.protocols import Side, mask, parse, parse_terms
 from pipeline.readers import READERS, Reader
 from pipeline.rundir import RunDir
 from pipeline.store import ClipStore
@@ -80,16 +80,24 @@ def open_store(config: Config, run: RunDir) -> ClipStore:
 def open_pool(config: Config, run: RunDir) -> list[Part]:
     """What pretrains: the training side of the run's store, and the clips of `data.pool`.
 
-    Raises UserError for a store that is not there, damaged, another than before, or of a layout that cannot be read.
+    Raises UserError for a store that is not there, damaged, another than before, or of a layout that cannot be read,
+    and for a pool that holds clips which the run is tested on.
     """
-    parts = [Part(open_store(config, run), sides_of(config)["train"])]
+    own, sides = open_store(config, run), sides_of(config)
+    index = own.index()
+    tested = set(index.clip_id[mask(index.columns, sides["test"])])
+    parts = [Part(own, sides["train"])]
     for number, pooled in enumerate(config.data.pool):
         store, key = ClipStore.open(pooled.store), f"data.pool[{number}]"
         run.claim(f"pool_{number}", store)
         side = Side(key, "clips", (parse_terms(f"{key}.clips", pooled.clips),))
-        parts.append(
-            Part(store.read_as(layout_of(config), config.data.persons, config.data.mapping), side, pooled.weight)
-        )
+        pooled_index = store.index()
+        shared = tested.intersection(pooled_index.clip_id[mask(pooled_index.columns, side)])
+        if shared and store.manifest["dataset"] == own.manifest["dataset"]:
+            tested_on = f"{len(shared)} clips of {sides['test']}, on which the run is tested"
+            raise UserError(f"{key}: holds {tested_on}, {min(shared)} for one")
+        store = store.read_as(layout_of(config), config.data.persons, config.data.mapping)
+        parts.append(Part(store, side, pooled.weight))
     return parts
 
 

@@ -106,21 +106,21 @@ class Data(Section):
     dataset: str
     raw: str | list[str] | None
     store: str | None
-    names: str | None = None
-    left_out: str | None = None
+    names: str | None
+    left_out: str | None
     persons: Count
     preparation: Literal["agcn", "ctrgcn", "recorded", "untrimmed"]
     files_per_shard: Count
-    pku_mmd: PkuMmd | None = None
-    arrays: Arrays | None = None
+    pku_mmd: PkuMmd | None
+    arrays: Arrays | None
     classes: list[str] | None
     protocols: dict[str, Protocol]
     protocol: str
     normalise: Normalise
-    synthetic: Synthetic | None = None
+    synthetic: Synthetic | None
     skeleton: Skeleton
-    mapping: Mapping | None = None
-    pool: list[PoolStore] = []
+    mapping: Mapping | None
+    pool: list[PoolStore]
 
     @model_validator(mode="after")
     def check(self):
@@ -152,6 +152,15 @@ class Ingest(Section):
 class Stream(Section):
     cache: Literal["auto", "device", "memory", "none"]
     window: Count
+    pairs: Literal["none", "cameras"]
+
+    @model_validator(mode="after")
+    def check(self):
+        if self.pairs == "cameras" and self.cache == "none":
+            raise ValueError(
+                "pairs=cameras takes clips from anywhere in the store: cache=none cannot, use memory or device"
+            )
+        return self
 
 
 class Views(Section):
@@ -389,6 +398,8 @@ class Config(Section):
             )
         if self.stream.cache == "device" and not self.cluster.gpu:
             raise ValueError("stream.cache=device needs cluster.gpu=true; on a CPU use memory or none")
+        if self.stream.pairs == "cameras" and not self.objective.view.weight:
+            raise ValueError("stream.pairs=cameras needs objective.view.weight above 0: it compares the two cameras")
         if self.train.batch_size % self.train.accumulate:
             raise ValueError(
                 f"train.accumulate={self.train.accumulate} must divide train.batch_size={self.train.batch_size}"
@@ -465,6 +476,8 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def identity(config: Config) -> dict[str, Any]:
     """The flat settings that decide what a run computes: everything but PLACES."""
     flat = flatten(config.model_dump(mode="json"))
+    # Where a pooled store lies does not matter: the run is tied to what it holds.
+    flat["data.pool"] = [{"clips": pooled.clips, "weight": pooled.weight} for pooled in config.data.pool]
     return {k: v for k, v in flat.items() if not any(k == p or k.startswith(p + ".") for p in PLACES)}
 
 

@@ -1,7 +1,7 @@
 """Clips of one skeleton layout read as clips of another: a named mapping between the joints of two layouts."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,9 +72,17 @@ class Conversion:
         values = json.loads(text)
         return cls(**values | {"order": tuple(values["order"])})
 
-    def frames(self, frames: np.ndarray) -> np.ndarray:
-        """[F, persons, joints, 3] -> [F, wanted_persons, len(order), 3]."""
-        kept = frames[:, : self.wanted_persons][:, :, list(self.order)]
+    def frames(self, frames: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+        """Clips end to end, [F, persons, joints, 3] -> [F, wanted_persons, len(order), 3].
+
+        Where persons are cut, those stay that are ever in the clip: a lone second one is not lost.
+        """
+        if self.wanted_persons < self.persons:
+            starts = np.cumsum([0, *lengths[:-1]])
+            present = np.logical_or.reduceat(frames.any(axis=(2, 3)), starts)
+            chosen = np.argsort(~present, axis=1, kind="stable")[:, : self.wanted_persons]
+            frames = np.take_along_axis(frames, np.repeat(chosen, lengths, axis=0)[:, :, None, None], axis=1)
+        kept = frames[:, :, list(self.order)]
         return np.pad(kept, ((0, 0), (0, self.wanted_persons - kept.shape[1]), (0, 0), (0, 0)))
 
     def __call__(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -85,8 +93,8 @@ class Conversion:
         return pa.chunked_array([self._chunk(chunk) for chunk in chunks(column, self.persons * self.joints * 3)])
 
     def _chunk(self, chunk) -> pa.Array:
-        frames = self.frames(chunk.frames.reshape(-1, self.persons, self.joints, 3))
         _, lengths = chunk.spans()
+        frames = self.frames(chunk.frames.reshape(-1, self.persons, self.joints, 3), lengths)
         width = frames[0].nbytes if len(frames) else 0
         offsets = np.concatenate([[0], np.cumsum(lengths)]) * width
         buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(frames))]

@@ -130,7 +130,9 @@ def ingest(
         source = reader.listing(raw)
         settings["recordings"] = _digest(_inventory(raw, source))
     manifest = _existing(store, settings)
-    if manifest is None:
+    if manifest is not None:
+        storage.delete_directory(storage.join(store, UNFINISHED))  # left where a kill came after the manifest
+    else:
         if source is None:
             raise UserError(f"{store}: no clip store there; say where the recordings are (data.raw=...)")
         metadata = {
@@ -147,6 +149,19 @@ def ingest(
     columns = ClipStore(store, manifest).index().columns
     protocol_columns.require_disjoint(columns, protocols)
     return manifest | {"protocols": protocol_columns.counts(columns, protocols)}
+
+
+def require_same_recordings(raw: Sequence[str], store: str, reader: Reader) -> None:
+    """Raise ConfigError where recordings are other ones than a store was made of.
+
+    What is not there any more cannot be another: such a place is passed over.
+    """
+    raw = tuple(place for place in map(storage.absolute, raw) if storage.exists(place))
+    had = read_manifest(store)["settings"].get("recordings")
+    if raw and had and had != _digest(_inventory(raw, reader.listing(raw))):
+        raise ConfigError(
+            f"data.raw: other recordings than {store} was made of; choose another output and data.store, or fresh=true"
+        )
 
 
 def _inventory(raw: Sequence[str], source: Listing) -> Iterator[str]:
@@ -298,22 +313,34 @@ def _begin(store: str, settings: Mapping[str, Any]) -> dict[int, dict[str, Any]]
     place = storage.join(store, UNFINISHED)
     begun = storage.join(place, SETTINGS)
     wanted = {"version": FORMAT_VERSION, "tool": __version__, **settings}
-    sizes = {file.base_name: file.size for file in storage.files(store)}
+    names = {file.base_name for file in storage.files(store)}
     done = {}
     if storage.exists(begun) and storage.read_json(begun) == wanted:
         for file in storage.files(place):
-            if file.base_name != SETTINGS and file.base_name.endswith(".json"):
+            if re.fullmatch(r"shard-\d+\.json", file.base_name):
                 report = storage.read_json(storage.join(place, file.base_name))
-                shard = report["shard"]
-                if shard is None or sizes.get(shard["name"]) == shard["bytes"]:
+                if _is_whole(store, report["shard"], names):
                     done[report["number"]] = report
     else:
         storage.delete_directory(place)
         storage.write_json(begun, wanted)
     kept = {report["shard"]["name"] for report in done.values() if report["shard"]}
-    left = [name for name in sizes if re.fullmatch(r"shard-\d+\.parquet", name) and name not in kept]
+    left = [name for name in names if _OURS.fullmatch(name) and name not in kept]
     storage.delete(storage.join(store, name) for name in left)
     return done
+
+
+# Shards, and what a kill leaves of a file that was being written.
+_OURS = re.compile(rf"shard-\d+\.parquet|(shard-\d+\.parquet|{MANIFEST}|{REJECTS}|{FLAWS})\.[0-9a-f]{{8}}\.tmp")
+
+
+def _is_whole(store: str, shard: Mapping[str, Any] | None, names: set[str]) -> bool:
+    """True where a shard is what its report says; None is the shard of recordings of which none was usable."""
+    if shard is None:
+        return True
+    return (
+        shard["name"] in names and checksum(storage.read_bytes(storage.join(store, shard["name"]))) == shard["checksum"]
+    )
 
 
 def _run(

@@ -1,6 +1,7 @@
 """Lists of clip names: the samples that a data set's authors say to leave out, or whose splits are to be counted."""
 
 import gzip
+import re
 import zlib
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def settled(place: str) -> str:
 
 
 def _is_shipped(place: str) -> bool:
-    return "/" not in place and (SHIPPED / place).is_file()
+    """A file of the user's own of the same name comes first."""
+    return "/" not in place and (SHIPPED / place).is_file() and not Path(place).exists()
 
 
 def read(key: str, place: str) -> list[str]:
@@ -45,20 +47,32 @@ def read(key: str, place: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def of_clips(lines: list[str], reader: Reader) -> list[str]:
-    """Keep the lines that name clips: the published lists begin with lines of explanation.
+def of_clips(key: str, place: str, lines: list[str], reader: Reader) -> list[str]:
+    """Return the clips that lines name. The published lists begin with lines of explanation: what is no name is said.
 
-    With a reader whose names follow no scheme every line is a name.
+    A line may go on after the name, and have the suffix of a file; with a reader whose names follow no scheme every
+    line is a name.
+
+    Raises:
+        ConfigError: no line names a clip.
     """
-    return [line for line in lines if not isinstance(reader, FileReader) or _names_one(line, reader)]
+    found = {line: _name(line, reader) if isinstance(reader, FileReader) else line for line in lines}
+    names = [name for name in found.values() if name]
+    if not names:
+        raise ConfigError(f"{key}={place}: holds no clip names")
+    others = [line for line, name in found.items() if not name]
+    if others:
+        say(f"  {len(others)} lines of {place} are no clip names, the first: {others[0][:60]!r}")
+    return names
 
 
-def _names_one(line: str, reader: FileReader) -> bool:
+def _name(line: str, reader: FileReader) -> str | None:
+    name = re.split(r"[\s,;#]", line, maxsplit=1)[0].removesuffix(reader.suffix)
     try:
-        reader.who(line + reader.suffix)
+        reader.who(name + reader.suffix)
     except RejectedRecording:
-        return False
-    return True
+        return None
+    return name
 
 
 def left_out(place: str | None, reader: Reader) -> list[str]:
@@ -67,12 +81,7 @@ def left_out(place: str | None, reader: Reader) -> list[str]:
     Raises:
         ConfigError: it cannot be read, or names no clip.
     """
-    if place is None:
-        return []
-    names = of_clips(read("data.left_out", place), reader)
-    if not names:
-        raise ConfigError(f"data.left_out={place}: holds no clip names")
-    return names
+    return of_clips("data.left_out", place, read("data.left_out", place), reader) if place else []
 
 
 def count(config: Config, reader: Reader) -> dict[str, list[int]]:
@@ -85,14 +94,8 @@ def count(config: Config, reader: Reader) -> dict[str, list[int]]:
     """
     if not isinstance(reader, FileReader):
         raise ConfigError(f"data.reader={reader.name}: the names of its clips do not say who, what and where")
-    lines = read("data.names", config.data.names)
-    names = of_clips(lines, reader)
-    if not names:
-        raise ConfigError(f"data.names={config.data.names}: holds no clip names")
-    if len(names) < len(lines):
-        known = set(names)
-        other = next(line for line in lines if line not in known)
-        say(f"{len(lines) - len(names)} lines of {config.data.names} are no clip names, the first: {other[:60]!r}")
+    place = config.data.names
+    names = of_clips("data.names", place, read("data.names", place), reader)
     kept = sorted(set(names).difference(left_out(config.data.left_out, reader)))
     found = [reader.who(name + reader.suffix) for name in kept]
     columns = {name: np.array([who.get(name, UNKNOWN) for who in found], np.int64) for name in INTEGERS}

@@ -21,6 +21,8 @@ from pipeline.help import parse_arguments  # noqa: E402
 
 def run(config: Config) -> None:
     """Run the stages of a checked configuration, each that is not finished already."""
+    from pipeline.build import reader_of
+    from pipeline.ingest import require_same_recordings
     from pipeline.perform import perform, summarise
     from pipeline.rundir import RunDir, require_data
     from pipeline.session import session
@@ -29,6 +31,8 @@ def run(config: Config) -> None:
 
     directory = RunDir.open(config)
     todo = directory.unfinished(config)
+    if "ingest" in config.stages and "ingest" not in todo and config.data.sources:
+        require_same_recordings(config.data.sources, config.store, reader_of(config))
     require_data(config, ingesting=not {"ingest", "ablate"}.isdisjoint(todo))
     directory.begin(config)
     for stage in config.ordered_stages:

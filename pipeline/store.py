@@ -227,7 +227,7 @@ class ClipStore:
                         value = file.read_row_group(group, columns=["joints"])["joints"][row].as_py()
                     joints = len(self.manifest["layout"]["joints"])
                     frames = np.frombuffer(value, np.float32).reshape(-1, self.manifest["persons"], joints, 3)
-                    return self.conversion.frames(frames) if self.conversion else frames
+                    return self.conversion.frames(frames, [len(frames)]) if self.conversion else frames
                 row -= rows
         raise IndexError(f"{self.uri}: no such clip")
 

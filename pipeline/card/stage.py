@@ -37,6 +37,7 @@ def inspect(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     """
     layout = recorded_layout(config)
     store = ClipStore.open(config.store, layout)
+    run.claim("fingerprint", store)
     tracker.dataset(store, "inspection")
     index, fps = store.index(), store.manifest["fps"]
     columns = measure(store, layout, config.cluster.quiet)

@@ -36,7 +36,9 @@ def ctrgcn(recording: RawRecording, persons: int) -> np.ndarray:
     per_frame = np.diff(recording.offsets)
     time = np.repeat(np.cumsum(per_frame > 0) - 1, per_frame)
     bodies = recording.bodies.astype(np.float32)  # what the reference decides on
-    tracks = _tracks(recording.body_ids, time)
+    there = _there(bodies, recording.offsets, per_frame)
+    bodies, time = bodies[there], time[there]
+    tracks = _tracks(recording.body_ids[there], time)
     several = len(tracks) > 1
     if several:
         tracks = _ranked(bodies, tracks)
@@ -52,6 +54,13 @@ def ctrgcn(recording: RawRecording, persons: int) -> np.ndarray:
         first, last = spans[person]
         spans[person] = (min(first, start), max(last, end)) if rank else (start, end)
     return clip[clip.any(axis=(1, 2, 3))] if several else clip
+
+
+def _there(bodies: np.ndarray, offsets: np.ndarray, per_frame: np.ndarray) -> np.ndarray:
+    """Return bool [N]: false for a body of zeros beside others, which only keeps the place of somebody who is away."""
+    there = bodies.any(axis=(1, 2))
+    counts = np.diff(np.concatenate([[0], np.cumsum(there)])[offsets])
+    return there | np.repeat(counts == 0, per_frame)
 
 
 def _tracks(body_ids: np.ndarray, time: np.ndarray) -> list[np.ndarray]:

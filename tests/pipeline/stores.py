@@ -44,7 +44,12 @@ def write_store(uri: str, config: Config, spoil=lambda row: row) -> str:
                 )
             )
         shards.append(write_shard(storage.join(uri, f"shard-{shard:05d}.parquet"), rows, {}))
-    manifest = {"layout": layout_record(recorded_layout(config)), "persons": persons, "clips": SHARDS * ROWS}
+    manifest = {
+        "dataset": config.data.dataset,
+        "layout": layout_record(recorded_layout(config)),
+        "persons": persons,
+        "clips": SHARDS * ROWS,
+    }
     manifest |= {"settings": {}, "shards": shards, "fingerprint": fingerprint({}, shards)}
     write_manifest(uri, manifest)
     return uri

@@ -37,6 +37,15 @@ def test_rows_become_the_chosen_joints_and_persons(wanted, padded):
     assert np.array_equal(batch.frames.numpy(), np.concatenate(expected))
 
 
+def test_a_lone_second_person_is_not_cut():
+    both, second = clips(2, 3)
+    second[:, 0] = 0
+    found = Conversion(2, 25, (1, 0), 1)(column([both, second, both]))
+    batch = table_to_clips(pa.table({"joints": found}), 1, 2)
+    expected = [both[:, :1], second[:, 1:], both[:, :1]]
+    assert np.array_equal(batch.frames.numpy(), np.concatenate(expected)[:, :, [1, 0]])
+
+
 def test_kinect_v2_is_read_as_kinect_v1_joint_by_joint():
     config = load(["data=ntu60", MAPPED, "data.raw=x"])
     v2, v1 = recorded_layout(config), layout_of(config)

@@ -11,7 +11,7 @@ import pytest
 from models.skeleton import SkeletonLayout
 from pipeline.config import load
 from pipeline.errors import ConfigError, UserError
-from pipeline.ingest import Job, ingest, write
+from pipeline.ingest import Job, ingest, require_same_recordings, write
 from pipeline.preparation import PRESETS, prepare
 from pipeline.readers import READERS, ntu
 from pipeline.store import ClipStore
@@ -328,7 +328,10 @@ def test_a_killed_ingest_goes_on_with_what_is_missing(ray_session, raw, tmp_path
     finished = {path.stem: path.stat().st_mtime_ns for path in (store / "unfinished").glob("shard-*.json")}
     assert 2 <= len(finished) <= 4
     torn = sorted(finished)[0]  # its report is there, its rows are not what the report says
-    (store / f"{torn}.parquet").write_bytes(b"half")
+    damaged = bytearray((store / f"{torn}.parquet").read_bytes())
+    damaged[100] ^= 1
+    (store / f"{torn}.parquet").write_bytes(damaged)
+    (store / "shard-00000.parquet.0123abcd.tmp").write_bytes(b"of the kill")
     for path in raw.iterdir():  # Only what is missing is read: what finished shards hold is gone by now.
         if path.stem in set().union(*(clips_of(store / f"{name}.parquet") for name in finished if name != torn)):
             path.write_bytes(bytes(path.stat().st_size))
@@ -340,7 +343,20 @@ def test_a_killed_ingest_goes_on_with_what_is_missing(ray_session, raw, tmp_path
     assert manifest["fingerprint"] == whole["fingerprint"]
     assert manifest["shards"] == whole["shards"]
     ClipStore.open(str(store)).verify()
+    assert not (store / "unfinished").exists() and not list(store.glob("*.tmp"))
+    (store / "unfinished").mkdir()  # killed between manifest and tidying up
+    assert ingest(**arguments("ntu60", raw, store, files_per_shard=3)) == manifest
     assert not (store / "unfinished").exists()
+
+
+def test_other_recordings_than_those_of_a_store_are_noticed_without_ingesting(ray_session, raw, tmp_path):
+    ingest(**arguments("ntu60", raw, tmp_path / "store"))
+    store, reader = str(tmp_path / "store"), READERS["ntu"]()
+    require_same_recordings([str(raw)], store, reader)
+    require_same_recordings([str(tmp_path / "gone")], store, reader)
+    (raw / clip_name(12)).write_bytes(skeleton_text(people(3)))
+    with pytest.raises(ConfigError, match=r"data\.raw: other recordings than"):
+        require_same_recordings([str(raw)], store, reader)
 
 
 def clips_of(path):

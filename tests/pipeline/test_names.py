@@ -29,6 +29,16 @@ def test_the_published_lists_come_with_the_project():
     assert names.settled("other.txt").startswith("/")
 
 
+def test_a_line_may_go_on_after_the_name_and_the_rest_is_said(tmp_path, capsys, monkeypatch):
+    lines = [CLIPS[0], f"{CLIPS[1]}.skeleton", f"{CLIPS[2]},", f"{CLIPS[0][:-1]}2 # twice", "302 samples"]
+    (tmp_path / "ntu60.txt").write_text("\n".join(lines))
+    found = names.left_out(str(tmp_path / "ntu60.txt"), NTU)
+    assert found == [*CLIPS, f"{CLIPS[0][:-1]}2"]
+    assert "1 lines of" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)  # a list of one's own comes before the shipped one of the same name
+    assert names.left_out("ntu60.txt", NTU) == found
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

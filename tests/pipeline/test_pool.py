@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.build import check_models, open_pool
-from pipeline.config import load
+from pipeline.config import identity, load
 from pipeline.errors import ConfigError, UserError
 from pipeline.rundir import RunDir
 from pipeline.store import ClipStore
@@ -29,6 +29,8 @@ def config(tmp_path, stores, *overrides, pool="{{store: {v2}, clips: {{camera: [
 def test_the_pool_joins_the_training_side_in_its_layout(tmp_path, stores):
     settings = config(tmp_path, stores, MAPPED)
     check_models(settings)
+    moved = config(tmp_path, ("elsewhere", "elsewhere"), MAPPED)
+    assert identity(settings) == identity(moved)
     run = RunDir(settings)
     own, pooled = open_pool(settings, run)
     assert (own.weight, str(own.side), own.store.conversion) == (1.0, "cross_view.train", None)
@@ -51,6 +53,17 @@ def test_another_store_in_the_same_place_is_noticed(tmp_path, stores):
     write_store(stores[1], load(["data=ntu60", "data.raw=x"]), spoiled)
     with pytest.raises(UserError, match=r"not the clips that .* was begun with"):
         open_pool(settings, run)
+
+
+def test_a_pool_never_holds_what_the_run_is_tested_on(tmp_path, stores):
+    same = "{{store: {v1}, clips: {{camera: [2, 3]}}, weight: 1.0}}"
+    settings = config(tmp_path, stores, pool=same)
+    with pytest.raises(
+        UserError, match=r"data\.pool\[0\]: holds \d+ clips of cross_view\.test, on which the run is tested"
+    ):
+        open_pool(settings, RunDir(settings))
+    settings = config(tmp_path, stores, pool=same.replace("2, 3", "1, 2"))
+    assert len(open_pool(settings, RunDir(settings))) == 2
 
 
 def test_a_pool_that_does_not_fit_is_named(tmp_path, stores):

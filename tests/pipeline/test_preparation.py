@@ -126,7 +126,11 @@ def plain_ctrgcn(frames, ids, persons):
             continue
         time += 1
         seen = set()
+        somebody = any(np.any(body) for body in frame)
         for body, name in zip(frame, names, strict=True):
+            if somebody and not np.any(body):
+                took.add("place kept")
+                continue
             if name in seen:
                 took.add("one id twice")
                 continue
@@ -151,6 +155,7 @@ def plain_ctrgcn(frames, ids, persons):
     alone = len(tracks) == 1
     if alone:
         took.add("alone")
+        (name,) = tracks
         took |= {"alone and short"} if len(tracks[name][1]) <= 11 else set()
         took |= {"alone and noisy"} if all(map(noisy, tracks[name][1])) else set()
     else:
@@ -217,7 +222,7 @@ def branches(preset, persons):
     if preset == "agcn":
         front, tail = {"front closed", "gap left"}, {"tail filled", "tail filled more than once"}
         return front | tail | {"a fifth slot", "another order", "a smaller one left out", "nobody in it"}
-    damage = {"empty frame", "one id twice", "gap closed", "frame without a person"}
+    damage = {"empty frame", "one id twice", "gap closed", "frame without a person", "place kept"}
     alone = {"alone", "alone and short", "alone and noisy", "alone and zero"}
     dropped = {"short", "all short", "noisy", "last one noisy", "left out"}
     ranked = {"less motion when clean", "more motion when clean", "still, and kept", "wild, and kept"}
@@ -228,7 +233,7 @@ def branches(preset, persons):
 @pytest.mark.parametrize("preset", sorted(PLAIN))
 def test_a_preset_equals_the_plain_implementation(preset, persons):
     taken, lengths = set(), Counter()
-    for seed in range(400):
+    for seed in range(700):
         frames, ids = random_people(seed)
         expected, took = PLAIN[preset](frames, ids, persons)
         taken |= took
@@ -379,6 +384,15 @@ def test_ctrgcn_closes_gaps():
 def test_ctrgcn_takes_the_first_of_two_bodies_with_one_id():
     frames = [[figure(1.0, at=t), figure(1.0, at=-t)] for t in range(5)]
     assert person(prepare(recording(frames, [[ID, ID]] * 5), PRESETS["ctrgcn"], 2)[0], 0) == [0, 1, 2, 3, 4]
+
+
+def test_ctrgcn_passes_over_zeros_that_keep_the_place_of_somebody_away():
+    """As arrays and PKU-MMD have them: the first of two is away half of the time, and moves less than the second."""
+    still, zero = figure(1.0), np.zeros_like(figure(1.0))
+    other = [figure(1.0, at=t) for t in range(40)]
+    frames = [[still if t < 20 else zero, other[t]] for t in range(40)]
+    clip = prepare(recording(frames, [[0, 1]] * 40), PRESETS["ctrgcn"], 2)[0]
+    assert person(clip, 0) == list(range(40))
 
 
 def test_an_absent_person_is_zeros_and_not_counted():
