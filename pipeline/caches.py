@@ -5,7 +5,7 @@ Shapes: B clips of this rank, F frames, M persons, V joints, N selected clips of
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.clips import ClipBatch
 from pipeline.blocks import UNKNOWN, Blocks, chunks
-from pipeline.epochs import Epochs
+from pipeline.epochs import Epochs, Pairs
 from pipeline.reader import Reader
 
 
@@ -24,6 +24,7 @@ class Rank:
 
     ids, lengths: int64 [N], row numbers and frames of the selected clips.
     device: where batches are wanted.
+    pairs: the selected clips that show one performance from different cameras, where batches shall bring both.
     """
 
     epochs: Epochs
@@ -34,6 +35,7 @@ class Rank:
     lengths: np.ndarray
     persons: int
     joints: int
+    pairs: Pairs | None = None
 
     @property
     def width(self) -> int:
@@ -79,7 +81,8 @@ class Stream(ABC):
         """Yield (step, this worker's share of the global batch) from `start_step` to the end of the epoch.
 
         The same (seed, epoch, step) gives the same batch, whatever was read before. Batches are on the worker's device,
-        in memory of their own; ids are row numbers of the store, labels -1.
+        in memory of their own; ids are row numbers of the store, labels -1. With pairs `other` holds every clip's other
+        camera, or the clip again where it has none.
 
         Raises:
             ValueError: there is no such step.
@@ -105,14 +108,18 @@ class _Shuffled(Stream):
     """Batches of a perfect shuffle: any clip can be had at any time by its position in the selected ids."""
 
     def _batches(self, epoch: int, start_step: int) -> Iterator[tuple[int, ClipBatch]]:
-        order = self._rank.epochs.order(epoch)
+        order, pairs = self._rank.epochs.order(epoch), self._rank.pairs
+        partners = pairs.partners(self._rank.epochs.seed, epoch) if pairs else None
         for step in range(start_step, self.steps_per_epoch):
             start, stop = self._rank.share(step)
             # In the order of the store, so that a gather visits each block once.
-            yield step, self._gather(np.sort(order[start:stop]))
+            rows = np.sort(order[start:stop])
+            clips = self._gather(rows)
+            yield step, clips if partners is None else replace(clips, other=self._gather(partners[rows]))
 
     @abstractmethod
-    def _gather(self, rows: np.ndarray) -> ClipBatch: ...
+    def _gather(self, rows: np.ndarray) -> ClipBatch:
+        """The clips at these positions in the selected ids, in this order; a clip may come twice."""
 
 
 class MemoryStream(_Shuffled):
@@ -123,7 +130,10 @@ class MemoryStream(_Shuffled):
         self._blocks = Blocks(chunk for table in tables for chunk in chunks(table["joints"], rank.width))
 
     def _gather(self, rows: np.ndarray) -> ClipBatch:
-        frames, offsets = self._blocks.gather(rows, pin=self._rank.device.type == "cuda")
+        ascending = np.argsort(rows, kind="stable")
+        frames, offsets = self._blocks.gather(rows[ascending], pin=self._rank.device.type == "cuda")
+        if (np.diff(rows) < 0).any():
+            frames, offsets = _reordered(frames, offsets, np.argsort(ascending))
         return self._rank.batch(frames, offsets, torch.from_numpy(self._rank.ids[rows]))
 
 
@@ -149,10 +159,21 @@ class DeviceStream(_Shuffled):
         # Known here, so that the host need not wait for the device to tell.
         total = int(self._rank.lengths[rows].sum())
         starts, lengths, ids = self._clips[:, torch.from_numpy(rows).to(self._rank.device, non_blocking=True)]
-        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-        source = torch.repeat_interleave(starts - offsets[:-1], lengths, output_size=total)
-        source += torch.arange(total, device=source.device)
-        return self._rank.batch(self._frames.index_select(0, source), offsets, ids)
+        return self._rank.batch(*_cut_out(self._frames, starts, lengths, total), ids)
+
+
+def _cut_out(frames: Tensor, starts: Tensor, lengths: Tensor, total: int) -> tuple[Tensor, Tensor]:
+    """Clips that begin at `starts` of frames [F, C] and have `lengths` frames, `total` in all: frames and offsets."""
+    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    source = torch.repeat_interleave(starts - offsets[:-1], lengths, output_size=total)
+    source += torch.arange(total, device=source.device)
+    return frames.index_select(0, source), offsets
+
+
+def _reordered(frames: Tensor, offsets: Tensor, order: np.ndarray) -> tuple[Tensor, Tensor]:
+    """The same clips in another order."""
+    order = torch.from_numpy(order)
+    return _cut_out(frames, offsets[:-1][order], offsets.diff()[order], len(frames))
 
 
 class FileStream(Stream):

@@ -14,12 +14,17 @@ import numpy as np
 from pipeline.errors import ConfigError
 
 # What a sequence of random numbers is for; the same seed never serves two purposes.
-_CLIPS, _ROW_GROUPS, _WINDOW, _PART = range(4)
+_CLIPS, _ROW_GROUPS, _WINDOW, _PART, _PAIRS = range(5)
+
+
+def _generator(*key: int) -> np.random.Generator:
+    """Random numbers that depend on nothing but `key` (non-negative integers)."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
 def _permutation(count: int, *key: int) -> np.ndarray:
-    """A permutation of `count` numbers, int64, that depends on nothing but `key` (non-negative integers)."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).permutation(count)
+    """A permutation of `count` numbers, int64, that depends on nothing but `key`."""
+    return _generator(*key).permutation(count)
 
 
 def cut(count, parts, part):
@@ -87,6 +92,44 @@ class Epochs:
                 for number, (start, (there, taken)) in enumerate(zip(starts, self.parts, strict=False))
             ]
         )
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Which clips show one performance from different cameras. Arrays int64 [N], of selected clips.
+
+    order: the clips by performance, and by camera within one.
+    first, count: of every clip, where its performance begins in `order` and how many clips of other cameras it has.
+    own, size: where the clips of its own camera begin there, and how many they are.
+    """
+
+    order: np.ndarray
+    first: np.ndarray
+    count: np.ndarray
+    own: np.ndarray
+    size: np.ndarray
+
+    @classmethod
+    def of(cls, performance: np.ndarray, camera: np.ndarray) -> "Pairs":
+        """From performance (anything that sorts) and camera (int64, -1 where unknown: no pair) of every clip."""
+        performance, clips = np.unique(performance, return_inverse=True)[1], np.arange(len(camera))
+        performance = np.where(camera < 0, len(clips) + clips, performance)
+        order = np.lexsort((camera, performance))
+        both = performance * (camera.max() + 2) + camera
+        first, end = (np.searchsorted(performance[order], performance, side) for side in ("left", "right"))
+        own, own_end = (np.searchsorted(both[order], both, side) for side in ("left", "right"))
+        return cls(order, first, (end - first) - (own_end - own), own, own_end - own)
+
+    def partners(self, seed: int, epoch: int) -> np.ndarray:
+        """For every clip another camera's of the same performance, drawn anew every epoch; itself where there is none.
+
+        Returns positions in the selected clips, int64 [N].
+        """
+        draw = _generator(seed, _PAIRS, epoch).random(len(self.order))
+        place = self.first + (draw * self.count).astype(np.int64)
+        place += np.where(place >= self.own, self.size, 0)
+        clips = np.arange(len(self.order))
+        return np.where(self.count > 0, self.order[np.minimum(place, len(clips) - 1)], clips)
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ def _plan(config: Config, parts: list[Part], run: RunDir) -> StreamPlan:
         seed=config.seed,
         cache=run.state.get("cache", config.stream.cache),
         window=config.stream.window,
+        pairs=config.stream.pairs,
         workers=config.cluster.workers,
     )
     run.state["cache"] = plan.cache

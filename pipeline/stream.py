@@ -16,7 +16,7 @@ import ray.data
 import torch
 
 from pipeline.caches import DeviceStream, FileStream, MemoryStream, Rank, Stream
-from pipeline.epochs import Epochs, ReadingList, RowGroups
+from pipeline.epochs import Epochs, Pairs, ReadingList, RowGroups
 from pipeline.errors import ConfigError, UserError, first_line
 from pipeline.protocols import Side
 from pipeline.reader import READ_CPUS, Reader, Shards, read_pieces
@@ -50,8 +50,9 @@ class StreamPlan:
 
     description: the cache and why, for the console.
     automatic: the user left the choice to us, so that a worker with room on its GPU may take `device` for `memory`.
-    index: reference to {"ids", "lengths"}: int64 [N], id and frames of every selected clip. A clip's id is its row
-        number, in the stores after the first one after the rows of those before.
+    index: reference to {"ids", "lengths", "pairs"}: int64 [N], id and frames of every selected clip, and which of them
+        are pairs, if batches shall bring them. A clip's id is its row number, in the stores after the first one after
+        the rows of those before.
     parts: see `Epochs`.
     blocks: references to Arrow tables of the selected rows in order (`memory`, `device`).
     shards, row_groups: the files and the selected rows in them (`none`).
@@ -133,6 +134,7 @@ def open_stream(
     seed: int,
     cache: str = "auto",
     window: int = 4096,
+    pairs: str = "none",
     workers: int = 1,
 ) -> StreamPlan:
     """Plan the stream over clips of one store or several, on the driver of a connected Ray.
@@ -145,20 +147,23 @@ def open_stream(
         seed: of every order.
         cache: `auto`, `memory`, `device` or `none`.
         window: clips within which a worker shuffles with `none`; two windows of clips are what it holds.
+        pairs: `cameras`: a batch brings with every clip another camera's clip of the same performance; or `none`.
         workers: how many there will be, to find out now that a batch cannot be shared by them.
 
     Raises:
         ConfigError: an unknown cache, a batch with fewer clips than workers, clips that the object store cannot hold,
-            a weight that leaves no clip.
+            a weight that leaves no clip, pairs that cannot be had or that are none.
         UserError: a part holds no clip, or a shard cannot be read.
     """
     if cache not in ("auto", *get_args(Cache)):
         raise ConfigError(f"stream.cache={cache}: allowed are auto, {', '.join(get_args(Cache))}")
     stores = [part.store for part in parts]
-    ids, lengths, counts = _select(parts)
+    ids, lengths, counts, paired = _select(parts, pairs == "cameras")
     clip_bytes = int(lengths.sum()) * stores[0].bytes_per_frame
     chosen, reason = _choose(cache, clip_bytes)
     many = f" of {len(parts)} stores" if len(parts) > 1 else ""
+    if paired:
+        reason += f"; {_pairs(chosen, paired):,} of them with another camera's clip"
     shards = Shards.of(stores)
     plan = StreamPlan(
         cache=chosen,
@@ -171,7 +176,7 @@ def open_stream(
         batch_size=batch_size,
         seed=seed,
         window=window,
-        index=ray.put({"ids": ids, "lengths": lengths}),
+        index=ray.put({"ids": ids, "lengths": lengths, "pairs": paired}),
         parts=counts,
     )
     plan.epochs.require(workers)
@@ -180,9 +185,13 @@ def open_stream(
     return replace(plan, blocks=_blocks(shards, ids, lengths * stores[0].bytes_per_frame))
 
 
-def _select(parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray, tuple[tuple[int, int], ...]]:
-    """Ids and frames of the selected clips, int64 [N], and (clips, clips an epoch) of the parts if it takes not all."""
-    ids, lengths, counts, rows = [], [], [], 0
+def _select(
+    parts: Sequence[Part], paired: bool
+) -> tuple[np.ndarray, np.ndarray, tuple[tuple[int, int], ...], Pairs | None]:
+    """Ids and frames of the selected clips, int64 [N]; (clips, clips an epoch) of the parts if it takes not all; and
+    the pairs if asked for.
+    """
+    ids, lengths, performances, cameras, counts, rows = [], [], [], [], [], 0
     for part in parts:
         index = part.store.index()
         chosen = part.store.select(part.side, index)
@@ -191,10 +200,26 @@ def _select(parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray, tuple[tuple[
             raise ConfigError(f"{part.side}: weight={part.weight:g} of {len(chosen)} clips leaves none")
         ids.append(rows + chosen)
         lengths.append(index.num_frames[chosen])
+        performances.append(index.performance_id[chosen])
+        cameras.append(index.camera[chosen])
         counts.append((len(chosen), taken))
         rows += len(index)
     whole = all(there == taken for there, taken in counts)
-    return np.concatenate(ids), np.concatenate(lengths), () if whole else tuple(counts)
+    pairs = Pairs.of(np.concatenate(performances), np.concatenate(cameras)) if paired else None
+    return np.concatenate(ids), np.concatenate(lengths), () if whole else tuple(counts), pairs
+
+
+def _pairs(cache: Cache, pairs: Pairs) -> int:
+    """How many clips have another camera's; ConfigError where there are none or they cannot be had."""
+    if cache == "none":
+        raise ConfigError(
+            "stream.pairs=cameras: takes clips from anywhere in the store; stream.cache=none cannot: it reads the "
+            "files in an order of its own; use memory or device, with an object store that holds all clips "
+            "(cluster.object_store_gb)"
+        )
+    if not (found := int((pairs.count > 0).sum())):
+        raise ConfigError("stream.pairs=cameras: no performance was seen by two of the selected cameras; use none")
+    return found
 
 
 def _choose(cache: str, clip_bytes: int) -> tuple[Cache, str]:

@@ -33,6 +33,8 @@ def refused(*overrides):
         ("stages=[]", ["stages=[]"]),
         ("data.protocol=xset", ["data.protocol=xset", "xview"]),
         ("stream.cache=disk", ["stream.cache='disk'", "'memory'"]),
+        ("stream={cache: none, window: 9, pairs: cameras}", ["pairs=cameras", "cache=none", "use memory or device"]),
+        ("stream.pairs=views", ["stream.pairs='views'", "'cameras'"]),
         ("stream.cache=device", ["stream.cache=device", "cluster.gpu=true"]),
         ("model.heads=3", ["model.heads=3", "width=256"]),
         ("views.crop=[0.9,0.1]", ["views.crop=[0.9, 0.1]"]),
@@ -155,3 +157,8 @@ def test_a_directory_of_the_users_own_holds_more_choices(tmp_path):
 def test_data_settings_that_contradict_each_other_are_named(overrides, message):
     with pytest.raises(ConfigError, match=message):
         load(overrides)
+
+
+def test_pairs_of_cameras_need_the_term_that_compares_them():
+    assert "objective.view.weight" in refused("stream.pairs=cameras", "objective=umurl")
+    load(["stream.pairs=cameras"])

@@ -43,7 +43,7 @@ def store(tmp_path_factory, module_patch):
                 {
                     "clip_id": f"clip-{shard}-{row}",
                     "dataset": "test",
-                    "performance_id": "x",
+                    "performance_id": f"performance-{row % 23}",
                     "label": row % 5,
                     "subject": None,
                     "camera": 1 if unseen else int(random.integers(1, 4)),
@@ -328,3 +328,47 @@ def test_blocks_that_are_not_the_selection_are_noticed(ray_session, store, monke
     monkeypatch.setattr(ClipStore, "index", lambda self: wrong)
     with pytest.raises(UserError, match="other clips than their index"):
         open_stream([Part(store, side())], cache="memory", batch_size=BATCH, seed=0)
+
+
+@pytest.fixture(scope="module")
+def paired(plans, store):
+    settings = {"batch_size": BATCH, "seed": 3, "pairs": "cameras"}
+    return {cache: open_stream([Part(store, side([2, 3]))], cache=cache, **settings) for cache in ("memory", "device")}
+
+
+@pytest.mark.parametrize("cache", ["memory", "device"])
+def test_batches_bring_another_cameras_clip_of_the_same_performance(plans, paired, store, clips, cache):
+    index, plan = store.index(), paired[cache]
+    alone = read(plan, (0, 1))
+    assert_equal_batches(alone, read(plans[cache], (0, 1)))  # the clips themselves are those of a stream without pairs
+    assert all(batch.other is None for *_, batch in read(plans[cache]))
+    found = {}
+    for epoch, _, batch in alone:
+        ids, other = batch.ids.numpy(), batch.other
+        assert np.array_equal(other.frames.numpy(), np.concatenate([clips[row] for row in other.ids]))
+        assert other.lengths.tolist() == [len(clips[row]) for row in other.ids] and (other.labels == -1).all()
+        assert np.array_equal(index.performance_id[ids], index.performance_id[other.ids])
+        assert set(index.camera[other.ids]) <= {2, 3}
+        differs = index.camera[ids] != index.camera[other.ids]
+        assert np.array_equal(ids[~differs], other.ids.numpy()[~differs])
+        found |= {(epoch, one): two for one, two in zip(ids.tolist(), other.ids.tolist(), strict=True)}
+    shown = {
+        (name, camera) for name, camera in zip(index.performance_id, index.camera, strict=True) if camera in (2, 3)
+    }
+    both = [(name, 5 - camera) in shown for name, camera in zip(index.performance_id, index.camera, strict=True)]
+    assert all((two != one) == both[one] for (_, one), two in found.items())
+    assert sum(found[0, one] != found[1, one] for epoch, one in found if not epoch) > len(found) // 4
+    assert "with another camera's clip" in plan.description
+    # Neither the number of workers nor where an epoch is taken up changes a clip's partner.
+    for rank in range(3):
+        for epoch, _, batch in read(plan, (1,), rank, 3, start_step=2):
+            assert batch.other.ids.tolist() == [found[epoch, one] for one in batch.ids.tolist()]
+    assert_equal_batches(
+        [(e, s, b.other) for e, s, b in alone], [(e, s, b.other) for e, s, b in read(paired["memory"], (0, 1))]
+    )
+
+
+def test_pairs_that_cannot_be_had_are_refused_in_one_line(ray_session, store):
+    for cameras, cache, message in (([2, 3], "none", "stream.cache=none cannot"), ([2], "memory", "two of the")):
+        with pytest.raises(ConfigError, match="stream.pairs=cameras: .*" + message):
+            open_stream([Part(store, side(cameras))], cache=cache, batch_size=BATCH, seed=0, pairs="cameras")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.epochs import Epochs, ReadingList, RowGroups
+from pipeline.epochs import Epochs, Pairs, ReadingList, RowGroups
 from pipeline.errors import ConfigError
 
 seeds = st.integers(0, 2**31 - 1)
@@ -153,3 +153,27 @@ def test_windows_are_shuffled_differently():
     reading = ReadingList(Epochs(200, 20, 7), RowGroups.of([[200]], np.arange(200)), 0, 1)
     orders = [tuple(reading.shuffled(epoch, window, 50)) for epoch in range(2) for window in range(2)]
     assert len(set(orders)) == 4 and all(sorted(order) == list(range(50)) for order in orders)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(-1, 3)), min_size=1, max_size=40), seeds)
+def test_a_partner_is_another_cameras_clip_of_the_same_performance(clips, seed):
+    performance, camera = (np.array(values) for values in zip(*clips, strict=True))
+    pairs = Pairs.of(performance, camera)
+    for epoch in range(3):
+        partners = pairs.partners(seed, epoch)
+        assert np.array_equal(partners, pairs.partners(seed, epoch))
+        for clip, partner in enumerate(partners):
+            others = (performance == performance[clip]) & (camera != camera[clip]) & (camera >= 0) & (camera[clip] >= 0)
+            assert others[partner] if others.any() else partner == clip
+            assert pairs.count[clip] == others.sum()
+
+
+def test_partners_are_drawn_evenly_anew_every_epoch_and_by_seed():
+    pairs = Pairs.of(np.array(["x"] * 5 + ["y"]), np.array([2, 1, 3, 1, 2, 1]))
+    drawn = np.array([pairs.partners(7, epoch) for epoch in range(3000)])
+    assert (drawn[:, 5] == 5).all()
+    for clip, others in ((0, (1, 2, 3)), (1, (0, 2, 4)), (2, (0, 1, 3, 4))):
+        shares = np.bincount(drawn[:, clip], minlength=6)[list(others)] / 3000
+        assert shares.sum() == pytest.approx(1) and np.allclose(shares, 1 / len(others), atol=0.05)
+    assert not np.array_equal(drawn[:, 0], drawn[:, 4]) and not np.array_equal(drawn[0], drawn[1:])
+    assert any((pairs.partners(8, epoch) != drawn[epoch]).any() for epoch in range(9))
