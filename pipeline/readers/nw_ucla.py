@@ -7,7 +7,8 @@ action, subject and episode seen by several cameras is one performance. A frame 
 import json
 import re
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import chain
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -60,19 +61,35 @@ def _frames(data: bytes, clip_id: str, joints: int) -> np.ndarray:
         raise RejectedRecording(f"not valid JSON ({error})") from None
     if not isinstance(content, dict) or "skeletons" not in content:
         raise RejectedRecording("no key 'skeletons'")
-    if content.get("file_name", clip_id) != clip_id:
-        raise RejectedRecording(f"holds the recording {str(content['file_name'])[:40]!r}, not what its name says")
-    if content["skeletons"] == []:
+    said = content.get("file_name", clip_id)
+    if said != clip_id:
+        said = repr(said[:40]) if isinstance(said, str) else f"called by a {type(said).__name__}"
+        raise RejectedRecording(f"holds the recording {said}, not what its name says")
+    return _array(content["skeletons"], joints)
+
+
+def _array(frames: Any, joints: int) -> np.ndarray:
+    """Lists of lists of numbers as float64 [T, V, 3], looked at level by level before NumPy may guess what they are.
+
+    One long text among many short ones would make it ask for terabytes.
+    """
+    expected = f"expected [frames, {joints}, 3]"
+    if type(frames) is not list:
+        raise RejectedRecording(f"'skeletons' is not a list of frames, {expected}")
+    if not frames:
         raise RejectedRecording("no frames")
-    try:
-        frames = np.array(content["skeletons"])
-    except ValueError:
-        raise RejectedRecording(f"'skeletons' is not frames of {joints} joints of x, y, z") from None
-    if frames.dtype.kind not in "if":
+    for what, length in (("frame", joints), ("joint", 3)):
+        if set(map(type, frames)) != {list}:
+            raise RejectedRecording(f"'skeletons' holds a {what} that is not a list, {expected}")
+        if wrong := set(map(len, frames)) - {length}:
+            raise RejectedRecording(f"'skeletons' holds a {what} of length {min(wrong)}, {expected}")
+        frames = list(chain.from_iterable(frames))
+    if not set(map(type, frames)) <= {int, float}:
         raise RejectedRecording("'skeletons' holds something that is not a number")
-    if frames.ndim != 3 or frames.shape[1:] != (joints, 3):
-        raise RejectedRecording(f"'skeletons' has shape {list(frames.shape)}, expected [frames, {joints}, 3]")
-    return frames.astype(np.float64)
+    try:
+        return np.array(frames, np.float64).reshape(-1, joints, 3)
+    except OverflowError:  # a whole number beyond float64
+        raise RejectedRecording("NaN or infinite coordinates") from None
 
 
 @dataclass(frozen=True)

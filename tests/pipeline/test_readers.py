@@ -205,6 +205,11 @@ def test_nw_ucla_labels_come_from_the_name_and_empty_frames_hold_nobody():
     assert other.performance == recording.performance
 
 
+def ucla_frame(joint):
+    """A frame of 19 joints and this one."""
+    return f'{{"skeletons": [[{"[1, 2, 3], " * 19}{joint}]]}}'.encode()
+
+
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
@@ -214,11 +219,21 @@ def test_nw_ucla_labels_come_from_the_name_and_empty_frames_hold_nobody():
         (UCLA_NAME, b"[1]", "no key 'skeletons'"),
         (UCLA_NAME, b'{"skeleton": []}', "no key 'skeletons'"),
         (UCLA_NAME, b'{"skeletons": []}', "no frames"),
-        (UCLA_NAME, b'{"skeletons": 5}', "shape"),
-        (UCLA_NAME, b'{"skeletons": [[[1, 2, 3], [1, 2]]]}', "not frames of 20 joints"),
-        (UCLA_NAME, b'{"skeletons": [[["1", "2", "3"]]]}', "not a number"),
-        (UCLA_NAME, b'{"skeletons": [[[1, null, 3]]]}', "not a number"),
-        (UCLA_NAME, ucla_text(FRAMES[:, :19]), r"shape \[3, 19, 3\], expected \[frames, 20, 3\]"),
+        (UCLA_NAME, b'{"skeletons": 5}', r"not a list of frames, expected \[frames, 20, 3\]"),
+        (UCLA_NAME, b'{"skeletons": {"a": 1}}', "not a list of frames"),
+        (UCLA_NAME, b'{"skeletons": [5]}', "a frame that is not a list"),
+        (UCLA_NAME, b'{"skeletons": [[]]}', "a frame of length 0"),
+        (UCLA_NAME, ucla_frame("[1, 2]"), "a joint of length 2"),
+        (UCLA_NAME, ucla_frame('"abc"'), "a joint that is not a list"),
+        (UCLA_NAME, ucla_frame('["1", "2", "3"]'), "not a number"),
+        (UCLA_NAME, ucla_frame("[1, null, 3]"), "not a number"),
+        (UCLA_NAME, ucla_frame("[1, true, 3]"), "not a number"),
+        (UCLA_NAME, ucla_frame("[1, [2], 3]"), "not a number"),
+        (UCLA_NAME, ucla_frame(f"[1, {'9' * 400}, 3]"), "NaN or infinite"),
+        (UCLA_NAME, ucla_frame(f"[1, {'9' * 30}, 3]"), "not metres"),
+        (UCLA_NAME, ucla_frame(f"[1, {'9' * 5000}, 3]"), "not valid JSON"),
+        (UCLA_NAME, ucla_text(FRAMES[:, :19]), r"a frame of length 19, expected \[frames, 20, 3\]"),
+        (UCLA_NAME, b'{"file_name": {"a": 1}, "skeletons": []}', "the recording called by a dict, not"),
         (UCLA_NAME, ucla_text(np.where(FRAMES > 2, np.nan, FRAMES)), "NaN"),
         (UCLA_NAME, ucla_text(FRAMES * 1e4), "not metres"),
         (UCLA_NAME, ucla_text(FRAMES * 0), "no body in any frame"),
@@ -231,6 +246,18 @@ def test_a_damaged_nw_ucla_file_is_rejected_with_its_reason(name, data, reason):
     assert np.isnan(np.where(FRAMES > 2, np.nan, FRAMES)).any()
     with pytest.raises(RejectedRecording, match=reason):
         nw_ucla.parse(name, data, 20)
+
+
+def test_nw_ucla_of_one_long_text_among_short_ones_asks_for_no_memory():
+    # As one array of texts these would be 4 TB.
+    data = b'{"skeletons": [' + b'"a", ' * 10**6 + b'"' + b"x" * 10**6 + b'"]}'
+    with pytest.raises(RejectedRecording, match="a frame that is not a list"):
+        nw_ucla.parse(UCLA_NAME, data, 20)
+
+
+def test_nw_ucla_takes_whole_numbers():
+    (recording,) = nw_ucla.parse(UCLA_NAME, ucla_frame("[4, 5.5, -6]"), 20)
+    assert recording.bodies.tolist() == [[[1, 2, 3]] * 19 + [[4, 5.5, -6]]]
 
 
 def zipped(path, members):
