@@ -238,10 +238,10 @@ class _Unpickler(pickle._Unpickler):
         self._set(self.stack[-1], items)
 
     def _set(self, target: Any, items: list) -> None:
-        """Keys are text and numbers: the hash of a nest of tuples can take for ever."""
+        """Keys are texts: the hash of a nest of tuples can take for ever, and numbers can be chosen to share theirs."""
         keys = items[::2]
-        if type(target) is not dict or not all(type(key) in (str, int, float) for key in keys):
-            raise Refused("it holds a mapping whose keys are not texts or numbers")
+        if type(target) is not dict or not all(type(key) is str for key in keys):
+            raise Refused("it holds a mapping whose keys are not texts")
         target.update(zip(keys, items[1::2], strict=True))
 
     def _payload(self, digits: int, text: bool) -> None:

@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import struct
+import sys
 import time
 import tracemalloc
 import zipfile
@@ -192,7 +193,8 @@ def test_annotations_that_cannot_be_used_are_rejected_by_name(tmp_path, protocol
         ({"annotations": [annotation("a")], "split": ["a"]}, "'split' is not lists of names"),
         ({"annotations": [annotation("a")], "split": {"x": "abc"}}, "'split' is not lists of names"),
         ({"annotations": [annotation("a")], "split": {"x": ["a", 1]}}, "'split' is not lists of names"),
-        ({"annotations": [annotation("a")], "split": {1: ["a"]}}, "'split' is not lists of names"),
+        ({"annotations": [annotation("a")], "split": {1: ["a"]}}, "a mapping whose keys are not texts"),
+        ({"annotations": [{"frame_dir": "a", 0.5: 1}]}, "a mapping whose keys are not texts"),
         (b"", r"not a whole pickle \(truncated"),
         (b"\x80\x04.", "not a whole pickle"),
         (b"PK\x03\x04" + bytes(100), "refused|not a whole pickle"),
@@ -370,6 +372,17 @@ def test_a_pickle_that_claims_or_repeats_much_costs_little(tmp_path, hog):
         tracemalloc.stop()
     assert peak < 100 << 20
     assert time.perf_counter() - started < 20
+
+
+def test_keys_that_all_have_one_hash_take_no_time(tmp_path):
+    numbers = [number * sys.hash_info.modulus for number in range(1, 20_001)]
+    assert {hash(number) for number in numbers} == {0}
+    keys = b"".join(b"\x8a\x0a" + number.to_bytes(10, "little") + b"N" for number in numbers)
+    source = save(tmp_path / "x.pkl", b"\x80\x02}(" + keys + b"u.")
+    started = time.perf_counter()
+    with pytest.raises(UserError, match="a mapping whose keys are not texts"):
+        read(source)
+    assert time.perf_counter() - started < 2
 
 
 def test_splits_that_share_a_list_do_not_multiply_it(tmp_path):
