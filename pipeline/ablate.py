@@ -92,7 +92,7 @@ def ablate(config: Config, run: RunDir, tracker: Tracker, stages: Stages) -> dic
         results.publish(config, run, _of_table(config, table_cells, found))
     rows = results.publish(config, run, _of_table(config, table_cells, found))
     tracker.artifacts([run.path(name) for name in results.FILES])
-    table(config.name, *results.cells_of(rows))
+    table(config.name, *results.cells_of(rows, short=True))
     say(f"  the table: {config.ablate.page}, the plot: {run.path(results.PLOT)}, both: {run.path(results.PAGE)}")
     return {"cells": len(table_cells)} | results.flat(rows)
 

@@ -106,20 +106,21 @@ def copied(contents: np.ndarray, split: "Split") -> np.ndarray:
 def _show(
     config: Config, split: "Split", measured: dict[str, "Measured"], copies: np.ndarray, card: dict[str, float]
 ) -> None:
-    columns = ["", "linear top-1", f"{config.evaluate.knn.k}-NN top-1"]
+    nearest = f"{config.evaluate.knn.k}-NN"
+    columns = ["", "linear", nearest]
     rows = [[name, _percent(m.linear_top1), _percent(m.knn_top1)] for name, m in measured.items()]
     unseen = [m.unseen(split.test_labels, copies) for m in measured.values()]
     if any(unseen):
-        columns += ["linear, unseen", f"{config.evaluate.knn.k}-NN, unseen"]
+        columns += ["linear unseen", f"{nearest} unseen"]
         rows = [
             row + [_percent(value) for value in figures.values()] for row, figures in zip(rows, unseen, strict=True)
         ]
-    columns += ["parameters", "GFLOPs", "GFLOPs of pretraining"]
+    columns += ["weights", "GFLOPs", "training"]  # narrow enough for a console
     costs = [f"{card['parameters'] / 1e6:.2f} M", f"{card['gflops']:.3g}"]
     steps = [f"{card['pretraining_gflops']:.3g}" if name == "encoder" else "0" for name in measured]
     table(
         f"{config.data.protocol}: {len(split.train)} training and {len(split.test)} test clips, "
-        f"probe {config.evaluate.probe}, last epoch",
+        f"probe {config.evaluate.probe}, last epoch, top-1; GFLOPs a clip of inference and of a step of training",
         columns,
         [[*row, *costs, step] for row, step in zip(rows, steps, strict=True)],
     )

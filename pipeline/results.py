@@ -130,13 +130,16 @@ def flat(rows: Sequence[Row]) -> dict[str, float]:
     return found
 
 
-def cells_of(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Header and text of the table. Accuracies in percent, differences to the reference in points."""
-    shown = [name for name in MEASURED if any(name in row.figures for row in rows)]
-    starts = [name for name in STARTS if any(name in row.figures for row in rows)]
+def cells_of(rows: Sequence[Row], short: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Header and text of the table. Accuracies in percent, differences to the reference in points.
+
+    short: what fits a console.
+    """
+    shown = [name for name in list(MEASURED)[: 2 if short else None] if any(name in row.figures for row in rows)]
+    starts = [name for name in STARTS if not short and any(name in row.figures for row in rows)]
     compared = [name for name in ("linear_top1", "knn_top1") if name in shown]
     header = ["", "seeds", *(MEASURED[name] for name in shown), *(f"\u0394 {MEASURED[name]}" for name in compared)]
-    header += [*(STARTS[name] for name in starts), "parameters", "GFLOPs", "GFLOPs of pretraining"]
+    header += [*(STARTS[name] for name in starts), "parameters", "GFLOPs", "pretraining"]
     body = [
         [
             row.variant,
@@ -268,7 +271,7 @@ def markdown(config: Config, about: str, header: Sequence[str], body: Sequence[S
             "",
             f"Accuracies in %, mean \u00b1 standard deviation from seed to seed. \u0394: paired difference to "
             f"`{config.ablate.reference}` over the seeds that both have, in points. At the start: the same encoder "
-            "before training. GFLOPs: of one clip, in inference, and forward and backward in a step of pretraining.",
+            "before training. GFLOPs of one clip: in inference, and in pretraining, a step forward and backward.",
             "",
             f"![linear accuracy over GFLOPs of inference]({image})",
         ]

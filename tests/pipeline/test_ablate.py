@@ -195,6 +195,11 @@ def test_cells_measured_elsewhere_count(tmp_path):
     stages = Stages()
     run(configured(tmp_path, f"output={tmp_path}/elsewhere", **ONE), stages)
     assert stages.calls == [("ingest", "small_table")]
+    # Figures that were lost are read from the finished cell; nothing is trained again.
+    (tmp_path / "runs" / "full-0.json").unlink()
+    run(configured(tmp_path, **ONE), stages)
+    assert stages.calls == [("ingest", "small_table")] * 2
+    assert (tmp_path / "runs" / "full-0.json").exists()
     (tmp_path / "runs" / "full-0.json").write_text("{}")
     with pytest.raises(UserError, match=r"full-0.json: not the figures of a cell"):
         run(configured(tmp_path, f"output={tmp_path}/elsewhere", **ONE), Stages())
