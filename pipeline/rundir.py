@@ -1,5 +1,6 @@
 """A run is its `output` directory: what was asked for, what is done, where it is tracked."""
 
+import os
 import time
 from typing import Any, get_args
 
@@ -45,7 +46,8 @@ def settle_places(config: Config) -> Config:
             data[key] = storage.absolute(data[key])
     for key in ("results", "page"):
         if key in ablate:
-            ablate[key] = storage.absolute(ablate[key] if storage.is_remote(ablate[key]) else str(ROOT / ablate[key]))
+            place = ablate[key] if storage.is_remote(ablate[key]) else str(ROOT / os.path.expanduser(ablate[key]))
+            ablate[key] = storage.absolute(place)
     for pooled in data["pool"]:
         pooled["store"] = storage.absolute(pooled["store"])
     if data["left_out"] is not None:

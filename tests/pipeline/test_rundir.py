@@ -5,6 +5,7 @@ import pytest
 from pipeline.config import load
 from pipeline.errors import ConfigError
 from pipeline.rundir import RunDir, require_data, settle_places
+from tests.cli import ROOT
 
 
 def settled(tmp_path, *overrides):
@@ -17,6 +18,14 @@ def test_places_become_absolute(tmp_path, monkeypatch):
     config = settle_places(load(["output=here", "data.raw=raw", "data.store=store"]))
     assert (config.output, config.data.raw, config.store) == tuple(str(tmp_path / p) for p in ("here", "raw", "store"))
     assert config.tracking.uri == f"sqlite:///{tmp_path}/here/mlflow.db"
+
+
+def test_results_of_a_table_lie_in_the_checkout_unless_told_otherwise(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    table = settle_places(load(["experiment=ablation_nw_ucla", "output=/x", "ablate.page=~/page.md"])).ablate
+    assert (table.results, table.page) == (str(ROOT / "docs/results/runs"), "/home/somebody/page.md")
+    remote = settle_places(load(["experiment=ablation_nw_ucla", "output=/x", "ablate.results=s3://bucket/runs"]))
+    assert remote.ablate.results == "s3://bucket/runs"
 
 
 def test_the_store_lies_in_the_output_unless_set(tmp_path):
