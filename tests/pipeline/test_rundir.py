@@ -22,7 +22,7 @@ def test_places_become_absolute(tmp_path, monkeypatch):
 
 def test_results_of_a_table_lie_in_the_checkout_unless_told_otherwise(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
-    table = settle_places(load(["experiment=ablation_nw_ucla", "output=/x", "ablate.page=~/page.md"])).ablate
+    table = settle_places(load(["experiment=ablation_nw_ucla", "output=/x", "ablate.page='~/page.md'"])).ablate
     assert (table.results, table.page) == (str(ROOT / "docs/results/runs"), "/home/somebody/page.md")
     remote = settle_places(load(["experiment=ablation_nw_ucla", "output=/x", "ablate.results=s3://bucket/runs"]))
     assert remote.ablate.results == "s3://bucket/runs"
