@@ -6,7 +6,6 @@ last part is shown to a reader. Hidden files, `__MACOSX`, and links inside a zip
 
 import stat
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -88,7 +87,7 @@ def _files(uri: str) -> tuple[list[tuple[str, int]], int]:
         base = storage.resolve(uri)[1].rstrip("/")
         return [(file.path.removeprefix(base).lstrip("/"), file.size) for file in storage.files(uri, recursive=True)], 0
     with _open_zip(uri) as archive:
-        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
     plain = [(entry.filename, entry.file_size) for entry in entries if _is_plain(entry)]
     return plain, len(entries) - len(plain)
 
@@ -98,8 +97,8 @@ def _hidden(path: PurePosixPath) -> bool:
 
 
 def _is_plain(entry: zipfile.ZipInfo) -> bool:
-    """True for a file that is no link, pipe or device."""
-    return stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG)
+    """True for a file that has a name and is no link, pipe or device."""
+    return entry.filename != "" and stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG)
 
 
 @contextmanager
@@ -108,8 +107,8 @@ def _open_zip(uri: str) -> Iterator[zipfile.ZipFile]:
     with ExitStack() as stack:
         try:
             archive = zipfile.ZipFile(stack.enter_context(filesystem.open_input_file(path)))
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
-            raise UserError(f"{uri}: neither a directory nor a readable zip file ({error})") from error
+        except Exception as error:  # a damaged zip may fail in any way, in zipfile or below it
+            raise UserError(f"{uri}: neither a directory nor a readable zip file ({first_line(error)})") from error
         yield stack.enter_context(archive)
 
 
@@ -146,7 +145,7 @@ def _bounded(member: Member, open_member: Callable) -> bytes:
     try:
         with open_member(member) as stream:
             data = stream.read(MAX_BYTES + 1)
-    except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, KeyError) as error:
+    except Exception as error:  # zipfile, the decompressors and Arrow fail in any way that a damaged zip makes them
         raise RejectedRecording(f"cannot be read ({first_line(error)})") from None
     if len(data) > MAX_BYTES:
         raise RejectedRecording(too_large)

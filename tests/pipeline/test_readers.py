@@ -1,5 +1,9 @@
+import io
+import os
+import re
 import stat
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -369,6 +373,107 @@ def test_several_sources_are_one(tmp_path):
         assert [read(member) for member in found.members] == [b"22", b"1"]
     with pytest.raises(UserError, match=r"name its zip files themselves: data\.raw=\[a\.zip,b\.zip\]"):
         listed(str(tmp_path), ".skeleton")
+
+
+def test_a_name_that_is_not_utf8_is_rejected_by_name(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"1")
+    with open(os.fsencode(tmp_path) + b"/\xff.json", "wb"):
+        pass
+    found = listed(str(tmp_path), ".json").members
+    assert [member.name for member in found] == ["\\xff.json", "a.json"]
+    with opened([str(tmp_path)]) as read:
+        assert read(found[1]) == b"1"
+        with pytest.raises(RejectedRecording, match=r"cannot be read .*\\xff\.json"):
+            read(found[0])
+
+
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+CONTENT = {"d\u00e4/b.json": b"hello world " * 20, "a.json": b"abc" * 30}
+
+
+def archive_of(method):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, data in CONTENT.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def read_all(uri):
+    """Content and rejects of a source."""
+    found, rejects = {}, []
+    members = listed(uri, ".json").members
+    with opened([uri]) as read:
+        for member in members:
+            try:
+                found[member.path] = read(member)
+            except RejectedRecording as reason:
+                assert "\n" not in str(reason)
+                rejects.append(str(reason))
+    return found, rejects
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_zip_with_changed_bytes_is_read_rejected_or_refused(tmp_path, method):
+    uri, good, rng = str(tmp_path / "x.zip"), archive_of(method), np.random.default_rng(method)
+    (tmp_path / "x.zip").write_bytes(good)
+    assert read_all(uri) == (CONTENT, [])
+    outcomes = Counter()
+    for _ in range(800):
+        data = bytearray(good)
+        for at in rng.integers(len(data), size=rng.integers(1, 4)):
+            data[at] = rng.choice([0, 0x80, 0xFF, rng.integers(256)])
+        (tmp_path / "x.zip").write_bytes(data)
+        try:
+            found, rejects = read_all(uri)
+            outcomes.update(found=len(found), rejects=len(rejects))
+            # The checksum holds, so what is read is what was written, or all that is claimed of it.
+            assert all(any(data.startswith(text) for data in CONTENT.values()) for text in found.values())
+        except UserError as error:
+            assert "\n" not in str(error)
+            outcomes["refused"] += 1
+    assert min(outcomes["found"], outcomes["rejects"], outcomes["refused"]) > 50
+
+
+def replaced_once(method, old, new):
+    """An archive of which a local header or a content says something else, the directory is whole."""
+    data = archive_of(method)
+    assert old in data and len(old) == len(new)
+    return data.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (replaced_once(0, "d\u00e4".encode(), b"d\xff\xff"), "utf-8"),
+        (replaced_once(zipfile.ZIP_LZMA, b"]\0\0\x80\0", b"\xff\0\0\x80\0"), "unsupported options"),
+    ],
+)
+def test_a_damaged_member_of_a_zip_is_rejected(tmp_path, data, reason):
+    (tmp_path / "x.zip").write_bytes(data)
+    found, rejects = read_all(str(tmp_path / "x.zip"))
+    assert found == {"a.json": CONTENT["a.json"]}
+    assert len(rejects) == 1
+    assert re.search(rf"cannot be read \(.*{reason}", rejects[0])
+
+
+def test_an_entry_of_a_zip_without_a_name_is_no_file(tmp_path):
+    uri = zipped(tmp_path / "x.zip", [("zz", b"1"), ("a.json", b"2")])
+    data = Path(uri).read_bytes()
+    Path(uri).write_bytes(data.replace(b"zz", b"\0z"))
+    found = listed(uri, "")
+    assert [member.path for member in found.members] == ["a.json"]
+    assert found.ignored == 1
+
+
+def test_a_directory_of_a_zip_that_cannot_be_read_is_one_clear_line(tmp_path):
+    uri = zipped(tmp_path / "x.zip", [("\u00e4.json", b"1")])
+    data = bytearray(Path(uri).read_bytes())
+    data[data.rindex("\u00e4".encode())] = 0xFF
+    Path(uri).write_bytes(data)
+    for act in (lambda: listed(uri, ".json"), lambda: opened([uri]).__enter__()):
+        with pytest.raises(UserError, match=r"x\.zip: neither a directory nor a readable zip file \('utf-8'"):
+            act()
 
 
 def test_json_in_another_unicode_encoding_is_read():
