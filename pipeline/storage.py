@@ -6,8 +6,9 @@ with its options after `?` where it needs some (`s3://bucket/key?endpoint_overri
 
 import json
 import os
+import stat
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -47,10 +48,15 @@ def resolve(uri: str) -> tuple[fs.FileSystem, str]:
     """Return the file system of a location and the path in it.
 
     Raises:
-        UserError: no file system of Arrow takes this URI.
+        UserError: no file system of Arrow takes this URI, or a local path that is not UTF-8.
     """
     if not is_remote(uri):
-        return fs.LocalFileSystem(), absolute(uri)
+        path = absolute(uri)
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{uri!a}: not a path in UTF-8") from None
+        return fs.LocalFileSystem(), path
     try:
         return fs.FileSystem.from_uri(uri)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
@@ -83,15 +89,51 @@ def is_directory(uri: str) -> bool:
 def files(uri: str, recursive: bool = False) -> list[fs.FileInfo]:
     """Return the files in a directory, sorted by path; none where the directory does not exist.
 
+    On a local disk links are followed, to files and directories, except to a directory that the path goes through
+    already. A name that is not UTF-8 is given with its bytes as `\\xff`; Arrow finds no file of that name.
+
     Raises:
         UserError: the directory cannot be listed.
     """
     filesystem, path = resolve(uri)
     try:
-        found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive))
+        if isinstance(filesystem, fs.LocalFileSystem):
+            found = list(_walk(path, recursive))
+        else:
+            found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive))
     except OSError as error:
         raise UserError(f"{uri}: cannot be listed ({first_line(error)})") from error
     return sorted((entry for entry in found if entry.type == fs.FileType.File), key=lambda entry: entry.path)
+
+
+def _walk(directory: str, recursive: bool) -> Iterator[fs.FileInfo]:
+    """The files of a local directory. Arrow's own listing goes round in links and fails at a name that is not UTF-8."""
+    pending: list[tuple[str, frozenset]] = [(directory, frozenset())]
+    while pending:
+        directory, above = pending.pop()
+        with suppress(FileNotFoundError), os.scandir(directory) as entries:
+            there = os.stat(directory)
+            path = above | {(there.st_dev, there.st_ino)}
+            for entry, found in ((entry, _stat(entry)) for entry in entries):
+                if found is None:
+                    continue
+                if stat.S_ISREG(found.st_mode):
+                    name = os.fsencode(entry.path).decode(errors="backslashreplace")
+                    yield fs.FileInfo(name, fs.FileType.File, size=found.st_size, mtime_ns=found.st_mtime_ns)
+                elif recursive and stat.S_ISDIR(found.st_mode) and (found.st_dev, found.st_ino) not in path:
+                    pending.append((entry.path, path))
+
+
+def _stat(entry: os.DirEntry) -> os.stat_result | None:
+    """What an entry, or what it links to, is; None for a link that leads nowhere and for what is gone meanwhile."""
+    try:
+        return entry.stat()
+    except FileNotFoundError:
+        return None
+    except OSError:
+        if entry.is_symlink():
+            return None
+        raise
 
 
 def make_directory(uri: str) -> None:

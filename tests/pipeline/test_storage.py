@@ -83,6 +83,67 @@ def test_files_are_sorted_and_a_missing_directory_holds_none(tmp_path):
     assert storage.files(str(tmp_path / "none")) == []
 
 
+def names(folder, **options):
+    return [file.path.removeprefix(f"{folder}/") for file in storage.files(str(folder), **options)]
+
+
+@pytest.mark.timeout(20)
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "far").write_bytes(b"far!")
+    data = tmp_path / "data"
+    (data / "deep").mkdir(parents=True)
+    (data / "deep" / "a").write_bytes(b"")
+    for name in ("up", "up2", "up3"):
+        (data / "deep" / name).symlink_to(data)
+        (data / name).symlink_to(data)
+    (data / "same").symlink_to(data / "deep")
+    (data / "away").symlink_to(tmp_path / "out")
+    (data / "file").symlink_to(tmp_path / "out" / "far")
+    (data / "nowhere").symlink_to(tmp_path / "none")
+    (data / "itself").symlink_to(data / "itself")
+    assert names(data, recursive=True) == ["away/far", "deep/a", "file", "same/a"]
+    assert names(data) == ["file"]
+    assert [file.size for file in storage.files(str(data))] == [4]
+    # From below, the folder above is another one.
+    (tmp_path / "link").symlink_to(data / "deep")
+    assert names(tmp_path / "link", recursive=True)[0] == "a"
+
+
+def test_what_is_no_file_is_not_listed(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a").write_bytes(b"")
+    assert names(tmp_path, recursive=True) == ["a"]
+    with pytest.raises(UserError, match="a: cannot be listed"):
+        storage.files(str(tmp_path / "a"))
+
+
+def test_a_listing_says_what_arrow_says(tmp_path):
+    for number in range(50):
+        storage.write_bytes(str(tmp_path / f"{number % 7}" / f"{number % 3}Ä" / f"{number}.x"), b"x" * number)
+    selector = fs.FileSelector(str(tmp_path), recursive=True)
+    expected = [file for file in fs.LocalFileSystem().get_file_info(selector) if file.type == fs.FileType.File]
+    found, expected = (
+        [(file.path, file.base_name, file.size, file.mtime_ns, file.type) for file in listed]
+        for listed in (storage.files(str(tmp_path), recursive=True), sorted(expected, key=lambda file: file.path))
+    )
+    assert len(found) == 50
+    assert found == expected
+
+
+def test_a_name_that_is_not_utf8_is_listed_with_its_bytes(tmp_path):
+    for name in (b"a", b"\xff\xfe.x", b"\xe9/x", "\u00e9".encode()):
+        path = os.path.join(os.fsencode(tmp_path), name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb"):
+            pass
+    assert names(tmp_path, recursive=True) == ["\\xe9/x", "\\xff\\xfe.x", "a", "\u00e9"]
+    with pytest.raises(UserError, match="not found"):
+        storage.read_bytes(str(tmp_path / "\\xff\\xfe.x"))
+    with pytest.raises(UserError, match=r"\\udcff': not a path in UTF-8"):
+        storage.exists(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+
+
 def test_deleting_what_is_gone_is_no_error(tmp_path):
     uri = str(tmp_path / "x")
     storage.write_bytes(uri, b"")
