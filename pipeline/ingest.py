@@ -20,6 +20,7 @@ import numpy as np
 
 from pipeline import __version__, storage
 from pipeline import protocols as protocol_columns
+from pipeline.console import say
 from pipeline.errors import ConfigError, UserError, first_line
 from pipeline.preparation import PRESETS, prepare
 from pipeline.readers import FileReader, RawRecording, Reader, Rejected, RejectedRecording, performance_id
@@ -124,13 +125,14 @@ def ingest(
         "files_per_shard": files_per_shard,
         "seed": seed,
     }
-    source = None
+    source, dates = None, None
     if raw is not None:
         raw = tuple(storage.absolute(place) for place in raw)
-        source = reader.listing(raw)
+        source, dates = reader.listing(raw), _digest(_dates(raw))
         settings["recordings"] = _digest(_inventory(raw, source))
     manifest = _existing(store, settings)
     if manifest is not None:
+        _mind_dates(store, manifest, dates)
         storage.delete_directory(storage.join(store, UNFINISHED))  # left where a kill came after the manifest
     else:
         if source is None:
@@ -144,7 +146,8 @@ def ingest(
         }
         joints = layout.num_joints
         job = Job(raw, store, reader, dataset, joints, persons, preparation, classes, left_out, seed, metadata)
-        manifest = _build(job, source, settings, protocols, max_rejected, progress or (lambda done, total: None))
+        progress = progress or (lambda done, total: None)
+        manifest = _build(job, source, dates, settings, protocols, max_rejected, progress)
     # A store may be reused under other protocols than it was made with: they are filters, not content.
     columns = ClipStore(store, manifest).index().columns
     protocol_columns.require_disjoint(columns, protocols)
@@ -157,11 +160,28 @@ def require_same_recordings(raw: Sequence[str], store: str, reader: Reader) -> N
     What is not there any more cannot be another: such a place is passed over.
     """
     raw = tuple(place for place in map(storage.absolute, raw) if storage.exists(place))
-    had = read_manifest(store)["settings"].get("recordings")
+    manifest = read_manifest(store)
+    had = manifest["settings"].get("recordings")
     if raw and had and had != _digest(_inventory(raw, reader.listing(raw))):
         raise ConfigError(
             f"data.raw: other recordings than {store} was made of; choose another output and data.store, or fresh=true"
         )
+    _mind_dates(store, manifest, _digest(_dates(raw)))
+
+
+def _dates(raw: Sequence[str]) -> Iterator[str]:
+    """When the sources were last changed, file by file: what names and sizes do not show."""
+    for place in raw:
+        if storage.is_directory(place):
+            yield from (f"{storage.name(file.path)}\t{file.mtime_ns}" for file in storage.files(place, recursive=True))
+        else:
+            yield f"{storage.name(place)}\t{storage.info(place).mtime_ns}"
+
+
+def _mind_dates(store: str, manifest: Mapping[str, Any], dates: str | None) -> None:
+    """Say so where recordings of the same names and sizes have other dates: copied, which does no harm, or changed."""
+    if dates is not None and dates != manifest.get("dates"):
+        say(f"  the recordings have other dates than when {store} was made of them; if they changed, delete it")
 
 
 def _inventory(raw: Sequence[str], source: Listing) -> Iterator[str]:
@@ -213,6 +233,7 @@ def _existing(store: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
 def _build(
     job: Job,
     source: Listing,
+    dates: str,
     settings: dict[str, Any],
     protocols: Mapping[str, Mapping],
     max_rejected: float,
@@ -224,7 +245,7 @@ def _build(
     ordered = sorted(kept, key=lambda member: _place(job.seed, member.name))
     size = settings["files_per_shard"]
     shards = [ordered[start : start + size] for start in range(0, len(ordered), size)]
-    done = _begin(job.store, settings)
+    done = _begin(job.store, settings | {"dates": dates})
     reports = [*done.values(), *_run(job, shards, done, progress)]
     reports.sort(key=lambda report: report["number"])
     for report in reports:
@@ -247,6 +268,7 @@ def _build(
         "fingerprint": fingerprint(content, written),
         **job.metadata,
         "settings": settings,
+        "dates": dates,
         "recordings": len(source.members),
         "left_out": len(members) - len(kept) + sum(report["left_out"] for report in reports),
         "ignored_files": source.ignored,

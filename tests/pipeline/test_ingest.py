@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -333,8 +334,10 @@ def test_a_killed_ingest_goes_on_with_what_is_missing(ray_session, raw, tmp_path
     (store / f"{torn}.parquet").write_bytes(damaged)
     (store / "shard-00000.parquet.0123abcd.tmp").write_bytes(b"of the kill")
     for path in raw.iterdir():  # Only what is missing is read: what finished shards hold is gone by now.
+        dates = path.stat()
         if path.stem in set().union(*(clips_of(store / f"{name}.parquet") for name in finished if name != torn)):
-            path.write_bytes(bytes(path.stat().st_size))
+            path.write_bytes(bytes(dates.st_size))
+            os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
     seen = []
     manifest = ingest(
         **arguments("ntu60", raw, store, files_per_shard=3), progress=lambda done, total: seen.append((done, total))
@@ -347,6 +350,27 @@ def test_a_killed_ingest_goes_on_with_what_is_missing(ray_session, raw, tmp_path
     (store / "unfinished").mkdir()  # killed between manifest and tidying up
     assert ingest(**arguments("ntu60", raw, store, files_per_shard=3)) == manifest
     assert not (store / "unfinished").exists()
+
+
+def test_recordings_changed_within_their_size_are_ingested_anew_or_minded(ray_session, raw, tmp_path, capsys):
+    def stop(done, total):
+        if done >= 6:
+            raise KeyboardInterrupt
+
+    store, first = tmp_path / "store", raw / clip_name(0)
+    with pytest.raises(KeyboardInterrupt):
+        ingest(**arguments("ntu60", raw, store, files_per_shard=3), progress=stop)
+    text = first.read_bytes()
+    first.write_bytes(text.replace(b"0.", b"1.", 1))
+    os.utime(first, ns=(1, 1))
+    manifest = ingest(**arguments("ntu60", raw, store, files_per_shard=3))
+    assert (
+        manifest["fingerprint"] == ingest(**arguments("ntu60", raw, tmp_path / "b", files_per_shard=3))["fingerprint"]
+    )
+    assert "other dates" not in capsys.readouterr().out
+    first.write_bytes(text)  # the store is whole by now: it is used, and that is said
+    assert ingest(**arguments("ntu60", raw, store, files_per_shard=3)) == manifest
+    assert "have other dates than when" in capsys.readouterr().out
 
 
 def test_other_recordings_than_those_of_a_store_are_noticed_without_ingesting(ray_session, raw, tmp_path):
