@@ -30,6 +30,11 @@ class Position:
     updates: int
 
 
+def directory(updates: int) -> str:
+    """Name of the directory of the checkpoint after so many updates."""
+    return f"step-{updates:08d}"
+
+
 def save(directory: str | Path, position: Position, state: dict[str, Any]) -> None:
     """Write a checkpoint into a local directory. `state` holds tensors, numbers, strings and containers of them."""
     buffer = io.BytesIO()

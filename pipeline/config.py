@@ -272,6 +272,14 @@ class CheckpointPolicy(Section):
     keep: Count
 
 
+class Watch(Section):
+    """Every so many epochs a checkpoint is measured beside training, on a share of the training side; null: never."""
+
+    every_epochs: Count | None
+    share: Annotated[float, Field(gt=0, lt=1)]
+    max_clips: Annotated[int, Field(ge=2)]
+
+
 class Train(Section):
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
@@ -281,6 +289,7 @@ class Train(Section):
     accumulate: Count
     precision: Literal["float32", "bfloat16"]
     checkpoint: CheckpointPolicy
+    watch: Watch
     max_failures: Annotated[int, Field(ge=0)]
     log_every: Count
 
@@ -425,7 +434,7 @@ class Config(Section):
 # What may differ between a run and its continuation: places, resources and logging, never what is computed.
 PLACES = (
     *("stages", "output", "fresh", "data.raw", "data.store", "data.names", "ingest", "tracking", "cluster", "ablate"),
-    *("train.max_failures", "train.log_every", "train.checkpoint"),
+    *("train.max_failures", "train.log_every", "train.checkpoint", "train.watch"),
 )
 
 

@@ -17,6 +17,7 @@ from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from models.cost import cost
+from models.monitors import collapsed
 from pipeline import checkpoint, export, storage
 from pipeline.build import build_framework, open_pool, sides_of
 from pipeline.config import Config
@@ -27,6 +28,7 @@ from pipeline.rundir import CHECKPOINTS, RunDir
 from pipeline.session import bundle
 from pipeline.stream import Part, StreamPlan, open_stream
 from pipeline.tracking import Tracker
+from pipeline.watch import WAIT_SECONDS, Watch
 from pipeline.worker import Job, train
 
 HISTORY = "metrics.jsonl"
@@ -50,7 +52,9 @@ def pretrain(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     if resume is None or checkpoint.position(resume).epoch < config.train.epochs:
         if resume:
             say(f"  going on from {storage.name(resume)}")
-        resume = _fit(config, plan, place, resume, history)
+        begun = checkpoint.position(resume).epoch if resume else 0
+        watch = Watch.beside(config, parts[0], plan.cache, begun)
+        resume = _fit(config, plan, place, resume, history, watch)
     _export(config, run, resume)
     tracker.artifacts([run.path("encoder", name) for name in (export.CONFIG, export.WEIGHTS)], "encoder")
     return _results(config, history, resume)
@@ -72,7 +76,7 @@ def _plan(config: Config, parts: list[Part], run: RunDir) -> StreamPlan:
     return replace(plan, automatic=config.stream.cache == "auto")
 
 
-def _fit(config: Config, plan: StreamPlan, place: str, resume: str | None, history: "History") -> str:
+def _fit(config: Config, plan: StreamPlan, place: str, resume: str | None, history: "History", watch: Watch) -> str:
     """Run Ray Train and return the final checkpoint's location."""
     checkpoint.prune(place, keep=resume)
     filesystem, path = storage.resolve(place)
@@ -80,6 +84,8 @@ def _fit(config: Config, plan: StreamPlan, place: str, resume: str | None, histo
     # On the driver's node: it lives as long as the run, whatever becomes of the workers' nodes.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     channel = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+    # A name of its own for every attempt: what a killed one was writing is never taken for a checkpoint.
+    attempt = f"attempt-{time.strftime('%Y%m%d-%H%M%S')}"
     trainer = TorchTrainer(
         train,
         train_loop_config=Job(config, plan, channel, place, resume),
@@ -89,8 +95,7 @@ def _fit(config: Config, plan: StreamPlan, place: str, resume: str | None, histo
             resources_per_worker=bundle(config.cluster),
         ),
         run_config=RunConfig(
-            # A name of its own for every attempt: what a killed one was writing is never taken for a checkpoint.
-            name=f"attempt-{time.strftime('%Y%m%d-%H%M%S')}",
+            name=attempt,
             storage_path=path,
             storage_filesystem=filesystem,
             checkpoint_config=CheckpointConfig(num_to_keep=config.train.checkpoint.keep),
@@ -99,7 +104,8 @@ def _fit(config: Config, plan: StreamPlan, place: str, resume: str | None, histo
     )
     updates = -(-plan.epochs.steps // config.train.accumulate) * config.train.epochs
     interrupt = signal.getsignal(signal.SIGINT)
-    with Bar("pretrain", updates) as bar, Follower(channel, history, bar) as follower:
+    watched = storage.join(place, attempt)
+    with Bar("pretrain", updates) as bar, Follower(channel, history, bar, watch, watched) as follower:
         try:
             trainer.fit()
         except (ray.train.TrainingFailedError, RayError) as error:
@@ -125,11 +131,22 @@ def _cause(error: Exception) -> str:
 
 
 class History:
-    """Every logged row of training: in the run's `metrics.jsonl` and in MLflow."""
+    """Every logged row of training: in the run's `metrics.jsonl` and in MLflow.
+
+    watched: step -> figures of that step's checkpoint, which come later than its row. late: rows of those that MLflow
+    has not got.
+    collapse: when and why features had collapsed at a logged step, the first such one; an MLflow tag, too.
+    """
 
     def __init__(self, run: RunDir, tracker: Tracker, rows: list[dict[str, Any]]):
-        """Begins with the rows of the checkpoint that training goes on from."""
+        """Begins with the rows of the checkpoint that training goes on from, and what `metrics.jsonl` adds to them."""
         self.uri, self.tracker, self.rows = run.path(HISTORY), tracker, []
+        self.watched: dict[int, dict[str, float]] = {}
+        self.late: list[dict[str, Any]] = []
+        self.collapse: str | None = None
+        self.tagged = False
+        if rows and storage.exists(self.uri):
+            self.watched = _watched(storage.read_bytes(self.uri))
         self.extend(rows)
         self.send()
 
@@ -139,19 +156,49 @@ class History:
             while self.rows and self.rows[-1]["step"] >= row["step"]:
                 self.rows.pop()
             self.rows.append(row)
-        storage.write_bytes(self.uri, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
+            if self.collapse is None and (reason := collapsed(row)):
+                self.collapse = f"step {row['step']}: {reason}"
+                say(f"  collapsed at {self.collapse}; training goes on")
+        self._write()
+
+    def add(self, step: int, figures: dict[str, float]) -> None:
+        """Figures of a step that was logged before; of no use if its row is gone with a worker that failed."""
+        if any(row["step"] == step for row in self.rows):
+            self.watched[step] = figures
+            self.late.append({"step": step, "time": time.time()} | figures)
+            self._write()
+
+    def _write(self) -> None:
+        rows = [row | self.watched.get(row["step"], {}) for row in self.rows]
+        storage.write_bytes(self.uri, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
     def send(self) -> None:
         """Bring MLflow up to date. Raises UserError where it cannot be reached; the next call sends what is missing."""
         self.tracker.metrics(self.rows)
+        if self.late:
+            self.tracker.late_metrics(self.late)
+            self.late = []
+        if self.collapse and not self.tagged:
+            self.tracker.results({"collapsed": self.collapse})
+            self.tagged = True
+
+
+def _watched(lines: bytes) -> dict[int, dict[str, float]]:
+    """The figures of checkpoints in a `metrics.jsonl`, by step."""
+    rows = map(json.loads, lines.decode().splitlines())
+    found = {row["step"]: {key: value for key, value in row.items() if key.startswith("watch/")} for row in rows}
+    return {step: figures for step, figures in found.items() if figures}
 
 
 class Follower(threading.Thread):
-    """Drains the workers' channel while `fit` blocks: metrics to the history, progress to the console."""
+    """Drains the workers' channel while `fit` blocks: metrics to the history, progress to the console, checkpoints
+    (which lie in `place`) to be watched.
+    """
 
-    def __init__(self, channel: Queue, history: History, bar: Bar):
+    def __init__(self, channel: Queue, history: History, bar: Bar, watch: Watch, place: str):
         super().__init__(daemon=True)
-        self.channel, self.history, self.bar = channel, history, bar
+        self.channel, self.history, self.bar, self.watch, self.place = channel, history, bar, watch, place
+        self.newest = ""
         self.failure: str | None = None
         self.reached = True
         self.error: Exception | None = None
@@ -161,9 +208,12 @@ class Follower(threading.Thread):
         self.start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.stopping.set()
         self.join()
+        if kind is None and self.error is None:
+            self._watched(WAIT_SECONDS)
+        self.watch.close()
         if isinstance(self.error, RayError):
             raise UserError(f"training cannot be followed: {first_line(self.error)}") from self.error
         if self.error:
@@ -186,6 +236,14 @@ class Follower(threading.Thread):
                 say(f"  {error}; metrics are kept and sent later")
             self.reached = False
 
+    def _watched(self, seconds: float = 0) -> None:
+        if found := self.watch.poll(seconds):
+            step, figures = found
+            self.newest = "  ".join(f"{name.removeprefix('watch/')} {value:.3f}" for name, value in figures.items())
+            self.newest = f"  (step {step}: {self.newest})"
+            self.history.add(step, figures)
+            self._send()
+
     def _drain(self) -> None:
         rows = []
         while True:
@@ -196,6 +254,9 @@ class Follower(threading.Thread):
             self.failure = message.get("failed", self.failure)
             if "metrics" in message:
                 rows.append(message["metrics"])
+            if position := message.get("checkpoint"):
+                uri = storage.join(self.place, checkpoint.directory(position.updates))
+                self.watch.offer(uri, position.epoch, position.updates)
         if rows:
             self.history.extend(rows)
             self._send()
@@ -203,8 +264,9 @@ class Follower(threading.Thread):
             terms = "  ".join(
                 f"{name.removeprefix('loss/')} {value:.3f}" for name, value in last.items() if name.startswith("loss")
             )
-            text = f"epoch {last['epoch'] + 1}  {terms}  {last['train/clips_per_second']:.0f} clips/s"
+            text = f"epoch {last['epoch'] + 1}  {terms}  {last['train/clips_per_second']:.0f} clips/s{self.newest}"
             self.bar.update(last["step"], text=text)
+        self._watched()
 
 
 def _export(config: Config, run: RunDir, final: str) -> None:
@@ -218,11 +280,15 @@ def _export(config: Config, run: RunDir, final: str) -> None:
 
 def _results(config: Config, history: History, final: str) -> dict[str, Any]:
     last = history.rows[-1]
+    still = collapsed(last)
+    if history.collapse and not still:
+        say("  at the last step features are no longer collapsed")
     speeds = sorted(row["train/clips_per_second"] for row in history.rows)
     return {
         "epochs": config.train.epochs,
         "loss": last["loss"],
         "clips_per_second": speeds[len(speeds) // 2],
         "checkpoint": final,
+        **({"collapsed": still} if still else {}),
         **cost(build_framework(config).backbone),
     }

@@ -66,11 +66,8 @@ class Shards:
             "ids": ids[piece.start : piece.stop].tobytes(),
         }
 
-    def instructions(self, ids: np.ndarray, tasks: int | None = None) -> ray.data.Dataset:
-        """What `read_pieces` takes to read the clips `ids` (ascending), in order: one row a row group that holds any.
-
-        Not `ray.data.read_parquet`: before reading it lists files in a task of a whole CPU, which others may not leave.
-        """
+    def pieces(self, ids: np.ndarray) -> list[dict[str, Any]]:
+        """What `read_pieces` takes to read the clips `ids` (ascending), in order: a row a row group that holds any."""
         groups = RowGroups.of(self.rows, ids)
         pieces = [
             Piece(int(shard), int(group), int(first), int(start), int(stop))
@@ -78,7 +75,14 @@ class Shards:
                 groups.shard, groups.group, groups.first, groups.start, groups.start[1:], strict=False
             )
         ]
-        rows = [self.instruction(piece, ids) for piece in pieces]
+        return [self.instruction(piece, ids) for piece in pieces]
+
+    def instructions(self, ids: np.ndarray, tasks: int | None = None) -> ray.data.Dataset:
+        """The same as a dataset.
+
+        Not `ray.data.read_parquet`: before reading it lists files in a task of a whole CPU, which others may not leave.
+        """
+        rows = self.pieces(ids)
         return ray.data.from_items(rows, override_num_blocks=min(len(rows), tasks or -(-len(rows) // PIECES_PER_TASK)))
 
 

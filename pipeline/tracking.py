@@ -99,17 +99,21 @@ class Tracker:
         brings what a server that was away has missed.
         """
         new = [row for row in rows if row["step"] > self.last_step]
+        self.late_metrics(new)
+        if new:
+            self.last_step = new[-1]["step"]
+
+    def late_metrics(self, rows: list[dict[str, float]]) -> None:
+        """Log metrics of steps whose other metrics may be logged already; rows as of `metrics`."""
         metrics = [
             Metric(key, float(value), int(row["time"] * 1000), int(row["step"]))
-            for row in new
+            for row in rows
             for key, value in row.items()
             if key not in ("step", "time")
         ]
         with self._reached():
             for start in range(0, len(metrics), METRICS_A_REQUEST):
                 self.client.log_batch(self.run_id, metrics=metrics[start : start + METRICS_A_REQUEST])
-        if new:
-            self.last_step = new[-1]["step"]
 
     def results(self, results: dict[str, Any]) -> None:
         """Log a stage's numbers as metrics, under the names of `summary.json`; other values become tags."""

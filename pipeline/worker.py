@@ -32,7 +32,8 @@ OPTIMISERS = {
 class Job:
     """What the driver hands every worker.
 
-    channel: to the driver; rank 0 puts {"metrics": row}, and {"failed": message} where training cannot go on.
+    channel: to the driver; rank 0 puts {"metrics": row}, {"checkpoint": position} when one is written, and
+        {"failed": message} where training cannot go on.
     place: where checkpoints go, a directory an attempt.
     resume: checkpoint of an earlier attempt to go on from, or None.
     """
@@ -108,8 +109,14 @@ class Trainer:
                 share = min(
                     self.train.accumulate, micro_batches - step // self.train.accumulate * self.train.accumulate
                 )
+                position = Position(epoch, step + 1, updates + 1)
+                if step + 1 == micro_batches:
+                    position = Position(epoch + 1, 0, updates + 1)
+                due = last_of_update and self._checkpoint_due(position)
+                done = position.epoch == self.train.epochs
+                row_due = last_of_update and (position.updates % self.train.log_every == 0 or due or done)
                 self._seed(epoch, step)
-                losses = self._backward(clips, epoch, share, last_of_update)
+                losses = self._backward(clips, epoch, share, last_of_update, watch=row_due)
                 meter.add(losses, updates, stream.batch_clips(step))
                 if not last_of_update:
                     continue
@@ -117,13 +124,8 @@ class Trainer:
                     self.train.schedule, updates, updates_an_epoch, self.train.epochs
                 )
                 norm = self._update(rate)
-                updates += 1
-                position = Position(epoch, step + 1, updates)
-                if step + 1 == micro_batches:
-                    position = Position(epoch + 1, 0, updates)
-                due = self._checkpoint_due(position)
-                done = position.epoch == self.train.epochs
-                if updates % self.train.log_every == 0 or due or done:
+                updates = position.updates
+                if row_due:
                     if (bad := meter.first_bad()) is not None:
                         return self._fail(
                             f"loss is not finite at step {bad}; lower train.optimiser.lr or set train.clip_norm"
@@ -138,14 +140,14 @@ class Trainer:
             place = np.random.SeedSequence([self.config.seed, epoch, step, self.rank])
             torch.manual_seed(int(place.generate_state(1, np.uint64)[0] >> 1))
 
-    def _losses(self, clips, epoch: int) -> dict[str, Tensor]:
+    def _losses(self, clips, epoch: int, watch: bool = False) -> dict[str, Tensor]:
         with self.autocast:
-            return self.model(clips.to(self.device, non_blocking=True), self.config.seed, epoch)
+            return self.model(clips.to(self.device, non_blocking=True), self.config.seed, epoch, watch)
 
-    def _backward(self, clips, epoch: int, share: int, synchronise: bool) -> dict[str, Tensor]:
+    def _backward(self, clips, epoch: int, share: int, synchronise: bool, watch: bool) -> dict[str, Tensor]:
         later = nullcontext() if synchronise or self.model is self.framework else self.model.no_sync()
         with later:
-            losses = self._losses(clips, epoch)
+            losses = self._losses(clips, epoch, watch)
             (losses["loss"] / share).backward()
         return losses
 
@@ -181,8 +183,9 @@ class Trainer:
             ray.train.report(
                 metrics,
                 checkpoint=ray.train.Checkpoint.from_directory(directory),
-                checkpoint_dir_name=f"step-{position.updates:08d}",
+                checkpoint_dir_name=checkpoint.directory(position.updates),
             )
+        self.job.channel.put_nowait({"checkpoint": position})
 
     def _log(self, meter: "Meter", position: Position, epoch: int, extra: dict[str, float]) -> None:
         row = meter.row() | extra | {"step": position.updates, "epoch": epoch, "time": time.time()}
@@ -197,7 +200,10 @@ class Trainer:
 
 
 class Meter:
-    """Means of the losses since the last row, kept on the device: no step waits for a number."""
+    """Means of the losses since the last row, kept on the device: no step waits for a number.
+
+    Other figures of a step, which come with the last one before a row, are taken as they are.
+    """
 
     def __init__(self, device: torch.device):
         self.bad = torch.full((), -1, dtype=torch.int64, device=device)
@@ -205,7 +211,10 @@ class Meter:
 
     def add(self, losses: dict[str, Tensor], update: int, clips: int) -> None:
         for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach()
+            if name.startswith("loss"):
+                self.sums[name] = self.sums.get(name, 0) + value.detach()
+            else:
+                self.figures[name] = value
         self.bad = torch.where((self.bad < 0) & ~torch.isfinite(losses["loss"].detach()), update, self.bad)
         self.batches += 1
         self.clips += clips
@@ -218,11 +227,13 @@ class Meter:
     def row(self) -> dict[str, Any]:
         seconds = time.perf_counter() - self.since
         row = {name: float(value) / self.batches for name, value in self.sums.items()}
+        row |= {name: float(value) for name, value in self.figures.items()}
         row["train/clips_per_second"] = self.clips / max(seconds, 1e-9)
         self._reset()
         return row
 
     def _reset(self) -> None:
         self.sums: dict[str, Tensor] = {}
+        self.figures: dict[str, Tensor] = {}
         self.batches = self.clips = 0
         self.since = time.perf_counter()

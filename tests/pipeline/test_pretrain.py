@@ -128,3 +128,53 @@ def test_metrics_wait_for_a_tracking_server_that_is_away(tmp_path):
     tracker.reachable = True
     history.send()
     assert [row["step"] for row in tracker.got] == [1, 2, 3, 4] == [row["step"] for row in rows(tmp_path)]
+
+
+def test_watching_adds_figures_and_leaves_the_weights_as_they_are(store, tmp_path):
+    weights = []
+    for name, every in (("watched", 1), ("alone", "null")):
+        settings = ["train.epochs=3", "train.checkpoint.every_epochs=1", "cluster.workers=2"]
+        results = pretrain(*begun(tmp_path / name, store, *settings, f"train.watch.every_epochs={every}"))
+        assert "collapsed" not in results
+        weights.append(checkpoint.load(results["checkpoint"])[1]["framework"])
+    assert [key for key in weights[0] if not weights[0][key].equal(weights[1][key])] == []
+    watched, alone = rows(tmp_path / "watched"), rows(tmp_path / "alone")
+    found = [row for row in watched if "watch/knn_top1" in row]
+    assert found and all(0 <= row["watch/linear_top1"] <= 1 for row in found)
+    assert {row["step"] for row in found} <= {4, 8, 12}
+    assert not any(key.startswith("watch/") for row in alone for key in row)
+    assert [row["loss"] for row in watched] == [row["loss"] for row in alone]
+    for row in watched:
+        assert {
+            "collapse/deviation",
+            "collapse/effective_rank",
+            "collapse/uniformity",
+            "collapse/alignment",
+        } <= row.keys()
+        assert {"decomposition/joint", "train/gradient_norm"} <= row.keys()
+    # A continued run keeps what was measured before.
+    config, run, tracker = begun(tmp_path / "watched", store, *settings, "train.watch.every_epochs=1")
+    pretrain(config, run, tracker)
+    assert [row for row in rows(tmp_path / "watched") if "watch/knn_top1" in row] == found
+    logged = tracker.client.get_metric_history(tracker.run_id, "watch/knn_top1")
+    assert [metric.step for metric in logged] == [row["step"] for row in found]
+
+
+def test_a_collapsed_run_is_flagged_and_goes_on(store, tmp_path, capsys):
+    settings = [  # mean squared error alone
+        *("objective.alignment.loss=variance_covariance", "objective.alignment.variance=0.0"),
+        *("objective.alignment.covariance=0.0", "objective.regularisation.weight=1.0", "train.log_every=1"),
+        *("train.epochs=15", "train.optimiser.lr=0.01", "train.schedule.warmup_steps=0", "cluster.workers=1"),
+        "train.watch.every_epochs=null",
+    ]
+    config, run, tracker = begun(tmp_path, store, *settings)
+    results = pretrain(config, run, tracker)
+    assert results["collapsed"] and results["epochs"] == 15
+    shown = capsys.readouterr().out
+    assert shown.count("collapsed at step") == 1 and "training goes on" in shown
+    assert tracker.client.get_run(tracker.run_id).data.tags["collapsed"].startswith("step ")
+
+
+def test_pairs_of_cameras_train_and_are_told(store, tmp_path, capsys):
+    results = pretrain(*begun(tmp_path, store, "stream.pairs=cameras", "train.epochs=1"))
+    assert results["loss"] > 0 and "64 of them with another camera's clip" in capsys.readouterr().out
