@@ -159,9 +159,9 @@ def with_copies(row: dict) -> dict:
     return row
 
 
-def test_copies_of_training_clips_are_counted_and_left_out_of_a_second_figure(ray_session, encoders, config, tmp_path):
-    late = load([*SMALL, "objective=late", f"data.store={tmp_path}/store", f"output={tmp_path}/run"])
-    late = late.model_copy(update={"evaluate": config.evaluate})
+def test_copies_of_training_clips_are_counted_and_left_out_of_a_second_figure(ray_session, tmp_path):
+    places = [f"data.store={tmp_path}/store", f"output={tmp_path}/run"]
+    late = load([*SMALL, "objective=late", *places, "evaluate.linear.epochs=5", "evaluate.batch_size=64"])
     write_store(late.store, late, with_copies)
     for name in ("encoder", "random"):
         export_encoder(f"{tmp_path}/run/{name}", build_framework(late).backbone, late)
