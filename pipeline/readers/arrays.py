@@ -9,13 +9,15 @@ The table is CSV (UTF-8, commas, a header) or Parquet, one row a clip, and says
     split                                        names of splits that hold it, separated by blanks
 
 of which all but the first two may be absent, or empty where unknown. Other columns are for choosing rows (`select`).
-No value goes over several lines. An array is a `.npy` file of [T, V, 3] or [M, T, V, 3], metres; a frame of zeros
+No value goes over several lines, none has more than 4 KiB, and a Parquet table stands for at most 256 MiB of texts. An
+array is a `.npy` file of [T, V, 3] or [M, T, V, 3], metres, at most 8 persons and no more than frames; a frame of zeros
 holds nobody.
 """
 
 import csv
 import io
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,6 +41,12 @@ INTEGERS = ("subject", "camera", "setup", "replication")
 COLUMNS = ("clip_id", "path", "label", *INTEGERS, "performance", "split")
 # A few kilobytes of Parquet can stand for any number of rows.
 MAX_ROWS = 10_000_000
+MAX_TEXT_BYTES = 256 << 20
+# No path is longer.
+MAX_TEXT = 4096
+BATCH_ROWS = 10_000
+# No sensor gives more; with a longer axis in front an array is one of [T, M, V, 3].
+MAX_PERSONS = 8
 MISSING = frozenset({"", "nan", "NaN", "NA", "N/A", "null", "NULL", "None"})
 WHOLE = re.compile(r"(\d{1,10})(\.0*)?", re.ASCII)
 
@@ -152,12 +160,12 @@ class _Table:
     """A table as read.
 
     what: its name for messages.
-    rows: strings only, the columns COLUMNS and `name` and `place`: what a row's member is called.
+    rows: strings only, the columns `name` and `place`, what a row's member is called, and COLUMNS; sorted by all.
     torn: rows of the wrong length, by what their member is called, and why.
     """
 
     what: str
-    rows: pa.Table = field(repr=False)
+    rows: pa.RecordBatch = field(repr=False)
     torn: dict[str, str]
 
     @classmethod
@@ -165,9 +173,7 @@ class _Table:
         """Raises UserError for what is no table, lacks a column or has no row that is meant."""
         try:
             read = _read_parquet if data[:4] == b"PAR1" else _read_csv
-            table, torn = read(data, [*COLUMNS, *select])
-            table.validate(full=True)  # Parquet's texts are not looked at when they are read
-            table = pa.table({name: _texts(table[name]) for name in table.column_names})
+            table, torn = read(data, list(dict.fromkeys([*COLUMNS, *select])))
         except (pa.ArrowException, OSError, ValueError, MemoryError, csv.Error) as error:
             raise UserError(f"{what}: cannot be read as a table ({first_line(error)})") from None
         missing = [name for name in ("clip_id", "path", *select) if name not in table.column_names]
@@ -187,15 +193,19 @@ class _Table:
         base = str(PurePosixPath(path).parent)
         nameless = pa.scalar("a row without clip_id and path")
         place = table["path"] if base == "." else pc.binary_join_element_wise(base, table["path"], "/")
-        columns = {name: table[name] if name in table.column_names else None for name in COLUMNS}
-        columns = {name: pa.nulls(len(table), pa.string()) if c is None else c for name, c in columns.items()}
-        columns["name"] = pc.coalesce(table["clip_id"], table["path"], nameless)
-        columns["place"] = pc.coalesce(place, table["clip_id"], nameless)
-        return cls(what, pa.table(columns), torn)
+        columns = {
+            "name": pc.coalesce(table["clip_id"], table["path"], nameless),
+            "place": pc.coalesce(place, table["clip_id"], nameless),
+        }
+        for name in COLUMNS:
+            columns[name] = table[name] if name in table.column_names else pa.nulls(len(table), pa.string())
+        rows = pa.table(columns).sort_by([(name, "ascending") for name in columns])
+        return cls(what, pa.record_batch([column.combine_chunks() for column in rows.columns], list(columns)), torn)
 
     def members(self) -> Iterator[tuple[str, str]]:
         """Name and place of every row."""
-        for batch in self.rows.select(["name", "place"]).to_batches(max_chunksize=10_000):
+        for start in range(0, len(self.rows), BATCH_ROWS):
+            batch = self.rows.slice(start, BATCH_ROWS)
             yield from zip(batch["name"].to_pylist(), batch["place"].to_pylist(), strict=True)
         yield from ((name, name) for name in self.torn)
 
@@ -203,19 +213,22 @@ class _Table:
         """The row of a member. Raises RejectedRecording where it says too little, or rows contradict each other."""
         if member.name in self.torn and member.path == member.name:
             raise RejectedRecording(self.torn[member.name])
-        named = self.rows.filter(pc.equal(self.rows["name"], member.name)).to_pylist()
-        rows = [row for row in named if row["place"] == member.path]
-        if not rows:
+        names, places = self.rows["name"], self.rows["place"]
+        called, key = (member.name, member.path), lambda number: (names[number].as_py(), places[number].as_py())
+        start = bisect_left(range(len(names)), called, key=key)
+        if start == len(names) or key(start) != called:
             raise RejectedRecording(f"no longer in {self.what}")
-        if rows[0]["clip_id"] is None or rows[0]["path"] is None:
-            raise RejectedRecording("its row has no " + ("clip_id" if rows[0]["clip_id"] is None else "path"))
-        if any(row != rows[0] for row in rows):
-            raise RejectedRecording(f"{len(rows)} rows of the table say different things of it")
-        return rows[0]
+        count = bisect_right(range(len(names)), called, lo=start, key=key) - start
+        first, last = (self.rows.slice(number, 1).to_pylist()[0] for number in (start, start + count - 1))
+        if first["clip_id"] is None or first["path"] is None:
+            raise RejectedRecording("its row has no " + ("clip_id" if first["clip_id"] is None else "path"))
+        if first != last:
+            raise RejectedRecording(f"{count} rows of the table say different things of it")
+        return first
 
 
 def _read_csv(data: bytes, wanted: Sequence[str]) -> tuple[pa.Table, dict[str, str]]:
-    """Every value as text: a clip called 007 is not called 7."""
+    """The wanted columns as texts, every value: a clip called 007 is not called 7."""
     text = data.decode("utf-8-sig")  # the whole: a row that is skipped must be text too
     names = [name.strip() for name in next(csv.reader(io.StringIO(text)), [])]
     _require_distinct(names, wanted)
@@ -236,16 +249,41 @@ def _read_csv(data: bytes, wanted: Sequence[str]) -> tuple[pa.Table, dict[str, s
     )
     if any(broken) or any(pc.any(pc.match_substring(column, "\n")).as_py() for column in table.columns):
         raise ValueError("a value goes over several lines: a quotation mark that is not closed?")  # rows are lost in it
-    return table.select([name for name in dict.fromkeys(wanted) if name in names]), torn
+    return _texts(table.select([name for name in wanted if name in names])), torn
 
 
 def _read_parquet(data: bytes, wanted: Sequence[str]) -> tuple[pa.Table, dict[str, str]]:
+    """The wanted columns as texts.
+
+    Some kilobytes can stand for any number of bytes: what the file says of itself is looked at first, and texts are
+    kept once, however often they come, until it is known how long they are together.
+    """
     with pq.ParquetFile(pa.BufferReader(data)) as file:
-        if file.metadata.num_rows > MAX_ROWS:
-            raise ValueError(f"more than {MAX_ROWS:,} rows")
-        names = file.schema_arrow.names
-        _require_distinct(names, wanted)
-        return file.read([name for name in dict.fromkeys(wanted) if name in names]), {}
+        metadata, names = file.metadata, file.schema_arrow.names
+    _require_distinct(names, wanted)
+    columns = [name for name in wanted if name in names]
+    leaves = [(n, metadata.schema.column(n)) for n in range(metadata.num_columns)]
+    leaves = [(n, leaf) for n, leaf in leaves if any(f"{leaf.path}.".startswith(f"{name}.") for name in columns)]
+    chunks = [[metadata.row_group(g).column(n) for g in range(metadata.num_row_groups)] for n, _ in leaves]
+    values = [sum(chunk.num_values for chunk in column) for column in chunks]  # of lists, their elements
+    if max([metadata.num_rows, *values]) > MAX_ROWS:
+        raise ValueError(f"more than {MAX_ROWS:,} rows, or values in a column")
+    _require_size(sum(chunk.total_uncompressed_size for column in chunks for chunk in column))
+    texts = [leaf.path for _, leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    with pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts) as file:
+        schema = file.schema_arrow
+        batches, size = [_texts(pa.schema([schema.field(name) for name in columns]).empty_table())], 0
+        for batch in file.iter_batches(BATCH_ROWS, columns=columns):
+            batch.validate(full=True)  # texts are not looked at when they are read
+            size += sum(map(_expanded, batch.columns))
+            _require_size(size)
+            batches.append(_texts(pa.table(batch).select(columns)))
+    return pa.concat_tables(batches), {}
+
+
+def _require_size(size: int) -> None:
+    if size > MAX_TEXT_BYTES:
+        raise ValueError(f"stands for more than {MAX_TEXT_BYTES >> 20} MiB")
 
 
 def _require_distinct(names: Sequence[str], wanted: Sequence[str]) -> None:
@@ -254,12 +292,30 @@ def _require_distinct(names: Sequence[str], wanted: Sequence[str]) -> None:
         raise ValueError(f"two columns are called {twice[0]}")
 
 
-def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _expanded(column: pa.Array) -> int:
+    """How many bytes a column has when what it repeats is written out."""
+    if pa.types.is_list(column.type):
+        return column.nbytes + _expanded(column.flatten())
+    if not pa.types.is_dictionary(column.type) or pa.types.is_primitive(column.type.value_type):
+        return column.nbytes
+    lengths = pc.binary_length(column.dictionary).cast(pa.int64())
+    return pc.sum(lengths.take(column.indices)).as_py() or 0
+
+
+def _texts(table: pa.Table) -> pa.Table:
+    """Any columns as strings (see `_text`). Raises ValueError where one has more than MAX_TEXT bytes."""
+    table = pa.table({name: _text(table[name]) for name in table.column_names})
+    for name in table.column_names:
+        if (pc.max(pc.binary_length(table[name])).as_py() or 0) > MAX_TEXT:
+            raise ValueError(f"a value of column {name} has more than {MAX_TEXT} bytes")
+    return table
+
+
+def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Any column as strings without blanks around them, empty ones as null; a list of strings as its joined values."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    column = pc.binary_join(column, " ") if pa.types.is_list(column.type) else column.cast(pa.string())
-    column = pc.utf8_trim_whitespace(column)
+    if pa.types.is_list(column.type):
+        column = pc.binary_join(column.cast(pa.list_(pa.string())), " ")
+    column = pc.utf8_trim_whitespace(column.cast(pa.string()))
     return pc.if_else(pc.equal(column, ""), None, column)
 
 
@@ -288,8 +344,11 @@ def _normal(path: str) -> str:
 
 def _persons(array: np.ndarray, joints: int) -> np.ndarray:
     """[T, V, 3] or [M, T, V, 3] as [M, T, V, 3]. Raises RejectedRecording for any other shape."""
+    expected = f"expected [frames, {joints}, 3] or [persons, frames, {joints}, 3]"
+    shape = str(list(array.shape))[:60]
     if array.ndim not in (3, 4) or array.shape[-2:] != (joints, 3):
-        raise RejectedRecording(
-            f"shape {str(list(array.shape))[:60]}, expected [frames, {joints}, 3] or [persons, frames, {joints}, 3]"
-        )
-    return array if array.ndim == 4 else array[None]
+        raise RejectedRecording(f"shape {shape}, {expected}")
+    persons = array if array.ndim == 4 else array[None]
+    if len(persons) > min(MAX_PERSONS, persons.shape[1]) and persons.shape[1]:
+        raise RejectedRecording(f"shape {shape} would be {len(persons)} persons, {expected}")
+    return persons

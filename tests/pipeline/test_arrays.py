@@ -3,7 +3,9 @@ import io
 import math
 import os
 import pickle
+import re
 import tempfile
+import time
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -23,8 +25,10 @@ from pipeline.ingest import Job, write
 from pipeline.preparation import PRESETS, prepare
 from pipeline.protocols import parse
 from pipeline.readers import READERS, RawRecording, RejectedRecording
-from pipeline.readers.arrays import Arrays
+from pipeline.readers import arrays as arrays_module
+from pipeline.readers.arrays import Arrays, _Table
 from pipeline.readers.npy import parse as parse_npy
+from pipeline.readers.source import Member
 from pipeline.readers.tracks import bodies_of
 
 KINECT20 = Path(__file__).resolve().parents[3] / "shared" / "data" / "kinect20-arrays.zip"
@@ -202,6 +206,116 @@ def test_texts_of_a_parquet_table_that_are_none_are_an_error(tmp_path):
         reader(table="clips.parquet").listing([parquet(tmp_path, clip_id=column, path=["a.npy"])])
 
 
+def repeated(text, times):
+    return pa.array([text]).take(pa.array(np.zeros(times, int)))
+
+
+BOMBS = {
+    "texts": lambda: {"clip_id": repeated("x" * 1000, 20_000)},
+    "texts of a dictionary": lambda: {
+        "clip_id": pa.DictionaryArray.from_arrays(pa.array(np.zeros(20_000, "i4")), ["x" * 1000])
+    },
+    "lists": lambda: {
+        "clip_id": ["a", "b"],
+        "split": pa.ListArray.from_arrays([0, 0, 20_000], repeated("x" * 1000, 20_000)),
+    },
+    "values": lambda: {
+        "clip_id": ["a"],
+        "split": pa.ListArray.from_arrays([0, 100_001], pa.nulls(100_001, pa.string())),
+    },
+    "rows": lambda: {"clip_id": pa.nulls(100_001, pa.string())},
+    "a text": lambda: {"clip_id": ["x" * (20 << 20)]},
+    "a long text": lambda: {"clip_id": ["a", "\u00e4" * 2049]},
+}
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_small_parquet_table_that_stands_for_much_is_refused(tmp_path, monkeypatch, bomb, dictionary):
+    for name, value in {"MAX_TEXT_BYTES": 4 << 20, "MAX_ROWS": 100_000, "BATCH_ROWS": 1000}.items():
+        monkeypatch.setattr(arrays_module, name, value)
+    columns = BOMBS[bomb]()
+    table = pa.table({**columns, "path": repeated("a.npy", len(columns["clip_id"]))})
+    pq.write_table(table, tmp_path / "clips.parquet", compression="zstd", use_dictionary=dictionary)
+    assert os.path.getsize(tmp_path / "clips.parquet") < 100_000
+    before, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(pool)
+    try:
+        with pytest.raises(UserError, match=r"clips\.parquet: cannot be read as a table \((.*)\)") as error:
+            reader(table="clips.parquet").listing([str(tmp_path)])
+    finally:
+        pa.set_memory_pool(before)
+    reasons = (
+        "stands for more than 4 MiB|more than 100,000 rows, or values|a value of column clip_id has more than 4096"
+    )
+    assert re.search(reasons, str(error.value))
+    assert pool.max_memory() < 12 << 20
+
+
+def test_a_parquet_table_is_read_in_batches_and_any_order_of_columns(tmp_path):
+    rows = 25_000
+    folder = parquet(
+        tmp_path,
+        split=pa.array([["a", "b"], ["b"], []]).take(pa.array(np.arange(rows) % 3)),
+        path=pa.array(["a.npy", "b.npy"]).take(pa.array(np.arange(rows) % 2)),
+        label=pa.array(np.arange(rows) % 7).dictionary_encode(),
+        clip_id=[f"clip{n}" for n in range(rows)],
+    )
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.npy").write_bytes(GOOD)
+    arrays = reader(table="clips.parquet")
+    members = arrays.listing([folder]).members
+    assert sorted(member.name for member in members) == sorted(f"clip{n}" for n in range(rows))
+    with arrays.opened([folder], V) as parse_member:
+        for member in members[::997]:
+            number = int(member.name[4:])
+            (recording,) = parse_member(member)
+            assert (recording.clip_id, recording.label) == (member.name, number % 7)
+            assert (member.path, recording.split) == ("ab"[number % 2] + ".npy", [("a", "b"), ("b",), ()][number % 3])
+
+
+def test_a_long_value_of_a_csv_table_is_refused(tmp_path):
+    folder = write_folder(tmp_path, [{"clip_id": "x" * 4096, "path": "a.npy"}], {"a.npy": clip()})
+    assert len(read(folder)[0]) == 1
+    folder = write_folder(tmp_path, [{"clip_id": "x" * 4097, "path": "a.npy"}], {})
+    with pytest.raises(UserError, match="a value of column clip_id has more than 4096 bytes"):
+        reader().listing([folder])
+
+
+texts = st.sampled_from(["", "a", "a b", "b", "\u00e4", "\U0001f600", "\uffff", "z", "-1"])
+
+
+@given(st.lists(st.tuples(texts, texts, texts), min_size=1, max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_a_row_is_found_as_a_scan_of_the_table_finds_it(rows):
+    file = io.StringIO(newline="")
+    table = csv.writer(file, quoting=csv.QUOTE_ALL)
+    table.writerows([("clip_id", "path", "subject"), *rows])
+    table = _Table.of("x", "clips.csv", file.getvalue().encode(), {})
+    nameless = "a row without clip_id and path"
+    called = [(name or path or nameless, path or name or nameless) for name, path, _ in rows]
+    assert sorted(table.members()) == sorted(called)
+    for name, path in {*called, ("a", "nowhere"), ("\u00f6", "a"), ("zz", "zz")}:
+        same = {row for row, key in zip(rows, called, strict=True) if key == (name, path)}
+        if len(same) == 1 and all(next(iter(same))[:2]):
+            found = table.row(Member(name, path, 0))
+            assert same == {(found["clip_id"], found["path"], found["subject"] or "")}
+        else:
+            count = called.count((name, path))
+            different = f"{count} rows of the table say different things of it"
+            with pytest.raises(RejectedRecording, match=f"its row has no|{different}" if count else "no longer in x"):
+                table.row(Member(name, path, 0))
+
+
+def test_finding_a_row_takes_no_scan():
+    rows = 200_000
+    table = _Table.of("x", "clips.csv", b"clip_id,path\n" + b"".join(b"%d,a\n" % n for n in range(rows)), {})
+    started = time.process_time()
+    for number in range(0, rows, 100):
+        assert table.row(Member(str(number), "a", 0))["clip_id"] == str(number)
+    assert time.process_time() - started < 0.5e-3 * rows / 100
+
+
 def test_labels_may_be_names_of_classes(tmp_path):
     labels = {"a": "wave", "b": "draw x", "c": "1", "d": "Wave", "e": "2.5", "f": "-1", "g": ""}
     rows = [{"clip_id": name, "path": f"{name}.npy", "label": label} for name, label in labels.items()]
@@ -282,6 +396,12 @@ def remade(text, data=GOOD[128:]):
         (npy(clip()[0]), "shape [4, 3]"),
         (npy(np.float64(3)), "shape []"),
         (npy(np.zeros((1, 1, 5, V, 3))), "shape [1, 1, 5, 4, 3]"),
+        (
+            npy(clip(2, 60)),
+            "shape [60, 2, 4, 3] would be 60 persons, expected [frames, 4, 3] or [persons, frames, 4, 3]",
+        ),
+        (npy(clip(9, 9)), "shape [9, 9, 4, 3] would be 9 persons"),
+        (npy(clip(2, 3)), "shape [3, 2, 4, 3] would be 3 persons"),
     ],
 )
 def test_a_damaged_array_is_rejected_by_name(tmp_path, data, reason):
