@@ -2,7 +2,7 @@
 
     skeleton*/STEM-V.txt    a video's skeletons
     label*/STEM-V.txt       one line an action: label (from 1), first frame, last frame (both from 1), confidence
-    cross*subject*.txt      headings and lists of videos: those for training are named, the rest is for testing
+    cross*subject*.txt      headings and lists of videos, for training and for testing (without one, the rest)
     cross*view*.txt
 
 V is the camera, L, M or R; STEM is four digits in phase I and AaaNnn in phase II. The files may lie in several places
@@ -127,24 +127,44 @@ def _kind(member: Member, sources: Sequence[str]) -> str | None:
 
 
 def read_training(split: str, files: Files, read: Read) -> frozenset[str]:
-    """Return the videos that a split names for training, as STEM-V. Raises UserError where none of them is there."""
+    """Return the videos that a split names for training, as STEM-V.
+
+    A file that was cut off would make training videos ones for testing. So where it has a heading for these, it has to
+    name every video of the sources in one of its lists. Where it has none, it has to end with a line end or the name of
+    a video: a cut between two names is not to be seen. Names of videos that the sources do not hold are passed over.
+
+    Raises:
+        UserError: it cannot be read, is cut off or contradicts itself, or names none of the videos for training.
+    """
     member = files.splits[split]
+    place, videos = files.place(member), {str(Video.of(member)) for member in files.skeletons}
     try:
         text = read(member).decode("latin-1")
     except RejectedRecording as reason:
-        raise UserError(f"{files.place(member)}: {reason}") from None
-    names, training = set(), True
+        raise UserError(f"{place}: {reason}") from None
+    lists: dict[str, set[str]] = {"training": set()}
+    side = "training"
     for line in text.splitlines():
         heading = VIDEO.sub("", line).lower()
         if "train" in heading:
-            training = True
+            side = "training"
         elif "test" in heading or "val" in heading:
-            training = False
-        if training:
-            names.update(match[0] for match in VIDEO.finditer(line))
-    if names.isdisjoint(str(Video.of(member)) for member in files.skeletons):
-        raise UserError(f"{files.place(member)}: names none of the {len(files.skeletons)} videos for training")
-    return frozenset(names)
+            side = "testing"
+        lists.setdefault(side, set()).update(match[0] for match in VIDEO.finditer(line))
+    training, testing = lists["training"], lists.get("testing")
+    if not training & videos:
+        raise UserError(f"{place}: names none of the {len(videos)} videos for training")
+    if testing is None:
+        last = re.split(r"[\s,]+", text.rstrip(" ,\t"))[-1]
+        if last and last.removesuffix(SUFFIX) not in videos:
+            raise UserError(f"{place}: cut off? It ends with {last[-40:]!r}, no video and no line end")
+    elif wrong := sorted(videos - (training ^ testing)):
+        others = f" and {len(wrong) - 1} more" * (len(wrong) > 1)
+        raise UserError(
+            f"{place}: video {wrong[0]}{others} in neither of its lists, or in both: "
+            "is the file cut off, or of another phase?"
+        )
+    return frozenset(training)
 
 
 def read_labels(video: Video, files: Files, read: Read) -> Labels:

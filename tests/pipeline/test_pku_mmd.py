@@ -1,4 +1,5 @@
 import csv
+import re
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -289,13 +290,15 @@ def test_a_video_needs_one_label_file(tmp_path):
 
 def test_skeletons_labels_and_splits_may_lie_in_several_places(tmp_path):
     videos = {name: (GOOD, LABELS) for name in ("0002-L", "0002-M", "0003-R")}
-    together = write(tmp_path / "together", videos | {"Split/cross-subject.txt": split_text(["0003-R"], ["0002-L"])})
+    together = write(
+        tmp_path / "together", videos | {"Split/cross-subject.txt": split_text(["0003-R"], ["0002-L", "0002-M"])}
+    )
     with zipfile.ZipFile(tmp_path / "Skeletons.zip", "w") as archive:
         for name in videos:
             archive.writestr(f"{name}.txt", GOOD)
     # Folders that say nothing in between, the source's own name, and a folder of labels in one of skeletons.
     labels = write(tmp_path / "skeletal" / "LABEL_v2", {f"a/{name}.txt": LABELS for name in videos})
-    split = write(tmp_path / "x", {"pku_cross_subject_v1.txt": split_text(["0003-R"], [])})
+    split = write(tmp_path / "x", {"pku_cross_subject_v1.txt": split_text(["0003-R"], ["0002-M", "0002-L"])})
     apart = (str(tmp_path / "Skeletons.zip"), labels, split)
     names = [f"{name}.txt" for name in videos]
     for reader in (CLIPS, WHOLE):
@@ -330,9 +333,12 @@ VIDEOS = ("0001-L", "0001-M", "0002-R", "A01N02-L")
 @pytest.mark.parametrize(
     "text",
     [
-        split_text(["0001-L", "A01N02-L"], ["0002-R"]),
+        split_text(["0001-L", "A01N02-L"], ["0002-R", "0001-M"]),
+        split_text(["0001-L", "A01N02-L", "0008-R"], ["0002-R", "0001-M", "0009-L"]),
         b"Training videos: \r\n0001-L, A01N02-L, \r\nValidataion videos: \r\n0002-R, 0001-M, \r\n",
-        b"Training videos:\n0001-L, A01N02-L, 0009-L",
+        b"Training videos:\n0001-L, 0009-L, A01N02-L",
+        b"Training videos:\n0001-L, A01N02-L, 0009-L\n",
+        b"Training videos:\n0001-L.txt, A01N02-L.txt, ",
         b"Training videos:\n0001-L\nA01N02-L\n\nTesting videos:\n0002-R\n0001-M\n",
         b"0001-L.txt\nA01N02-L.txt\n",
         b"Test: 0002-R 0001-M\nTrain: 0001-L A01N02-L",
@@ -350,6 +356,46 @@ def test_a_split_names_its_training_videos_and_the_rest_is_for_testing(tmp_path,
             "0002-R": ("cross_subject.test", "cross_view.train"),
             "A01N02-L": ("cross_subject.train", "cross_view.test"),
         }
+
+
+def sides(folder, text):
+    source = write(folder, {name: (GOOD, LABELS) for name in VIDEOS} | {"cross_subject.txt": text})
+    return {name: found[0].split[0].split(".")[1] for name, found in outcomes(CLIPS, source).items()}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        split_text(["0001-L", "A01N02-L"], ["0002-R", "0001-M"]),
+        b"Training videos:\r\n0001-L\r\nA01N02-L\r\nValidation videos:\r\n0002-R\r\n0001-M",
+        b"Training videos: 0001-L, A01N02-L",
+    ],
+)
+def test_a_split_cut_anywhere_but_between_two_names_is_whole_or_refused(tmp_path, text):
+    whole, refused = sides(tmp_path, text), 0
+    for length in range(len(text)):
+        try:
+            found = sides(tmp_path, text[:length])
+        except UserError as error:
+            assert re.search(r"cross_subject.txt: (names none of|cut off\?|video \S+ .*in neither)", str(error))
+            refused += 1
+            continue
+        if found != whole:  # it looks like a shorter list
+            assert re.search(rb"0001-L[\s,]*$", text[:length])
+    assert refused > len(text) / 2
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "which"),
+    [
+        (["0001-L", "A01N02-L"], ["0002-R"], "video 0001-M in"),
+        (["0001-L"], [], "video 0001-M and 2 more in"),
+        (["0001-L", "A01N02-L", "0002-R"], ["0002-R", "0001-M"], "video 0002-R in"),
+    ],
+)
+def test_a_split_of_two_lists_has_every_video_in_one_of_them(tmp_path, train, test, which):
+    with pytest.raises(UserError, match=rf"cross_subject.txt: {which} neither of its lists, or in both"):
+        sides(tmp_path, split_text(train, test))
 
 
 @pytest.mark.parametrize("text", [b"", b"0009-L, 0010-M", b"0001-LL, X0001-L", b"Validation:\n0001-L\n", bytes(99)])
@@ -521,7 +567,10 @@ def test_an_ingest_makes_a_store_of_the_clips_with_their_splits(ray_session, tmp
     rng = np.random.default_rng(0)
     names = [f"{stem}-{view}" for stem in ("0001", "0002", "0003") for view in "LMR"]
     videos = {name: (skeleton_text(video(30, 1 + n % 2, seed=n)), label_text(*ACTIONS)) for n, name in enumerate(names)}
-    subjects, views = split_text(names[:6], names[6:]), split_text([n for n in names if n[-1] != "M"], [])
+    subjects, views = (
+        split_text(names[:6], names[6:]),
+        split_text(*([n for n in names if (n[-1] == "M") == tested] for tested in (False, True))),
+    )
     source = write(tmp_path / "pku", videos | {"cross-subject.txt": subjects, "cross-view.txt": views})
     (Path(source) / "PKU_Skeleton_Renew" / "0003-R.txt").write_bytes(rng.bytes(1000))
     (Path(source) / "Train_Label_PKU_final" / "0003-L.txt").write_bytes(label_text((5, 1, 4), (5, 9, 31)))
