@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: run test setup lint clean
+.PHONY: run test test-slow setup lint clean
 
 run: setup
 	@$(BIN)/python pipeline/run.py fresh=true
 
 test: setup
 	@$(BIN)/python -m pytest
+
+test-slow: setup
+	@$(BIN)/python -m pytest -m slow
 
 lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

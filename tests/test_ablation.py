@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.cli import TINY, run
 
 EXPERIMENT = """
@@ -16,6 +18,7 @@ ablate:
 """
 
 
+@pytest.mark.slow
 def test_a_table_end_to_end(main_job, tmp_path):
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "tiny_table.yaml").write_text(EXPERIMENT.format(place=tmp_path).lstrip())

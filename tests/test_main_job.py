@@ -75,6 +75,7 @@ def test_other_settings_in_the_same_output_are_refused(main_job):
     assert refused.stderr.count("\n") == 1 and "train.epochs (2 there, 3 now)" in refused.stderr
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_figures(main_job, tmp_path):
     def figures(output):
         rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]

@@ -27,6 +27,7 @@ def endpoint(monkeypatch):
     server.stop()
 
 
+@pytest.mark.slow
 def test_a_run_can_leave_everything_on_object_storage(endpoint, tmp_path, monkeypatch):
     job = [
         *TINY,

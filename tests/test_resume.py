@@ -46,7 +46,7 @@ def stop_after_first_checkpoint(arguments, checkpoints, how):
     return process
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, store, workers):
     settings = [*SETTINGS, f"data.store={store}", f"cluster.workers={workers}"]
     unbroken = run(*settings, f"output={tmp_path / 'unbroken'}")

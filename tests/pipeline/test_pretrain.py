@@ -80,6 +80,7 @@ def worker_pids():
     return found
 
 
+@pytest.mark.slow
 def test_training_survives_a_killed_worker(store, tmp_path):
     settings = ["train.epochs=6", "train.checkpoint.every_steps=3", "cluster.workers=2", "train.log_every=1"]
     unbroken = pretrain(*begun(tmp_path / "unbroken", store, *settings))
@@ -130,6 +131,7 @@ def test_metrics_wait_for_a_tracking_server_that_is_away(tmp_path):
     assert [row["step"] for row in tracker.got] == [1, 2, 3, 4] == [row["step"] for row in rows(tmp_path)]
 
 
+@pytest.mark.slow
 def test_watching_adds_figures_and_leaves_the_weights_as_they_are(store, tmp_path, capsys):
     weights = []
     for name, every in (("watched", 1), ("alone", "null")):
