@@ -1,4 +1,5 @@
 import io
+import json
 import os
 import re
 import stat
@@ -257,6 +258,68 @@ def test_nw_ucla_of_one_long_text_among_short_ones_asks_for_no_memory():
     data = b'{"skeletons": [' + b'"a", ' * 10**6 + b'"' + b"x" * 10**6 + b'"]}'
     with pytest.raises(RejectedRecording, match="a frame that is not a list"):
         nw_ucla.parse(UCLA_NAME, data, 20)
+
+
+def plain_ucla(data):
+    """Frames of NW-UCLA JSON that hold somebody, checked number by number; any exception says that it is none."""
+    content = json.loads(data)
+    assert content.get("file_name", "a01_s02_e03_v01") == "a01_s02_e03_v01"
+    frames = content["skeletons"]
+    assert isinstance(frames, list)
+    for frame in frames:
+        assert isinstance(frame, list) and len(frame) == 20
+        for joint in frame:
+            assert isinstance(joint, list) and len(joint) == 3
+            assert all(type(x) in (int, float) and abs(x) <= 1000 for x in joint)
+    frames = [frame for frame in frames if any(x for joint in frame for x in joint)]
+    assert frames
+    return frames
+
+
+def ucla_agrees_with_the_reference(data):
+    try:
+        expected = plain_ucla(data)
+    except Exception:  # Whatever a plain reading stumbles over is no recording.
+        with pytest.raises(RejectedRecording) as reason:
+            nw_ucla.parse(UCLA_NAME, data, 20)
+        assert 0 < len(str(reason.value)) < 300
+        return
+    (recording,) = nw_ucla.parse(UCLA_NAME, data, 20)
+    assert recording.bodies.tolist() == expected
+
+
+SMALL_UCLA = ucla_text(FRAMES[:2])
+
+
+@given(st.integers(0, len(SMALL_UCLA)))
+@settings(max_examples=150)
+def test_nw_ucla_cut_anywhere_is_whole_or_rejected(length):
+    ucla_agrees_with_the_reference(SMALL_UCLA[:length])
+
+
+ucla_junk = st.sampled_from(
+    [b"", b"0", b"-1", b"1e3", b"1e400", b"9" * 400, b"NaN", b"Infinity", b"null", b"true", b'"x"', b"[]", b"[[", b"]",
+     b"{}", b"\x00", b"\xff\xfe", b"\r\n", b"01"]
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, 999), st.integers(0, 999), st.none() | ucla_junk), min_size=1, max_size=4))
+@settings(max_examples=400)
+def test_nw_ucla_with_changed_tokens_is_what_the_reference_reads_or_rejected(changes):
+    tokens = re.split(rb"([\[\],:{}])", SMALL_UCLA)
+    for at, other, text in changes:
+        at, other = at % len(tokens), other % len(tokens)
+        tokens[at], tokens[other] = tokens[other], tokens[at] if text is None else text
+    ucla_agrees_with_the_reference(b"".join(tokens))
+
+
+@given(st.lists(st.tuples(st.integers(0, len(SMALL_UCLA) - 1), st.integers(0, 255)), min_size=1, max_size=4))
+@settings(max_examples=400)
+def test_nw_ucla_with_changed_bytes_is_what_the_reference_reads_or_rejected(changes):
+    data = bytearray(SMALL_UCLA)
+    for at, byte in changes:
+        data[at] = byte
+    ucla_agrees_with_the_reference(bytes(data))
 
 
 def test_nw_ucla_takes_whole_numbers():
