@@ -157,12 +157,14 @@ def ingest(
 def require_same_recordings(raw: Sequence[str], store: str, reader: Reader) -> None:
     """Raise ConfigError where recordings are other ones than a store was made of.
 
-    What is not there any more cannot be another: such a place is passed over.
+    Where a place is not there any more, nothing is compared: a run goes on without its recordings.
     """
-    raw = tuple(place for place in map(storage.absolute, raw) if storage.exists(place))
+    raw = tuple(storage.absolute(place) for place in raw)
+    if not all(storage.exists(place) for place in raw):
+        return
     manifest = read_manifest(store)
     had = manifest["settings"].get("recordings")
-    if raw and had and had != _digest(_inventory(raw, reader.listing(raw))):
+    if had != _digest(_inventory(raw, reader.listing(raw))):
         raise ConfigError(
             f"data.raw: other recordings than {store} was made of; choose another output and data.store, or fresh=true"
         )

@@ -373,11 +373,13 @@ def test_recordings_changed_within_their_size_are_ingested_anew_or_minded(ray_se
     assert "have other dates than when" in capsys.readouterr().out
 
 
-def test_other_recordings_than_those_of_a_store_are_noticed_without_ingesting(ray_session, raw, tmp_path):
+def test_other_recordings_than_those_of_a_store_are_noticed_without_ingesting(ray_session, raw, tmp_path, capsys):
     ingest(**arguments("ntu60", raw, tmp_path / "store"))
     store, reader = str(tmp_path / "store"), READERS["ntu"]()
     require_same_recordings([str(raw)], store, reader)
-    require_same_recordings([str(tmp_path / "gone")], store, reader)
+    for gone in ([str(tmp_path / "gone")], [str(raw), str(tmp_path / "gone")]):
+        require_same_recordings(gone, store, reader)
+    assert "other dates" not in capsys.readouterr().out
     (raw / clip_name(12)).write_bytes(skeleton_text(people(3)))
     with pytest.raises(ConfigError, match=r"data\.raw: other recordings than"):
         require_same_recordings([str(raw)], store, reader)
