@@ -13,12 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.batchnorm import GlobalBatchNorm1d
 from models.fusion import FUSIONS, fusion_of
 from models.modalities import MODALITIES, modality
 from models.skeleton import SkeletonLayout
 
 NORMS = ("post", "pre")
 POOLINGS = ("max", "mean")
+FEATURE_NORMS = ("none", "batch")
 Tokens = tuple[Tensor, Tensor]  # of the temporal stream [B, T, D] and of the spatial stream [B, M*V, D]
 
 
@@ -38,6 +40,9 @@ class Backbone(nn.Module):
     fusion: of the embeddings, token by token, through a linear layer: their "mean" (UmURL), their "concatenation", or
         "attention" over them. Or "late": no modality sees another; each has a network of its own, and the feature of a
         clip is theirs side by side, see `parts`.
+    feature_norm: "batch": each dimension of the feature less its mean, over its deviation, both of the global batch of
+        one input in training and their running estimates in evaluation, without weights of its own. Pooled features
+        share a large mean, which a cosine would see little beside. "none" is UmURL's.
 
     Raises ValueError for settings out of range.
     """
@@ -58,11 +63,13 @@ class Backbone(nn.Module):
         pooling: str,
         modalities: Sequence[str],
         fusion: str,
+        feature_norm: str,
     ):
         super().__init__()
         if not modalities or len(set(modalities)) != len(modalities) or not set(modalities) <= set(MODALITIES):
             raise ValueError(f"modalities must be different ones of {', '.join(MODALITIES)}, got {list(modalities)}")
         kinds = {"fusion": (fusion, (*FUSIONS, "late")), "norm": (norm, NORMS), "pooling": (pooling, POOLINGS)}
+        kinds |= {"feature_norm": (feature_norm, FEATURE_NORMS)}
         for name, (value, allowed) in kinds.items():
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value}")
@@ -75,6 +82,13 @@ class Backbone(nn.Module):
         stream = LateStream if self.late else partial(Stream, fusion=fusion)
         self.temporal = stream(tokens=frames, inputs=tokens * 3, positions=positions_temporal, **transformer)
         self.spatial = stream(tokens=tokens, inputs=frames * 3, positions=positions_spatial, **transformer)
+        # A modality alone has statistics of its own, where it is not all that the encoder takes.
+        alone = self.modalities if len(self.modalities) > 1 and not self.late else ()
+        self.feature_norm = nn.ModuleDict(
+            {name: GlobalBatchNorm1d(self.feature_width, affine=False) for name in ("fused", *alone)}
+            if feature_norm == "batch"
+            else {}
+        )
 
     @property
     def parts(self) -> dict[str, slice]:
@@ -115,14 +129,21 @@ class Backbone(nn.Module):
         spatial = {name: x.permute(0, 2, 3, 1, 4).flatten(3).flatten(1, 2) for name, x in inputs.items()}
         rows = len(views[(alone + fused)[0]])
         tokens = [self.temporal(temporal, rows * len(fused)), self.spatial(spatial, rows * len(fused))]
-        # [temporal; spatial] of each network, one network after the other.
-        pooled = [pool(x, self.pooling).unflatten(-1, (-1, self.width)) for x in tokens]
-        features = torch.stack(pooled, dim=-2).flatten(1)
         names, shape = alone + fused, (len(views), rows)
-        return (
-            dict(zip(names, features.unflatten(0, shape), strict=True)),
-            dict(zip(names, zip(*(x.unflatten(0, shape) for x in tokens), strict=True), strict=True)),
-        )
+        features = dict(zip(names, self.pooled(tokens).unflatten(0, shape), strict=True))
+        if self.feature_norm:
+            features = {name: self._norm_of(name)(feature) for name, feature in features.items()}
+        return features, dict(zip(names, zip(*(x.unflatten(0, shape) for x in tokens), strict=True), strict=True))
+
+    def pooled(self, tokens: Sequence[Tensor]) -> Tensor:
+        """Encoded tokens of both streams to features [N, feature_width] as they are before `feature_norm`:
+        [temporal; spatial] of each network, one network after the other.
+        """
+        parts = [pool(x, self.pooling).unflatten(-1, (-1, self.width)) for x in tokens]
+        return torch.stack(parts, dim=-2).flatten(1)
+
+    def _norm_of(self, name: str) -> nn.Module:
+        return self.feature_norm[name if name in self.feature_norm else "fused"]
 
     def features(self, views: Tensor) -> Tensor:
         """What the encoder is for: the features [B, feature_width] of views [B, T, M, V, 3], in one pass."""
@@ -131,7 +152,7 @@ class Backbone(nn.Module):
 
 def pool(tokens: Tensor, kind: str) -> Tensor:
     """[N, tokens, D] to [N, D]: the "max" or the "mean"."""
-    return tokens.amax(1) if kind == "max" else tokens.mean(1)
+    return tokens.max(1).values if kind == "max" else tokens.mean(1)
 
 
 class Stream(nn.Module):
@@ -246,7 +267,7 @@ class Layer(nn.Module):
         return self.norm_feedforward(x + self._feedforward(x))
 
     def _attention(self, x: Tensor) -> Tensor:
-        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
         x = F.scaled_dot_product_attention(query, key, value, dropout_p=self.rate if self.training else 0.0)
         return self.dropout(self.out(x.transpose(1, 2).flatten(2)))
 

@@ -20,8 +20,8 @@ class GlobalBatchNorm1d(nn.BatchNorm1d):
     of all rows stays on the device), and for another number of features.
     """
 
-    def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1):
-        super().__init__(features, eps, momentum)
+    def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True):
+        super().__init__(features, eps, momentum, affine)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim not in (2, 3) or x.shape[-1] != self.num_features:
@@ -33,8 +33,10 @@ class GlobalBatchNorm1d(nn.BatchNorm1d):
             self._track(mean.detach(), variance.detach(), count)
         else:
             mean, variance = self.running_mean, self.running_var
-        scale = (variance + self.eps).rsqrt() * self.weight
-        return ((widen(x) - mean) * scale + self.bias).to(x.dtype)
+        scale = (variance + self.eps).rsqrt()
+        if not self.affine:
+            return ((widen(x) - mean) * scale).to(x.dtype)
+        return ((widen(x) - mean) * (scale * self.weight) + self.bias).to(x.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from models.backbone import Backbone
+from models.backbone import Backbone, Tokens
 from models.clips import ClipBatch
 from models.distributed import gather_all, shares
 from models.monitors import figures
@@ -59,11 +59,12 @@ class Framework(nn.Module):
         """The same from views that are there already: name of a pass -> [B, T, M, V, 3]."""
         features, tokens = self.backbone.encode_tokens(views)
         losses = self.objective(features, tokens, watch)
-        return losses | self._figures(features) if watch else losses
+        return losses | self._figures(tokens) if watch else losses
 
     @torch.no_grad()
-    def _figures(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        local = [features[name] for name in ("fused", "fused_other") if name in features]
+    def _figures(self, tokens: Mapping[str, Tokens]) -> dict[str, Tensor]:
+        """Of features before their norm, which would hide a collapse."""
+        local = [self.backbone.pooled(tokens[name]) for name in ("fused", "fused_other") if name in tokens]
         return figures(*gather_all(local, shares(len(local[0]), local[0].device)))
 
 

@@ -191,9 +191,10 @@ class Model(Section):
     positions_temporal: Literal["none", "sinusoidal", "learned"]
     positions_spatial: Literal["none", "sinusoidal", "learned"]
     pooling: Literal["max", "mean"]
-    # Defaults for the cards of encoders that were exported before these two could be chosen.
+    # Defaults for the cards of encoders that were exported before these could be chosen.
     modalities: Annotated[list[Literal["joint", "bone", "motion"]], Field(min_length=1)] = ["joint", "bone", "motion"]
     fusion: Literal["mean", "concatenation", "attention", "late"] = "mean"
+    feature_norm: Literal["none", "batch"] = "none"
 
     @model_validator(mode="after")
     def check(self):

@@ -11,7 +11,7 @@ from models.skeleton import SkeletonLayout
 LAYOUT = SkeletonLayout("arm", ("a", "b", "c"), (0, 0, 1), centre=0, left_shoulder=1, right_shoulder=2, mirror=())
 SETTINGS = {"persons": 2, "frames": 5, "width": 8, "layers": 2, "heads": 2, "feedforward": 12, "dropout": 0.0}
 SETTINGS |= {"norm": "post", "positions_temporal": "sinusoidal", "positions_spatial": "learned", "pooling": "max"}
-SETTINGS |= {"modalities": MODALITIES, "fusion": "mean"}
+SETTINGS |= {"modalities": MODALITIES, "fusion": "mean", "feature_norm": "none"}
 PASSES = (*MODALITIES, "fused", "fused_other")
 
 
@@ -51,7 +51,9 @@ def test_gradients_of_one_batched_pass_equal_those_of_separate_passes():
     torch.testing.assert_close(together, [p.grad for p in net.parameters()])
 
 
-@pytest.mark.parametrize("changes", [*VARIANTS, {"fusion": "late"}, {"modalities": ["bone"]}])
+@pytest.mark.parametrize(
+    "changes", [*VARIANTS, {"fusion": "late"}, {"modalities": ["bone"]}, {"feature_norm": "batch"}]
+)
 def test_features_do_not_depend_on_the_neighbours(changes):
     net = backbone(dropout=0.5, **changes).eval()
     batch = views(["fused"], rows=6)["fused"]
@@ -91,6 +93,26 @@ def test_features_are_their_tokens_pooled(changes):
         assert spatial.shape == (4, 6, 8)
         pooled = [x.mean(1) if changes else x.max(1).values for x in (temporal, spatial)]
         torch.testing.assert_close(features[name], torch.cat(pooled, dim=1))
+
+
+@pytest.mark.parametrize("changes", [{}, {"fusion": "late"}, {"modalities": ["bone"]}])
+def test_normalised_features(changes):
+    """In training by the batch of each input, in evaluation by what the fused inputs, or that modality's, had been."""
+    plain, net = backbone(**changes), backbone(feature_norm="batch", **changes)
+    net.load_state_dict(plain.state_dict(), strict=False)
+    inputs = views(["fused", "fused_other"] if "fusion" in changes else ["bone", "fused", "fused_other"])
+    raw, found = plain.encode(inputs), net.encode(inputs)
+    kinds = {"bone": "bone"} if changes == {} else {}
+    references = {}
+    for name in inputs:
+        kind = kinds.get(name, "fused")
+        reference = references.setdefault(kind, nn.BatchNorm1d(net.feature_width, affine=False).double())
+        torch.testing.assert_close(found[name], reference(raw[name]))
+    assert not {name for name, _ in net.named_parameters()} - {name for name, _ in plain.named_parameters()}
+    net.eval(), plain.eval()
+    raw, found = plain.encode(inputs), net.encode(inputs)
+    for name in inputs:
+        torch.testing.assert_close(found[name], references[kinds.get(name, "fused")].eval()(raw[name]))
 
 
 # -- which modalities, and networks of their own
@@ -209,6 +231,7 @@ def test_weights_alone_can_be_saved_and_loaded():
         ({"modalities": ["joint", "joint"]}, "different ones"),
         ({"modalities": ["angle"]}, "different ones"),
         ({"fusion": "sum"}, "mean, concatenation, attention, late"),
+        ({"feature_norm": "layer"}, "none, batch"),
     ],
 )
 def test_bad_settings(change, message):

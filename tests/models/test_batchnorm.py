@@ -32,6 +32,14 @@ def test_equals_batchnorm_over_several_steps_and_in_evaluation():
     torch.testing.assert_close(ours.eval()(x), reference.eval()(x))
 
 
+def test_without_weights():
+    ours, reference = GlobalBatchNorm1d(4, affine=False), nn.BatchNorm1d(4, affine=False)
+    x = 5 + torch.randn(7, 4)
+    torch.testing.assert_close(ours(x), reference(x))
+    torch.testing.assert_close(ours.eval()(x), reference.eval()(x))
+    assert not list(ours.parameters())
+
+
 def test_groups_are_calls_one_after_the_other():
     ours, reference = twins(4)
     x = torch.randn(3, 5, 4, dtype=torch.float64) * torch.tensor([1.0, 5.0, 0.1])[:, None, None]

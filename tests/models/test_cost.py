@@ -30,7 +30,7 @@ def reference(layers: int, **changes) -> Backbone:
             positions_temporal="none",
             positions_spatial="none",
             pooling="max",
-            **({"modalities": MODALITIES, "fusion": "mean"} | changes),
+            **({"modalities": MODALITIES, "fusion": "mean", "feature_norm": "none"} | changes),
         )
 
 
@@ -130,6 +130,7 @@ def test_the_cost_of_a_step_is_what_a_step_does():
         pooling="mean",
         modalities=MODALITIES,
         fusion="attention",
+        feature_norm="batch",
     )
     terms = {
         "decomposition": {"weight": 1.0, "module": "convolution", "parts": ["whole"], "projectors": "shared"},

@@ -23,13 +23,14 @@ LAYOUT = SkeletonLayout("arm", ("a", "b", "c"), (0, 0, 1), centre=0, left_should
 ALIGNMENT = {"temperature": 0.2, "stop_gradient": False, "invariance": 5.0, "variance": 5.0, "covariance": 1.0}
 MODEL = {"persons": 1, "frames": 4, "width": 8, "layers": 1, "heads": 2, "feedforward": 8, "dropout": 0.0}
 MODEL |= {"norm": "post", "positions_temporal": "sinusoidal", "positions_spatial": "learned", "pooling": "max"}
+MODEL |= {"modalities": MODALITIES, "fusion": "mean", "feature_norm": "none"}
 TERMS = ("decomposition", "composition", "view", "consistency", "regularisation")
 VARIANTS = {  # weights of the terms, and what else differs from the first
     "dc": {"weights": (1.0, 0.8, 0.5, 0.0, 0.0)},
     "umurl": {"weights": (3.0, 0.0, 0.0, 3.0, 6.0), "loss": "variance_covariance"},
     "tokens": {
         "weights": (1.0, 0.8, 0.5, 0.0, 0.0),
-        "model": {"fusion": "attention"},
+        "model": {"fusion": "attention", "feature_norm": "batch"},
         "decomposition": {"module": "convolution", "projectors": "shared"},
         "composition": {"module": "attention", "guidance": "prototypes"},
     },
@@ -40,7 +41,7 @@ VARIANTS = {  # weights of the terms, and what else differs from the first
         "decomposition": {"module": "attention", "projectors": "separate"},
         "composition": {"module": "mlp"},
     },
-    "late": {"weights": (0.0, 0.0, 1.0, 0.0, 0.0), "model": {"fusion": "late"}},
+    "late": {"weights": (0.0, 0.0, 1.0, 0.0, 0.0), "model": {"fusion": "late", "feature_norm": "batch"}},
     "single": {
         "weights": (0.0, 0.0, 1.0, 0.0, 0.5),
         "loss": "variance_covariance",
@@ -56,7 +57,7 @@ class Step(nn.Module):
     def __init__(self, weights, loss="infonce", model=None, decomposition=None, composition=None):
         super().__init__()
         torch.manual_seed(0)
-        self.backbone = Backbone(LAYOUT, **(MODEL | {"modalities": MODALITIES, "fusion": "mean"} | (model or {})))
+        self.backbone = Backbone(LAYOUT, **(MODEL | (model or {})))
         terms = {term: {"weight": weight} for term, weight in zip(TERMS, weights, strict=True)}
         terms["decomposition"] |= {"module": "linear", "parts": ["whole", "temporal"], "projectors": "modality"}
         terms["decomposition"] |= decomposition or {}

@@ -15,7 +15,7 @@ JOINTS = ("a", "b", "c", "d")
 LAYOUT = SkeletonLayout("arm", JOINTS, (0, 0, 1, 1), centre=0, left_shoulder=2, right_shoulder=3, mirror=())
 MODEL = {"frames": 6, "width": 8, "layers": 1, "heads": 1, "feedforward": 8, "dropout": 0.0, "norm": "post"}
 MODEL |= {"positions_temporal": "sinusoidal", "positions_spatial": "none", "pooling": "max"}
-MODEL |= {"modalities": MODALITIES, "fusion": "mean"}
+MODEL |= {"modalities": MODALITIES, "fusion": "mean", "feature_norm": "none"}
 VIEWS = {"crop": [0.3, 1.0], "min_frames": 4, "corrupt_joints": 2, "corrupt_probability": 0.5, "shear": 1.0}
 VIEWS |= {"rotation": 0.0, "scale": 0.0, "mirror": 0.0}
 NORMALISE = {"centre": "frame", "align": "first_frame"}
@@ -233,6 +233,16 @@ def test_monitors_are_of_the_features_and_of_what_decomposition_compares():
     for i, m in enumerate(MODALITIES):
         each = [torch.cosine_similarity(p, t) for p, t in zip(predictions[i::size], targets[i::size], strict=True)]
         assert figures[f"decomposition/{m}"].item() == pytest.approx(torch.stack(each).mean().item(), rel=1e-4)
+
+
+def test_monitors_look_at_features_before_their_norm():
+    """After it every dimension has the same spread, whatever became of it."""
+    plain, normed = (
+        framework(DC, feature_norm=kind)(many(), seed=0, epoch=0, watch=True) for kind in ("none", "batch")
+    )
+    names = [name for name in plain if name.startswith("collapse/")]
+    assert [normed[name] for name in names] == [plain[name] for name in names]
+    assert normed["loss"] != plain["loss"]
 
 
 def test_an_objective_of_one_fused_view_has_no_alignment():
