@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline import storage
 from pipeline.errors import ConfigError
@@ -58,8 +58,10 @@ Terms = dict[str, list[int] | list[str]]
 
 
 class Protocol(Section):
-    train: Terms
-    test: Terms | Literal["rest"]
+    """Two sides, each of clips with these values, or with any of several sets of values."""
+
+    train: Terms | list[Terms]
+    test: Terms | list[Terms] | Literal["rest"]
 
 
 class PkuMmd(Section):
@@ -319,7 +321,8 @@ class Evaluate(Section):
 
 
 class Ablate(Section):
-    """A table of cells: variants of the experiment, each a list of overrides, times seeds.
+    """A table of cells: variants of the experiment, each a list of overrides, times seeds. A variant of null, in an
+    experiment that begins with another's table, is not in it.
 
     results: where each finished cell leaves its figures; page: the Markdown file that shows them all. Both relative to
     the checkout.
@@ -334,6 +337,11 @@ class Ablate(Section):
     ]
     command: list[str] = []
     config_dir: str | None = None
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def left(cls, variants):
+        return {k: v for k, v in variants.items() if v is not None} if isinstance(variants, dict) else variants
 
     @model_validator(mode="after")
     def check(self):

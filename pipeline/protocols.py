@@ -4,8 +4,8 @@ In configuration a protocol is a mapping of sides:
 
     xview: {train: {camera: [2, 3]}, test: rest}
 
-A side is the AND over its columns of "value is in the list"; `{}` is every clip; `rest` is what no other side of the
-protocol holds. A clip whose value is unknown (null) is in no list. `split` holds names, the other columns integers: a
+A side is the AND over its columns of "value is in the list"; `{}` is every clip; a list of such is any of them; `rest` is
+what no other side of the protocol holds. A clip whose value is unknown (null) is in no list. `split` holds names, the other columns integers: a
 data set whose protocols are lists of recordings has them as names of splits, `{split: [cross_subject.train]}`.
 """
 
@@ -52,12 +52,18 @@ def _parse_protocol(protocol: str, sides: Mapping) -> dict[str, Side]:
     rests = [name for name, side in sides.items() if side == REST]
     if len(rests) > 1 or len(rests) == len(sides):
         raise ConfigError(f"protocols.{protocol}: one side at most can be 'rest', and not the only one")
-    listed = {name: parse_terms(f"protocols.{protocol}.{name}", side) for name, side in sides.items() if side != REST}
-    every = tuple(listed.values())
+    listed = {name: _parse_side(f"protocols.{protocol}.{name}", side) for name, side in sides.items() if side != REST}
+    every = tuple(terms for anyof in listed.values() for terms in anyof)
     return {
-        name: Side(protocol, name, every, complement=True) if name in rests else Side(protocol, name, (listed[name],))
+        name: Side(protocol, name, every, complement=True) if name in rests else Side(protocol, name, listed[name])
         for name in sides
     }
+
+
+def _parse_side(key: str, side: Mapping | Sequence[Mapping]) -> tuple[Terms, ...]:
+    if isinstance(side, list) and side:
+        return tuple(parse_terms(f"{key}[{number}]", one) for number, one in enumerate(side))
+    return (parse_terms(key, side),)
 
 
 def parse_terms(key: str, side: Mapping) -> Terms:

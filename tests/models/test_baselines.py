@@ -109,7 +109,7 @@ def test_every_encoder_trains_with_every_setting(fusion):
 
 
 def test_an_encoder_of_before_the_choice_of_modalities_is_one_that_fuses_all_three():
-    model = load(["objective=dc"]).model
+    model = load(["objective=dc", "model.feature_norm=none"]).model
     assert Model(**model.model_dump(exclude={"modalities", "fusion", "feature_norm"})) == model
     assert {name.split(".")[1] for name in shipped("dc").backbone.temporal.state_dict() if "embedding" in name} == {
         *MODALITIES

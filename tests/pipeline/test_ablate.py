@@ -245,7 +245,10 @@ def test_a_wrong_variant_is_named_before_anything_starts(tmp_path):
     for wrong, message in (
         ("{full: [], odd: [objective=fancy]}", r"ablate\.variants\.odd: objective=fancy: unknown"),
         ("{full: [], odd: [model.heads=3]}", r"ablate\.variants\.odd: model\.heads=3 must divide"),
-        ("{full: [], odd: [objective.view.weight=0, objective=late]}", r"ablate\.variants\.odd: model or objective"),
+        (
+            "{full: [], odd: [objective.view.weight=0, stream.pairs=none, objective=late]}",
+            r"ablate\.variants\.odd: model or objective",
+        ),
     ):
         with pytest.raises(ConfigError, match=message) as caught:
             variants(configured(tmp_path, variants=wrong))
@@ -264,13 +267,23 @@ def test_a_wrong_variant_is_named_before_anything_starts(tmp_path):
 def test_the_shipped_tables_differ_in_data_alone():
     tables = {name: load([f"experiment={name}"]) for name in ("ablation_nw_ucla", "ablation_msr_action3d")}
     ucla, msr = (config.model_dump() for config in tables.values())
-    assert ucla["ablate"]["variants"] == msr["ablate"]["variants"]
-    assert all(ucla[key] == msr[key] for key in ("views", "model", "objective", "train", "evaluate", "stream"))
+    rows = msr["ablate"]["variants"]
+    assert list(rows) == ["full", "umurl", "early"] and rows.items() <= ucla["ablate"]["variants"].items()
+    assert all(ucla[key] == msr[key] for key in ("views", "model", "objective", "train", "evaluate"))
+    # MSR-Action3D had one camera.
+    assert msr["stream"] == ucla["stream"] | {"pairs": "none"} and ucla["stream"]["pairs"] == "cameras"
     by_name = variants(tables["ablation_nw_ucla"])
     assert next(iter(by_name)) == "full" and by_name["no_view"].objective.view.weight == 0
     assert by_name["umurl"].objective.alignment.loss == "variance_covariance"
-    budgets = {repr((one.train, one.views, one.evaluate, one.stream)) for one in by_name.values()}
+    budgets = {repr((one.train, one.views, one.evaluate)) for one in by_name.values()}
     assert len(budgets) == 1  # everything else equal
+    # Pairs are part of viewpoint-invariant training: whatever has its term has them, but where the table is about them.
+    paired = {name for name, one in by_name.items() if one.stream.pairs == "cameras"}
+    assert by_name.keys() - paired == {"umurl", "no_view", "no_cameras"}
+
+
+def test_a_variant_of_null_is_not_in_the_table(tmp_path):
+    assert list(configured(tmp_path, "ablate.variants.early=null").ablate.variants) == ["full", "late"]
 
 
 def test_where_it_would_be_lost_a_relative_place_is_refused(monkeypatch):

@@ -29,6 +29,13 @@ def test_a_side_is_the_and_of_its_columns_and_rest_is_the_complement():
     assert mask(columns, sides["test"]).tolist() == [False, True, False, True, True]
 
 
+def test_a_list_is_any_of_its_members():
+    columns = columns_of(camera=[1, 1, 2, 2, 3], subject=[1, 2, 1, 2, 1])
+    sides = parse({"p": {"train": [{"camera": [1]}, {"camera": [2], "subject": [1]}], "test": "rest"}})["p"]
+    assert mask(columns, sides["train"]).tolist() == [True, True, True, False, False]
+    assert mask(columns, sides["test"]).tolist() == [False, False, False, True, True]
+
+
 def test_no_column_means_every_clip():
     assert mask(columns_of(camera=[1, -1]), parse({"p": {"all": {}}})["p"]["all"]).all()
 
@@ -43,6 +50,8 @@ def test_no_column_means_every_clip():
         ({"train": {"camera": [True]}}, r"protocols\.p\.train\.camera: expected a list of integers"),
         ({"train": {"split": [1]}}, r"protocols\.p\.train\.split: expected a list of names"),
         ({"train": {"split": "train"}}, r"protocols\.p\.train\.split: expected a list of names"),
+        ({"train": [{"camera": [1]}, {"camera": []}]}, r"protocols\.p\.train\[1\]\.camera: expected a list"),
+        ({"train": []}, r"protocols\.p\.train: expected 'rest'"),
         ({"train": "others"}, r"protocols\.p\.train: expected 'rest'"),
         ({"train": "rest"}, r"protocols\.p: one side"),
         ({"a": {}, "train": "rest", "test": "rest"}, r"protocols\.p: one side"),
