@@ -4,9 +4,10 @@ In configuration a protocol is a mapping of sides:
 
     xview: {train: {camera: [2, 3]}, test: rest}
 
-A side is the AND over its columns of "value is in the list"; `{}` is every clip; a list of such is any of them; `rest` is
-what no other side of the protocol holds. A clip whose value is unknown (null) is in no list. `split` holds names, the other columns integers: a
-data set whose protocols are lists of recordings has them as names of splits, `{split: [cross_subject.train]}`.
+A side is the AND over its columns of "value is in the list"; `{}` is every clip; a list of such is any of them; `rest`
+is what no other side of the protocol holds. A clip whose value is unknown (null) is in no list. `split` holds names,
+the other columns integers: a data set whose protocols are lists of recordings has them as names of splits,
+`{split: [cross_subject.train]}`.
 """
 
 from collections.abc import Mapping, Sequence
