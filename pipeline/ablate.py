@@ -84,11 +84,16 @@ def ablate(config: Config, run: RunDir, tracker: Tracker, stages: Stages) -> dic
         say(f"  {len(table_cells) - len(missing)} of {len(table_cells)} cells are in {config.ablate.results}, skipped")
     spent = []
     for number, cell in enumerate(missing, 1):
+        found = results.read(config.ablate.results)
+        if cell.name in found and found[cell.name]["hash"] == digest(cell.config):
+            say(f"  cell {number} of {len(missing)}: {cell.name} was measured elsewhere meanwhile, skipped")
+            continue
         say(f"  cell {number} of {len(missing)}: {cell.name}{_left(spent, len(missing) - number + 1)}")
         started = time.monotonic()
-        found[cell.name] = _run(cell, config, tracker, stages)
-        storage.write_json(storage.join(config.ablate.results, f"{cell.name}.json"), found[cell.name])
+        record = _run(cell, config, tracker, stages)
+        storage.write_json(storage.join(config.ablate.results, f"{cell.name}.json"), record)
         spent.append(time.monotonic() - started)
+        found = results.read(config.ablate.results)  # others may be at work on the same table
         results.publish(config, run, _of_table(config, table_cells, found))
     rows = results.publish(config, run, _of_table(config, table_cells, found))
     tracker.artifacts([run.path(name) for name in results.FILES])

@@ -205,6 +205,23 @@ def test_cells_measured_elsewhere_count(tmp_path):
         run(configured(tmp_path, f"output={tmp_path}/elsewhere", **ONE), Stages())
 
 
+def test_two_at_work_on_a_table_share_it(tmp_path, capsys):
+    """While one run is in its first cell, another finishes the last one."""
+    config, elsewhere = configured(tmp_path), configured(tmp_path, f"output={tmp_path}/elsewhere", "ablate.seeds=[1]")
+
+    class Beside(Stages):
+        def pretrain(self, config, run_, tracker):
+            if config.name == "full-0":
+                assert run(elsewhere, Stages())["full_linear_top1"] == pytest.approx(linear("full", 1))
+            return super().pretrain(config, run_, tracker)
+
+    stages = Beside()
+    found = run(config, stages)
+    assert {name for stage, name in stages.calls if stage == "pretrain"} == {"full-0", "early-0", "late-0"}
+    assert found["full_linear_top1"] == pytest.approx(np.mean([linear("full", seed) for seed in (0, 1)]))
+    assert "late-1 was measured elsewhere meanwhile, skipped" in capsys.readouterr().out
+
+
 def test_hand_written_text_stays(tmp_path):
     (tmp_path / "results.md").write_text("# Results\n\nBefore.\n\n<!-- other: generated, begin -->\nkept\n")
     run(configured(tmp_path, **ONE), Stages())
