@@ -85,7 +85,7 @@ def ablate(config: Config, run: RunDir, tracker: Tracker, stages: Stages) -> dic
     spent = []
     for number, cell in enumerate(missing, 1):
         found = results.read(config.ablate.results)
-        if cell.name in found and found[cell.name]["hash"] == digest(cell.config):
+        if _matches(found.get(cell.name), cell):
             say(f"  cell {number} of {len(missing)}: {cell.name} was measured elsewhere meanwhile, skipped")
             continue
         say(f"  cell {number} of {len(missing)}: {cell.name}{_left(spent, len(missing) - number + 1)}")
@@ -102,15 +102,17 @@ def ablate(config: Config, run: RunDir, tracker: Tracker, stages: Stages) -> dic
     return {"cells": len(table_cells)} | results.flat(rows)
 
 
+def _matches(record: Mapping[str, Any] | None, cell: Cell) -> bool:
+    return record is not None and record["hash"] == digest(cell.config)
+
+
 def _is_current(record: Mapping[str, Any] | None, cell: Cell) -> bool:
-    if record is None:
-        return False
-    if record["hash"] == digest(cell.config):
-        return True
-    say(
-        f"  {cell.name}: stale, of another configuration ({record['hash']} there, {digest(cell.config)} now); run again"
-    )
-    return False
+    """Whether a cell need not run; one that was measured with other settings is named."""
+    current = _matches(record, cell)
+    if record is not None and not current:
+        hashes = f"{record['hash']} there, {digest(cell.config)} now"
+        say(f"  {cell.name}: stale, of another configuration ({hashes}); run again")
+    return current
 
 
 def _left(spent: list[float], cells_left: int) -> str:
