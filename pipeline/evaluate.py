@@ -53,6 +53,8 @@ def evaluate(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     encoders = {name: run.path(name) for name in ENCODERS}
     split = Split.of(store, sides_of(config))
     features, contents = extract(store, split, encoders, config.cluster, config.evaluate.batch_size)
+    if config.model.feature_norm == "batch":
+        features["random"] = normed(features["random"], split)
     measured = measure(features, split, config, parts_of(config))
     copies = copied(contents, split)
     card = cost_card(config)
@@ -101,6 +103,16 @@ def copied(contents: np.ndarray, split: "Split") -> np.ndarray:
     """
     train, test = split.rows(contents)
     return np.isin(test, train)
+
+
+def normed(features: np.ndarray, split: "Split") -> np.ndarray:
+    """Features [N, D] of `split.ids` as a feature norm gives them that knows the training side's statistics.
+
+    For the random start: its norm has seen no batch, and without statistics nearest neighbours by cosine see little but
+    the mean that all features share. What training adds to its row is then training's, and nothing of it the norm's.
+    """
+    train, _ = split.rows(features)
+    return (features - train.mean(0)) / np.sqrt(train.var(0) + 1e-5)
 
 
 def _show(
