@@ -141,7 +141,10 @@ def test_the_stage_measures_the_encoder_and_its_random_start(features, config, b
         assert linear.accuracy > 0.4  # chance is 0.25: the features are those of the labelled clips
 
         saved = load_file(f"{place}/run/features/{name}.safetensors")
-        np.testing.assert_allclose(saved["train/features"], train, rtol=1e-4, atol=1e-4)
+        if name == "random":  # normed in another order of arithmetic
+            np.testing.assert_allclose(saved["train/features"], train, rtol=1e-4, atol=1e-4)
+        else:
+            np.testing.assert_array_equal(saved["train/features"], train)
         np.testing.assert_array_equal(saved["test/ids"], by_cameras.test)
         assert (saved["test/linear"] == saved["test/labels"]).mean() == linear.accuracy
         assert saved["test/logits"].shape == (len(by_cameras.test), ACTIONS)
@@ -164,6 +167,7 @@ def with_copies(row: dict) -> dict:
 
 def test_copies_of_training_clips_are_counted_and_left_out_of_a_second_figure(ray_session, tmp_path):
     places = [f"data.store={tmp_path}/store", f"output={tmp_path}/run"]
+    # Both encoders are the same here; with a feature norm the random one would be given statistics.
     settings = ["objective=late", "model.feature_norm=none", "evaluate.linear.epochs=5", "evaluate.batch_size=64"]
     late = load([*SMALL, *settings, *places])
     write_store(late.store, late, with_copies)
