@@ -9,9 +9,9 @@ The table is CSV (UTF-8, commas, a header) or Parquet, one row a clip, and says
     split                                        names of splits that hold it, separated by blanks
 
 of which all but the first two may be absent, or empty where unknown. Other columns are for choosing rows (`select`).
-No value goes over several lines, none has more than 4 KiB, and a Parquet table stands for at most 256 MiB of texts. An
-array is a `.npy` file of [T, V, 3] or [M, T, V, 3], metres, at most 8 persons and no more than frames; a frame of zeros
-holds nobody.
+No value goes over several lines, none has more than 4 KiB; a Parquet table stands for at most 256 MiB and has no lists.
+An array is a `.npy` file of [T, V, 3] or [M, T, V, 3], metres, at most 8 persons and no more than frames; a frame of
+zeros holds nobody.
 """
 
 import csv
@@ -256,20 +256,24 @@ def _read_parquet(data: bytes, wanted: Sequence[str]) -> tuple[pa.Table, dict[st
     """The wanted columns as texts.
 
     Some kilobytes can stand for any number of bytes: what the file says of itself is looked at first, and texts are
-    kept once, however often they come, until it is known how long they are together.
+    kept once, however often they come, until it is known how long they are together. Of the row groups only the sums
+    are asked for: what a damaged file says of their columns makes Arrow end the process. So a column of lists is
+    refused, as nothing else says how many values its rows hold.
     """
     with pq.ParquetFile(pa.BufferReader(data)) as file:
         metadata, names = file.metadata, file.schema_arrow.names
     _require_distinct(names, wanted)
     columns = [name for name in wanted if name in names]
-    leaves = [(n, metadata.schema.column(n)) for n in range(metadata.num_columns)]
-    leaves = [(n, leaf) for n, leaf in leaves if any(f"{leaf.path}.".startswith(f"{name}.") for name in columns)]
-    chunks = [[metadata.row_group(g).column(n) for g in range(metadata.num_row_groups)] for n, _ in leaves]
-    values = [sum(chunk.num_values for chunk in column) for column in chunks]  # of lists, their elements
-    if max([metadata.num_rows, *values]) > MAX_ROWS:
-        raise ValueError(f"more than {MAX_ROWS:,} rows, or values in a column")
-    _require_size(sum(chunk.total_uncompressed_size for column in chunks for chunk in column))
-    texts = [leaf.path for _, leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    leaves = [metadata.schema.column(n) for n in range(metadata.num_columns)]
+    leaves = [leaf for leaf in leaves if any(f"{leaf.path}.".startswith(f"{name}.") for name in columns)]
+    for leaf in leaves:
+        if leaf.max_repetition_level or leaf.path not in columns:
+            raise ValueError(f"column {leaf.path.split('.')[0]} holds lists or structures: one text or number a row")
+    groups = [metadata.row_group(g) for g in range(metadata.num_row_groups)]
+    if sum(group.num_rows for group in groups) > MAX_ROWS:
+        raise ValueError(f"more than {MAX_ROWS:,} rows")
+    _require_size(sum(group.total_byte_size for group in groups))
+    texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
     with pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts) as file:
         schema = file.schema_arrow
         batches, size = [_texts(pa.schema([schema.field(name) for name in columns]).empty_table())], 0
@@ -294,8 +298,6 @@ def _require_distinct(names: Sequence[str], wanted: Sequence[str]) -> None:
 
 def _expanded(column: pa.Array) -> int:
     """How many bytes a column has when what it repeats is written out."""
-    if pa.types.is_list(column.type):
-        return column.nbytes + _expanded(column.flatten())
     if not pa.types.is_dictionary(column.type) or pa.types.is_primitive(column.type.value_type):
         return column.nbytes
     lengths = pc.binary_length(column.dictionary).cast(pa.int64())
@@ -312,9 +314,7 @@ def _texts(table: pa.Table) -> pa.Table:
 
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Any column as strings without blanks around them, empty ones as null; a list of strings as its joined values."""
-    if pa.types.is_list(column.type):
-        column = pc.binary_join(column.cast(pa.list_(pa.string())), " ")
+    """Any column as strings without blanks around them, empty ones as null."""
     column = pc.utf8_trim_whitespace(column.cast(pa.string()))
     return pc.if_else(pc.equal(column, ""), None, column)
 

@@ -186,7 +186,7 @@ def test_a_parquet_table_says_the_same(tmp_path):
         camera=pa.array([2, None], pa.int8()),
         setup=pa.array(["1", "2"]).dictionary_encode(),
         replication=pa.nulls(2),
-        split=[["train", "all"], None],
+        split=["train all", None],
         performance=pa.array([float("nan"), float("nan")]),  # a column of nothing, as pandas writes it
         clothes=[{"colour": 1}, None],
     )
@@ -206,6 +206,21 @@ def test_texts_of_a_parquet_table_that_are_none_are_an_error(tmp_path):
         reader(table="clips.parquet").listing([parquet(tmp_path, clip_id=column, path=["a.npy"])])
 
 
+def test_a_parquet_table_whose_column_sizes_do_not_fit_is_an_error(tmp_path):
+    """Arrow ends the process where it is asked for the columns of such a row group."""
+    folder = parquet(tmp_path, clip_id=["a", "b"], path=["a.npy", "a.npy"])
+    data = (tmp_path / "clips.parquet").read_bytes()
+    footer = data[-8 - int.from_bytes(data[-8:-4], "little") : -8]
+    histogram, longer = b"\x26\x00\x04", b"\x36\x00\x04\x00"  # of definition levels: 0 nulls and 2 values, and one more
+    damaged = footer.replace(histogram, longer, 1)
+    assert len(damaged) == len(footer) + 1
+    (tmp_path / "clips.parquet").write_bytes(
+        data[: -8 - len(footer)] + damaged + len(damaged).to_bytes(4, "little") + b"PAR1"
+    )
+    with pytest.raises(UserError, match=r"cannot be read as a table .*histogram size mismatch"):
+        reader(table="clips.parquet").listing([folder])
+
+
 def repeated(text, times):
     return pa.array([text]).take(pa.array(np.zeros(times, int)))
 
@@ -219,10 +234,11 @@ BOMBS = {
         "clip_id": ["a", "b"],
         "split": pa.ListArray.from_arrays([0, 0, 20_000], repeated("x" * 1000, 20_000)),
     },
-    "values": lambda: {
+    "nothing in a list": lambda: {
         "clip_id": ["a"],
         "split": pa.ListArray.from_arrays([0, 100_001], pa.nulls(100_001, pa.string())),
     },
+    "structures": lambda: {"clip_id": ["a"], "split": [{"a": "x" * 1000}]},
     "rows": lambda: {"clip_id": pa.nulls(100_001, pa.string())},
     "a text": lambda: {"clip_id": ["x" * (20 << 20)]},
     "a long text": lambda: {"clip_id": ["a", "\u00e4" * 2049]},
@@ -246,7 +262,8 @@ def test_a_small_parquet_table_that_stands_for_much_is_refused(tmp_path, monkeyp
     finally:
         pa.set_memory_pool(before)
     reasons = (
-        "stands for more than 4 MiB|more than 100,000 rows, or values|a value of column clip_id has more than 4096"
+        "stands for more than 4 MiB|more than 100,000 rows|a value of column clip_id has more than 4096"
+        "|column split holds lists or structures: one text or number a row"
     )
     assert re.search(reasons, str(error.value))
     assert pool.max_memory() < 12 << 20
@@ -256,7 +273,7 @@ def test_a_parquet_table_is_read_in_batches_and_any_order_of_columns(tmp_path):
     rows = 25_000
     folder = parquet(
         tmp_path,
-        split=pa.array([["a", "b"], ["b"], []]).take(pa.array(np.arange(rows) % 3)),
+        split=pa.array(["a b", "b", ""]).take(pa.array(np.arange(rows) % 3)),
         path=pa.array(["a.npy", "b.npy"]).take(pa.array(np.arange(rows) % 2)),
         label=pa.array(np.arange(rows) % 7).dictionary_encode(),
         clip_id=[f"clip{n}" for n in range(rows)],
