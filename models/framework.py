@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.backbone import Backbone, Tokens
 from models.clips import ClipBatch
 from models.distributed import gather_all, shares
-from models.monitors import figures
+from models.monitors import figures, worst
 from models.normalise import normalise
 from models.objective import PASSES, LateObjective, Objective, objective_for
 from models.skeleton import SkeletonLayout
@@ -63,9 +63,10 @@ class Framework(nn.Module):
 
     @torch.no_grad()
     def _figures(self, tokens: Mapping[str, Tokens]) -> dict[str, Tensor]:
-        """Of features before their norm, which would hide a collapse."""
+        """Of features before their norm, which would hide a collapse; with late fusion the worst of the networks'."""
         local = [self.backbone.pooled(tokens[name]) for name in ("fused", "fused_other") if name in tokens]
-        return figures(*gather_all(local, shares(len(local[0]), local[0].device)))
+        views = gather_all(local, shares(len(local[0]), local[0].device))
+        return worst([figures(*(view[:, part] for view in views)) for part in self.backbone.parts.values()])
 
 
 def build(

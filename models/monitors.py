@@ -6,7 +6,7 @@ Features are those of the global batch, [N, D], row i of all from clip i.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,14 @@ def figures(first: Tensor, second: Tensor | None = None) -> dict[str, Tensor]:
         "collapse/uniformity": uniformity(first),
     }
     return values if second is None else values | {"collapse/alignment": 2 - 2 * cosine(first, second)}
+
+
+def worst(networks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The `figures` of several networks as one, of each the worst: no network that lives hides one that collapsed."""
+    least = {"collapse/deviation", "collapse/effective_rank"}  # NaN stays NaN in both directions
+    return {
+        name: torch.stack([of[name] for of in networks]).aminmax()[0 if name in least else 1] for name in networks[0]
+    }
 
 
 def collapsed(row: Mapping[str, float]) -> str | None:

@@ -1,8 +1,8 @@
 """The stage `ablate`: a table of runs, variants times seeds, that differ in nothing but what the table is about.
 
 Each cell is an ordinary run in `output/<variant>-<seed>` on the one clip store of all. What a finished cell measured
-lies in `ablate.results` as a small file of its own; cells whose file is there and current are skipped, so that a table
-can be built up over days and on several machines.
+lies in `ablate.results` as a small file of its own; cells whose file is there and current, of today's configuration and
+of these clips, are skipped, so that a table can be built up over days and on several machines.
 """
 
 import time
@@ -18,6 +18,7 @@ from pipeline.console import say, table
 from pipeline.errors import ConfigError
 from pipeline.perform import Stages, perform, summarise
 from pipeline.rundir import RunDir, settle_places
+from pipeline.store import ClipStore
 from pipeline.tracking import Tracker, code_version
 
 VERSIONS = ("torch", "ray", "numpy")
@@ -31,6 +32,29 @@ class Cell:
     @property
     def name(self) -> str:
         return self.config.name
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a record of a variant has to be of: its configuration but for the seed, the fingerprints of its clips."""
+
+    config: Config
+    stores: list[str]
+
+    @classmethod
+    def of(cls, cell: Cell, run: RunDir) -> "Variant":
+        """run: the table's, which knows the store of all cells by now. Raises UserError for a pooled store that is not
+        there."""
+        pooled = [ClipStore.open(pooled.store).fingerprint for pooled in cell.config.data.pool]
+        return cls(cell.config, [run.state["fingerprint"], *pooled])
+
+    def why_stale(self, record: Mapping[str, Any]) -> str | None:
+        """Why a cell's record is not what the cell would measure today; None where it is."""
+        name, seed = f"{record['variant']}-{record['seed']}", record["seed"]
+        now = digest(self.config.model_copy(update={"name": name, "seed": seed}))
+        if record["hash"] != now:
+            return f"of another configuration ({record['hash']} there, {now} now)"
+        return None if record["stores"] == self.stores else "of other clips"
 
 
 def variants(config: Config) -> dict[str, Config]:
@@ -49,7 +73,7 @@ def variants(config: Config) -> dict[str, Config]:
 
 
 def cells(config: Config) -> list[Cell]:
-    """The cells of the table, seed by seed: after the first seed there is a whole table already."""
+    """All cells of the table, seed by seed: after the first seed there is a whole table already."""
     composed = variants(config)
     return [_cell(config, name, base, seed) for seed in config.ablate.seeds for name, base in composed.items()]
 
@@ -71,21 +95,31 @@ def _cell(config: Config, variant: str, base: Config, seed: int) -> Cell:
 
 
 def ablate(config: Config, run: RunDir, tracker: Tracker, stages: Stages) -> dict[str, Any]:
-    """Run what is missing of the table; returns means and deviations over seeds, `<variant>_<figure>`.
+    """Run what is missing of the table, or of the variants `ablate.only`; returns means and deviations over seeds,
+    `<variant>_<figure>`.
 
     Leaves `<variant>-<seed>.json` in `ablate.results`, and after each cell the table as it stands: in `ablate.page` and
     in `output` with its plot.
+    Raises UserError for a pooled store that is not there.
     """
     table_cells = cells(config)
     stages["ingest"](config, run, tracker)
+    variant_of = {cell.variant: Variant.of(cell, run) for cell in table_cells}
+    wanted = [cell for cell in table_cells if cell.variant in (config.ablate.only or variant_of)]
     found = results.read(config.ablate.results)
-    missing = [cell for cell in table_cells if not _is_current(found.get(cell.name), cell)]
-    if len(missing) < len(table_cells):
-        say(f"  {len(table_cells) - len(missing)} of {len(table_cells)} cells are in {config.ablate.results}, skipped")
+    missing = []
+    for cell in wanted:
+        stale = variant_of[cell.variant].why_stale(found[cell.name]) if cell.name in found else None
+        if stale:
+            say(f"  {cell.name}: stale, {stale}; run again")
+        if stale or cell.name not in found:
+            missing.append(cell)
+    if len(missing) < len(wanted):
+        say(f"  {len(wanted) - len(missing)} of {len(wanted)} cells are in {config.ablate.results}, skipped")
     spent = []
     for number, cell in enumerate(missing, 1):
         found = results.read(config.ablate.results)
-        if _matches(found.get(cell.name), cell):
+        if cell.name in found and not variant_of[cell.variant].why_stale(found[cell.name]):
             say(f"  cell {number} of {len(missing)}: {cell.name} was measured elsewhere meanwhile, skipped")
             continue
         say(f"  cell {number} of {len(missing)}: {cell.name}{_left(spent, len(missing) - number + 1)}")
@@ -94,25 +128,12 @@ def ablate(config: Config, run: RunDir, tracker: Tracker, stages: Stages) -> dic
         storage.write_json(storage.join(config.ablate.results, f"{cell.name}.json"), record)
         spent.append(time.monotonic() - started)
         found = results.read(config.ablate.results)  # others may be at work on the same table
-        results.publish(config, run, _of_table(config, table_cells, found))
-    rows = results.publish(config, run, _of_table(config, table_cells, found))
+        results.publish(config, run, _of_table(variant_of, found))
+    rows = results.publish(config, run, _of_table(variant_of, found))
     tracker.artifacts([run.path(name) for name in results.FILES])
     table(config.name, *results.cells_of(rows, short=True))
     say(f"  the table: {config.ablate.page}, the plot: {run.path(results.PLOT)}, both: {run.path(results.PAGE)}")
-    return {"cells": len(table_cells)} | results.flat(rows)
-
-
-def _matches(record: Mapping[str, Any] | None, cell: Cell) -> bool:
-    return record is not None and record["hash"] == digest(cell.config)
-
-
-def _is_current(record: Mapping[str, Any] | None, cell: Cell) -> bool:
-    """Whether a cell need not run; one that was measured with other settings is named."""
-    current = _matches(record, cell)
-    if record is not None and not current:
-        hashes = f"{record['hash']} there, {digest(cell.config)} now"
-        say(f"  {cell.name}: stale, of another configuration ({hashes}); run again")
-    return current
+    return {"cells": len(wanted)} | results.flat(rows)
 
 
 def _left(spent: list[float], cells_left: int) -> str:
@@ -122,14 +143,12 @@ def _left(spent: list[float], cells_left: int) -> str:
     return f"   about {minutes // 60} h {minutes % 60:02d} min left"
 
 
-def _of_table(config: Config, table_cells: list[Cell], found: Mapping[str, Mapping]) -> list[Mapping]:
-    """The records that belong in the table: of its variants with any seed, of today's configuration."""
-    of_variant = {cell.variant: cell.config for cell in table_cells}
+def _of_table(variant_of: Mapping[str, Variant], found: Mapping[str, Mapping]) -> list[Mapping]:
+    """The records that belong in the table: of its variants with any seed, none that is stale."""
     return [
         record
-        for name, record in found.items()
-        if (base := of_variant.get(record["variant"]))
-        and record["hash"] == digest(base.model_copy(update={"name": name, "seed": record["seed"]}))
+        for record in found.values()
+        if (variant := variant_of.get(record["variant"])) and not variant.why_stale(record)
     ]
 
 
@@ -153,8 +172,13 @@ def _run(cell: Cell, config: Config, tracker: Tracker, stages: Stages) -> dict[s
         "date": time.strftime("%Y-%m-%d"),
         "seconds": round(sum(run.state["seconds"].values())),
         "code": code_version(),
-        "store": run.state["fingerprint"],
+        "stores": _stores(run, cell.config),
     }
+
+
+def _stores(run: RunDir, config: Config) -> list[str]:
+    """What a finished cell was pretrained on: the fingerprints of its store and of those that it pools."""
+    return [run.state[key] for key in ("fingerprint", *(f"pool_{n}" for n in range(len(config.data.pool))))]
 
 
 def _take_up(config: Config) -> RunDir:

@@ -326,6 +326,7 @@ class Ablate(Section):
 
     results: where each finished cell leaves its figures; page: the Markdown file that shows them all. Both relative to
     the checkout.
+    seeds, only: the cells that are run, of these variants alone; the table shows what there is of all.
     command, config_dir: what the run was asked for, which all variants share; set by `load`.
     """
 
@@ -335,6 +336,7 @@ class Ablate(Section):
     variants: Annotated[
         dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")], list[str]], Field(min_length=1)
     ]
+    only: list[str] | None = None
     command: list[str] = []
     config_dir: str | None = None
 
@@ -347,6 +349,8 @@ class Ablate(Section):
     def check(self):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={self.seeds}: each only once")
+        if unknown := [name for name in self.only or [] if name not in self.variants]:
+            raise ValueError(f"only: no variant {unknown[0]}; there are: {', '.join(self.variants)}")
         if "random" in self.variants:
             raise ValueError("variants.random: is the name of the encoders before training, which every table shows")
         return self
@@ -491,12 +495,17 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def is_place(key: str) -> bool:
+    """Whether a key is one of PLACES, or in one."""
+    return any(key == place or key.startswith(f"{place}.") for place in PLACES)
+
+
 def identity(config: Config) -> dict[str, Any]:
     """The flat settings that decide what a run computes: everything but PLACES."""
     flat = flatten(config.model_dump(mode="json"))
     # Where a pooled store lies does not matter: the run is tied to what it holds.
     flat["data.pool"] = [{"clips": pooled.clips, "weight": pooled.weight} for pooled in config.data.pool]
-    return {k: v for k, v in flat.items() if not any(k == p or k.startswith(p + ".") for p in PLACES)}
+    return {key: value for key, value in flat.items() if not is_place(key)}
 
 
 def digest(config: Config) -> str:

@@ -87,13 +87,16 @@ def parts_of(config: Config) -> dict[str, slice]:
 
 
 def cost_card(config: Config) -> dict[str, float]:
-    """What the accuracies cost: `parameters` of the encoder, `gflops` of its inference for one clip and
-    `pretraining_gflops` of a training step for one clip, forward and backward with all passes and heads.
+    """What the accuracies cost: `parameters` of the encoder and `gflops` of its inference for one clip; in pretraining
+    `pretraining_parameters`, heads included, and `pretraining_gflops` of a step for one clip, forward and backward.
     """
     with torch.device("meta"):
         framework = build_framework(config)
     step = training_cost(framework, config.train.batch_size // config.train.accumulate)
-    return cost(framework.backbone) | {"pretraining_gflops": step["training_gflops"]}
+    return cost(framework.backbone) | {
+        "pretraining_parameters": step["training_parameters"],
+        "pretraining_gflops": step["training_gflops"],
+    }
 
 
 def copied(contents: np.ndarray, split: "Split") -> np.ndarray:

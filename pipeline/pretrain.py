@@ -280,8 +280,7 @@ def _export(config: Config, run: RunDir, final: str) -> None:
 
 def _results(config: Config, history: History, final: str) -> dict[str, Any]:
     last = history.rows[-1]
-    still = collapsed(last)
-    if history.collapse and not still:
+    if history.collapse and not collapsed(last):
         say("  at the last step features are no longer collapsed")
     speeds = sorted(row["train/clips_per_second"] for row in history.rows)
     return {
@@ -289,6 +288,6 @@ def _results(config: Config, history: History, final: str) -> dict[str, Any]:
         "loss": last["loss"],
         "clips_per_second": speeds[len(speeds) // 2],
         "checkpoint": final,
-        **({"collapsed": still} if still else {}),
+        **({"collapsed": history.collapse} if collapsed(last) else {}),
         **cost(build_framework(config).backbone),
     }

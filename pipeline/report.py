@@ -131,6 +131,7 @@ FIGURES = {
 COSTS = {
     "parameters": (1e6, "million parameters"),
     "gflops": (1, "GFLOPs a clip in inference"),
+    "pretraining_parameters": (1e6, "million parameters in pretraining, heads included"),
     "pretraining_gflops": (1, "GFLOPs a clip in a step of pretraining"),
 }
 
@@ -139,6 +140,8 @@ def page(config: Config, summary: Mapping[str, Any], images: Mapping[str, bytes]
     """A self-contained HTML page: headline accuracies, the figures, every number of the summary, the configuration."""
     data, objective = config.data, config.objective.name
     about = f"{data.dataset}, protocol {data.protocol}, objective {objective}, seed {config.seed}"
+    if "collapsed" in summary:
+        about += f"; collapsed at {summary['collapsed']}"
     headline = [(f"{100 * summary[key]:.1f}\u2009%", text) for key, text in FIGURES.items() if key in summary]
     if headline:  # what an accuracy costs stands beside it
         headline += [(f"{summary[key] / unit:.3g}", text) for key, (unit, text) in COSTS.items() if key in summary]

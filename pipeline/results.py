@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from pipeline import pages, storage
-from pipeline.config import Config
+from pipeline.config import Config, is_place
 from pipeline.errors import UserError
 from pipeline.rundir import RunDir
 from pipeline.style import INK, LEFT, MUTED, STYLE, png, single
@@ -28,7 +28,7 @@ MEASURED = {
     "knn_top1_unseen": "1-NN, unseen",
 }
 STARTS = {"random_linear_top1": "linear at the start", "random_knn_top1": "1-NN at the start"}
-COSTS = ("parameters", "gflops", "pretraining_gflops")
+COSTS = ("parameters", "gflops", "pretraining_parameters", "pretraining_gflops")
 # What a cell's file keeps of its summary.
 RECORDED = {
     *MEASURED,
@@ -36,7 +36,7 @@ RECORDED = {
     *(f"random_{name}" for name in MEASURED),
     *COSTS,
     *("linear_best_top1", "test_copies", "probe", "protocol", "train_clips", "test_clips", "classes", "epochs"),
-    *("loss", "clips_per_second", "feature_width"),
+    *("loss", "clips_per_second", "feature_width", "collapsed"),
 }
 
 
@@ -49,13 +49,15 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """A variant's line of the table; `differences` to the reference, over the seeds that both have."""
+    """A variant's line of the table; `differences` to the reference, over the seeds that both have; `collapsed`: of how
+    many seeds the features had collapsed when training ended."""
 
     variant: str
     seeds: tuple[int, ...]
     figures: dict[str, Spread]
     differences: dict[str, Spread]
     costs: dict[str, float]
+    collapsed: int
 
 
 def read(place: str) -> dict[str, dict[str, Any]]:
@@ -65,7 +67,7 @@ def read(place: str) -> dict[str, dict[str, Any]]:
         if entry.path.endswith(".json"):
             uri = storage.join(place, storage.name(entry.path))
             record = storage.read_json(uri)
-            if not isinstance(record, dict) or not {"variant", "seed", "hash", "figures"} <= record.keys():
+            if not isinstance(record, dict) or not {"variant", "seed", "hash", "stores", "figures"} <= record.keys():
                 raise UserError(f"{uri}: not the figures of a cell; move it elsewhere")
             found[storage.name(entry.path).removesuffix(".json")] = record
     return found
@@ -86,8 +88,8 @@ def rows_of(records: Sequence[Mapping[str, Any]], order: Sequence[str]) -> list[
     if reference:
         start = {
             seed: {name: figures[f"random_{name}"] for name in MEASURED if f"random_{name}" in figures}
-            | {name: figures[name] for name in COSTS}
-            | {"pretraining_gflops": 0.0}
+            | {name: figures[name] for name in ("parameters", "gflops")}
+            | {"pretraining_parameters": 0, "pretraining_gflops": 0.0}
             for seed, figures in reference.items()
         }
         rows.append(_row(RANDOM, start, reference))
@@ -114,6 +116,7 @@ def _row(name: str, by_seed: Mapping[int, Mapping], reference: Mapping[int, Mapp
             if shared and every(key, shared, by_seed, reference)
         },
         costs={key: next(iter(by_seed.values()))[key] for key in COSTS},
+        collapsed=sum("collapsed" in figures for figures in by_seed.values()),
     )
 
 
@@ -139,21 +142,26 @@ def cells_of(rows: Sequence[Row], short: bool = False) -> tuple[list[str], list[
     starts = [name for name in STARTS if not short and any(name in row.figures for row in rows)]
     compared = [name for name in ("linear_top1", "knn_top1") if name in shown]
     header = ["", "seeds", *(MEASURED[name] for name in shown), *(f"\u0394 {MEASURED[name]}" for name in compared)]
-    header += [*(STARTS[name] for name in starts), "parameters", "GFLOPs", "pretraining"]
+    header += [*(STARTS[name] for name in starts), "GFLOPs"]
+    header += [] if short else ["parameters", "pretraining: GFLOPs", "parameters"]
     body = [
         [
-            row.variant,
+            f"{row.variant} ({row.collapsed} collapsed)" if row.collapsed else row.variant,
             str(len(row.seeds)),
             *(_percent(row.figures.get(name)) for name in shown),
             *(_percent(row.differences.get(name), sign="+") for name in compared),
             *(_percent(row.figures.get(name)) for name in starts),
-            f"{row.costs['parameters'] / 1e6:.2f} M",
             f"{row.costs['gflops']:.3g}",
-            f"{row.costs['pretraining_gflops']:.3g}",
+            *([] if short else _other_costs(row.costs)),
         ]
         for row in rows
     ]
     return header, body
+
+
+def _other_costs(costs: Mapping[str, float]) -> list[str]:
+    size, training_size = (f"{costs[name] / 1e6:.2f} M" for name in ("parameters", "pretraining_parameters"))
+    return [size, f"{costs['pretraining_gflops']:.3g}", training_size]
 
 
 def _percent(value: Spread | None, sign: str = "") -> str:
@@ -229,12 +237,14 @@ def publish(config: Config, run: RunDir, records: Sequence[Mapping[str, Any]]) -
 
 
 def description(config: Config, records: Sequence[Mapping[str, Any]]) -> str:
-    """How the table came about: command, dates, seeds, versions, time."""
+    """How the table came about: command, dates, seeds, versions, time. Of a cell that was stopped in between, the time
+    since it went on."""
     dates = sorted({record["date"] for record in records})
     seeds = sorted({record["seed"] for record in records})
     first = records[0]["figures"]
     hours = sum(record["seconds"] for record in records) / 3600
-    machines = sorted({f"{r['workers']} {'GPUs' if r['gpu'] else 'workers'}" for r in records})
+    counts = sorted({(r["workers"], "GPU" if r["gpu"] else "worker") for r in records})
+    machines = [f"{count} {kind}{'s' if count > 1 else ''}" for count, kind in counts]
     versions = sorted({", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records})
     codes = sorted({record["code"] for record in records})
     when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
@@ -247,14 +257,16 @@ def description(config: Config, records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def command(config: Config) -> str:
-    """The command without what is true on one machine only: of places to read their names, none to write to."""
+    """The command that makes the whole table: nothing of one machine, of the recordings the name alone, and not which
+    of the cells one run was to measure."""
     shown = []
     for override in config.ablate.command:
         key, _, value = override.partition("=")
-        if key in ("data.raw", "data.store"):
+        if key == "data.raw" or (key == "data.store" and config.data.raw is None):
             override = f"{key}={storage.name(value)}"
-        if key not in ("output", "fresh", "stages", "tracking.uri", "ablate.results", "ablate.page"):
-            shown.append(override)
+        elif is_place(key.lstrip("+~")) and not key.lstrip("+~").startswith("ablate.variants."):
+            continue
+        shown.append(override)
     return " ".join(["python pipeline/run.py stages=[ablate]", *map(shlex.quote, shown)])
 
 
@@ -271,7 +283,8 @@ def markdown(config: Config, about: str, header: Sequence[str], body: Sequence[S
             "",
             f"Accuracies in %, mean \u00b1 standard deviation from seed to seed. \u0394: paired difference to "
             f"`{config.ablate.reference}` over the seeds that both have, in points. At the start: the same encoder "
-            "before training. GFLOPs of one clip: in inference, and in pretraining, a step forward and backward.",
+            "before training. GFLOPs of one clip and parameters: of the encoder in inference, and of pretraining with "
+            "all heads, a step forward and backward.",
             "",
             f"![linear accuracy over GFLOPs of inference]({image})",
         ]

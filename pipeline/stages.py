@@ -20,7 +20,8 @@ from pipeline.tracking import Tracker
 
 # What the last lines of a run show, where it was measured.
 HEADLINES = (
-    *("clips", "rejected", "loss", "clips_per_second", "parameters", "gflops", "pretraining_gflops"),
+    *("clips", "rejected", "loss", "collapsed", "clips_per_second"),
+    *("parameters", "gflops", "pretraining_parameters", "pretraining_gflops"),
     *("linear_top1", "random_linear_top1", "knn_top1", "random_knn_top1"),
     *("test_copies", "linear_top1_unseen", "knn_top1_unseen"),
 )
@@ -94,4 +95,4 @@ def announce(config: Config, run: RunDir) -> None:
 def _shown(key: str, value: Any) -> str:
     if "_top1" in key:
         return f"{100 * value:.1f} %"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value

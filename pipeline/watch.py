@@ -74,6 +74,7 @@ class Watcher:
         pieces = pa.Table.from_pylist(Shards.of([store]).pieces(self.ids))
         self.table = pa.concat_tables(read_pieces(pieces))
         self.backbone = build_framework(config).backbone.eval()
+        self.parts = tuple(self.backbone.parts.values())
         self.prepare = Preparation(
             self.backbone.layout, store.persons, self.backbone.frames, **config.data.normalise.model_dump()
         )
@@ -96,10 +97,10 @@ class Watcher:
         features = torch.cat(features).clone()
         (gallery, known), (queries, asked) = zip((features[rows] for rows in self.rows), self.labels, strict=True)
         sides = gallery, known, queries, asked
-        probe = LinearProbe(**self.config.evaluate.linear.model_dump())
+        probe, k = LinearProbe(**self.config.evaluate.linear.model_dump()), self.config.evaluate.knn.k
         return {
-            "watch/knn_top1": retrieval(*sides, min(self.config.evaluate.knn.k, len(gallery))).accuracy,
-            "watch/linear_top1": linear_evaluation(*sides, probe, self.config.seed).accuracy,
+            "watch/knn_top1": retrieval(*sides, min(k, len(gallery)), parts=self.parts).accuracy,
+            "watch/linear_top1": linear_evaluation(*sides, probe, self.config.seed, parts=self.parts).accuracy,
         }
 
 

@@ -7,7 +7,7 @@ import torch
 from models.clips import ClipBatch
 from models.framework import Framework, build
 from models.modalities import MODALITIES
-from models.monitors import deviation
+from models.monitors import collapsed, deviation
 from models.skeleton import SkeletonLayout
 from pipeline.config import load
 
@@ -243,6 +243,27 @@ def test_monitors_look_at_features_before_their_norm():
     names = [name for name in plain if name.startswith("collapse/")]
     assert [normed[name] for name in names] == [plain[name] for name in names]
     assert normed["loss"] != plain["loss"]
+
+
+def test_late_fusion_is_as_collapsed_as_the_worst_of_its_networks(monkeypatch):
+    late = load(["objective=late"])
+    net = framework(late.objective.model_dump(), fusion="late").eval()
+    pooled, parts, clips_ = net.backbone.pooled, net.backbone.parts, many()
+    drawn = net.draw(clips_, 0, 0, net.objective.passes)
+    features = net.backbone.encode({"fused": drawn["fused"]})["fused"]
+    found = net(clips_, seed=0, epoch=0, watch=True)
+    each = [deviation(features[:, part]).item() for part in parts.values()]
+    assert len(each) == 3 and found["collapse/deviation"] == pytest.approx(min(each), rel=1e-5)
+    assert collapsed({name: value.item() for name, value in found.items()}) is None
+
+    def dead(tokens):
+        values = pooled(tokens).clone()
+        values[..., parts["bone"]] = 1
+        return values
+
+    monkeypatch.setattr(net.backbone, "pooled", dead)
+    found = net(clips_, seed=0, epoch=0, watch=True)
+    assert collapsed({name: value.item() for name, value in found.items()})
 
 
 def test_an_objective_of_one_fused_view_has_no_alignment():

@@ -12,8 +12,10 @@ from pipeline.ablate import ablate, cells, variants
 from pipeline.config import Config, digest, load
 from pipeline.errors import ConfigError, UserError
 from pipeline.rundir import RunDir, settle_places
+from pipeline.store import ClipStore
 from pipeline.tracking import Tracker
 from tests.cli import TRACKING
+from tests.pipeline.stores import write_store
 
 EXPERIMENT = """
 # @package _global_
@@ -24,6 +26,7 @@ ablate:
   results: {place}/runs
   page: {place}/results.md
   seeds: [0, 1]
+  only: null
   variants: {variants}
 """
 VARIANTS = "{full: [], early: [objective=early], late: [objective=late]}"
@@ -47,7 +50,9 @@ def linear(variant: str, seed: int) -> float:
 
 
 class Stages(dict):
-    """Stages that note what was asked of them; `die_at` interrupts that stage of that cell."""
+    """Stages that note what was asked of them; `die_at` interrupts that stage of that cell. clips: of their store."""
+
+    clips = "of the store"
 
     def __init__(self, die_at: tuple[str, str] = ("", "")):
         super().__init__(ingest=self.ingest, pretrain=self.pretrain, evaluate=self.evaluate)
@@ -59,12 +64,13 @@ class Stages(dict):
             raise KeyboardInterrupt
 
     def ingest(self, config, run, tracker):
+        run.state["fingerprint"] = self.clips
         self.note("ingest", config)
         return {}
 
     def pretrain(self, config, run, tracker):
         self.store = config.store
-        run.state["fingerprint"] = "of the store"
+        run.state["fingerprint"] = self.clips
         Path(run.path("checkpoints")).mkdir(exist_ok=True)
         self.note("pretrain", config)
         return {"epochs": config.train.epochs, "loss": 1.0, "checkpoint": "somewhere"}
@@ -75,7 +81,8 @@ class Stages(dict):
         figures = {"linear_top1": top1, "knn_top1": top1 - 0.1, "linear_best_top1": top1}
         figures |= {"random_linear_top1": 0.7 + 0.01 * config.seed, "random_knn_top1": 0.6}
         late = 3 if config.model.fusion == "late" else 1
-        figures |= {"parameters": 1000 * late, "gflops": 0.1 * late, "pretraining_gflops": 1.5}
+        figures |= {"parameters": 1000 * late, "gflops": 0.1 * late}
+        figures |= {"pretraining_parameters": 5000, "pretraining_gflops": 1.5}
         sizes = {"train_clips": 1020, "test_clips": 464, "probe": config.evaluate.probe, "protocol": "cross_view"}
         return figures | sizes
 
@@ -187,6 +194,60 @@ def test_a_killed_table_goes_on_inside_its_cell(tmp_path, stage):
     assert not list((tmp_path / "run").glob("early-0.*"))  # the same directory, its checkpoints in it
 
 
+def test_a_run_of_some_variants_shows_the_whole_table(tmp_path):
+    whole = run(configured(tmp_path), Stages())
+    page = (tmp_path / "results.md").read_text()
+    (tmp_path / "runs" / "late-1.json").unlink()
+    stages = Stages()
+    some = configured(tmp_path, f"output={tmp_path}/elsewhere", "ablate.only=[late]", "ablate.seeds=[1]")
+    assert run(some, stages) == whole | {"cells": 1}
+    assert [name for stage, name in stages.calls if stage == "pretrain"] == ["late-1"]
+    assert (tmp_path / "results.md").read_text() == page  # the command, too
+    with pytest.raises(ConfigError, match=r"ablate.only: no variant single; there are: full, early, late"):
+        configured(tmp_path, "ablate.only=[single]")
+
+
+def test_cells_of_other_clips_are_stale(tmp_path, capsys):
+    run(configured(tmp_path, **ONE), Stages())
+    stages = Stages()
+    stages.clips = "of recordings that came later"
+    run(configured(tmp_path, f"output={tmp_path}/elsewhere", **ONE), stages)
+    assert [name for stage, name in stages.calls if stage == "pretrain"] == ["full-0", "full-1"]
+    assert "full-0: stale, of other clips; run again" in capsys.readouterr().out
+    record = json.loads((tmp_path / "runs" / "full-1.json").read_text())
+    assert record["stores"] == [stages.clips]
+
+
+def test_cells_that_pooled_other_clips_are_stale(tmp_path):
+    class Pooling(Stages):
+        def pretrain(self, config, run, tracker):
+            run.state["pool_0"] = ClipStore.open(config.data.pool[0].store).fingerprint
+            return super().pretrain(config, run, tracker)
+
+    store = write_store(str(tmp_path / "store"), load(["data.persons=1"]))
+    pooled = {"variants": f"{{full: ['data.pool=[{{store: {store}, clips: {{}}, weight: 1}}]']}}"}
+    pretrained = []
+    for _ in range(2):
+        stages = Pooling()
+        run(configured(tmp_path, "ablate.seeds=[0]", **pooled), stages)
+        pretrained.append(sum(stage == "pretrain" for stage, _ in stages.calls))
+    manifest = tmp_path / "store" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"fingerprint": "of others"}))
+    run(configured(tmp_path, f"output={tmp_path}/elsewhere", "ablate.seeds=[0]", **pooled), stages := Pooling())
+    assert [*pretrained, sum(stage == "pretrain" for stage, _ in stages.calls)] == [1, 0, 1]
+
+
+def test_a_collapsed_cell_is_marked(tmp_path):
+    class Collapsing(Stages):
+        def pretrain(self, config, run, tracker):
+            collapse = {"collapsed": "step 3: all the same"} if config.name == "late-1" else {}
+            return super().pretrain(config, run, tracker) | collapse
+
+    run(configured(tmp_path), Collapsing())
+    page = (tmp_path / "results.md").read_text()
+    assert "| late (1 collapsed) | 2 |" in page and "| early | 2 |" in page
+
+
 ONE = {"variants": "{full: []}"}
 
 
@@ -233,7 +294,8 @@ def test_hand_written_text_stays(tmp_path):
 
 
 def figures(seed: int, **values: float) -> dict:
-    return {"parameters": 10, "gflops": 0.5, "pretraining_gflops": 2.0, "random_linear_top1": 0.5 + seed / 10} | values
+    costs = {"parameters": 10, "gflops": 0.5, "pretraining_parameters": 20, "pretraining_gflops": 2.0}
+    return costs | {"random_linear_top1": 0.5 + seed / 10} | values
 
 
 def test_differences_are_paired_by_seed():

@@ -124,6 +124,7 @@ def test_the_stage_measures_the_encoder_and_its_random_start(features, config, b
 
     assert not {"test_copies", "linear_top1_unseen"} & results.keys()  # no clip is there twice
     assert results["parameters"] == sum(w.numel() for w in load_encoder(encoders["encoder"])[0].parameters())
+    assert 0 < results["parameters"] < results["pretraining_parameters"]
     assert 0 < results["gflops"] < results["pretraining_gflops"] / 3  # five passes, forward and backward
 
     # The figures are those of the probes on the same features, each encoder under its own name.

@@ -5,7 +5,8 @@ import torch
 
 from models.clips import ClipBatch
 from pipeline.build import build_framework, check_models
-from pipeline.config import load
+from pipeline.config import CONF, load
+from pipeline.evaluate import cost_card
 from pipeline.worker import OPTIMISERS
 
 PAPER = {
@@ -41,6 +42,14 @@ def test_an_experiment_of_the_paper_has_its_budget(name):
     assert (config.model.frames, config.model.width, config.model.layers) == (64, 1024, 2)
     assert config.objective.name == "dc" and config.evaluate.probe == "umurl"
     assert column in config.data.protocols[config.data.protocol].train
+    card, said = cost_card(config), (CONF / "experiment" / f"{name}.yaml").read_text()
+    assert f"Computation: {card['pretraining_gflops']:.1f} GFLOPs a clip in a step" in said
+    assert f"({card['pretraining_parameters'] / 1e6:.0f} M parameters x 16 bytes)" in said
+
+
+def test_the_reference_model_is_that_of_the_reference():
+    card = cost_card(load(["data=ntu60", "model=umurl", "data.raw=somewhere"]))
+    assert (round(card["parameters"] / 1e6, 2), round(card["gflops"], 2)) == (22.07, 2.54)
 
 
 @pytest.mark.parametrize("name", PAPER)

@@ -13,6 +13,7 @@ from pipeline import checkpoint
 from pipeline.build import check_models
 from pipeline.config import load
 from pipeline.errors import UserError
+from pipeline.perform import perform
 from pipeline.pretrain import History, pretrain
 from pipeline.rundir import RunDir, settle_places
 from pipeline.stages import ingest_stage
@@ -169,8 +170,10 @@ def test_a_collapsed_run_is_flagged_and_goes_on(store, tmp_path, capsys):
         *("train.epochs=15", "train.schedule.warmup_steps=0", "cluster.workers=1", "train.watch.every_epochs=null"),
     ]
     config, run, tracker = begun(tmp_path, store, *settings)
-    results = pretrain(config, run, tracker)
-    assert results["collapsed"] and results["epochs"] == 15
+    perform({"pretrain": pretrain}, ["pretrain"], config, run, tracker)
+    results = run.results("pretrain")
+    assert results["collapsed"].startswith("step ") and results["epochs"] == 15
     shown = capsys.readouterr().out
     assert shown.count("collapsed at step") == 1 and "training goes on" in shown
-    assert tracker.client.get_run(tracker.run_id).data.tags["collapsed"].startswith("step ")
+    # When and why, also after the stage's results were logged.
+    assert tracker.client.get_run(tracker.run_id).data.tags["collapsed"] == results["collapsed"]
