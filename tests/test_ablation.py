@@ -32,7 +32,7 @@ def test_a_table_end_to_end(main_job, tmp_path):
     late, full = records["late-1"]["figures"], records["full-1"]["figures"]
     assert late["feature_width"] == 3 * full["feature_width"] and late["gflops"] > full["gflops"]
     assert full["random_linear_top1"] > 0 and full["protocol"] == "xview" and full["test_clips"] == 32
-    assert records["late-1"]["store"] == records["full-1"]["store"]  # one clip store for all
+    assert records["late-1"]["stores"] == records["full-1"]["stores"]  # one clip store for all
     assert not list((tmp_path / "run").glob("**/manifest.json"))
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["full_linear_top1"] == full["linear_top1"]
