@@ -143,7 +143,7 @@ def cells_of(rows: Sequence[Row], short: bool = False) -> tuple[list[str], list[
     compared = [name for name in ("linear_top1", "knn_top1") if name in shown]
     header = ["", "seeds", *(MEASURED[name] for name in shown), *(f"\u0394 {MEASURED[name]}" for name in compared)]
     header += [*(STARTS[name] for name in starts), "GFLOPs"]
-    header += [] if short else ["parameters", "pretraining: GFLOPs", "parameters"]
+    header += [] if short else ["parameters", "GFLOPs of pretraining", "its parameters"]
     body = [
         [
             f"{row.variant} ({row.collapsed} collapsed)" if row.collapsed else row.variant,
