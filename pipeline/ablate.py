@@ -36,22 +36,23 @@ class Cell:
 
 @dataclass(frozen=True)
 class Variant:
-    """What a record of a variant has to be of: its configuration but for the seed, the fingerprints of its clips."""
+    """What a record of a variant has to be of: its configuration with any seed, the fingerprints of its clips."""
 
+    name: str
     config: Config
+    splits: list[str] | None
     stores: list[str]
 
     @classmethod
-    def of(cls, cell: Cell, run: RunDir) -> "Variant":
+    def of(cls, cell: Cell, splits: list[str] | None, run: RunDir) -> "Variant":
         """run: the table's, which knows the store of all cells by now. Raises UserError for a pooled store that is not
         there."""
         pooled = [ClipStore.open(pooled.store).fingerprint for pooled in cell.config.data.pool]
-        return cls(cell.config, [run.state["fingerprint"], *pooled])
+        return cls(cell.variant, cell.config, splits, [run.state["fingerprint"], *pooled])
 
     def why_stale(self, record: Mapping[str, Any]) -> str | None:
         """Why a cell's record is not what the cell would measure today; None where it is."""
-        name, seed = f"{record['variant']}-{record['seed']}", record["seed"]
-        now = digest(self.config.model_copy(update={"name": name, "seed": seed}))
+        now = digest(self.config.model_copy(update=_of_seed(self.config, self.name, record["seed"], self.splits)))
         if record["hash"] != now:
             return f"of another configuration ({record['hash']} there, {now} now)"
         return None if record["stores"] == self.stores else "of other clips"
@@ -79,19 +80,23 @@ def cells(config: Config) -> list[Cell]:
 
 
 def _cell(config: Config, variant: str, base: Config, seed: int) -> Cell:
-    name = f"{variant}-{seed}"
-    values = base.model_dump()
+    own = _of_seed(base, variant, seed, config.ablate.splits)
+    values = base.model_copy(update=own).model_dump()
     values |= {
-        "name": name,
-        "seed": seed,
         "stages": ["pretrain", "evaluate"],
-        "output": storage.join(config.output, name),
+        "output": storage.join(config.output, own["name"]),
         "fresh": False,
         "ablate": None,
         "tracking": config.tracking.model_dump(),
     }
     values["data"]["store"] = config.store
     return Cell(variant, settle_places(check(values)))
+
+
+def _of_seed(base: Config, variant: str, seed: int, splits: list[str] | None) -> dict[str, Any]:
+    """What a variant's cells differ in from seed to seed: with `splits` their protocol, too."""
+    data = base.data.model_copy(update={"protocol": splits[seed % len(splits)]}) if splits else base.data
+    return {"name": f"{variant}-{seed}", "seed": seed, "data": data}
 
 
 def ablate(config: Config, run: RunDir, tracker: Tracker, stages: Stages) -> dict[str, Any]:
@@ -104,7 +109,7 @@ def ablate(config: Config, run: RunDir, tracker: Tracker, stages: Stages) -> dic
     """
     table_cells = cells(config)
     stages["ingest"](config, run, tracker)
-    variant_of = {cell.variant: Variant.of(cell, run) for cell in table_cells}
+    variant_of = {cell.variant: Variant.of(cell, config.ablate.splits, run) for cell in table_cells}
     wanted = [cell for cell in table_cells if cell.variant in (config.ablate.only or variant_of)]
     found = results.read(config.ablate.results)
     missing = []

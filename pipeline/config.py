@@ -327,6 +327,7 @@ class Ablate(Section):
     results: where each finished cell leaves its figures; page: the Markdown file that shows them all. Both relative to
     the checkout.
     seeds, only: the cells that are run, of these variants alone; the table shows what there is of all.
+    splits: protocols that take turns from seed to seed, so that means are over splits, too; None: all `data.protocol`.
     command, config_dir: what the run was asked for, which all variants share; set by `load`.
     """
 
@@ -337,6 +338,7 @@ class Ablate(Section):
         dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")], list[str]], Field(min_length=1)
     ]
     only: list[str] | None = None
+    splits: Annotated[list[str], Field(min_length=1)] | None = None
     command: list[str] = []
     config_dir: str | None = None
 
@@ -412,6 +414,9 @@ class Config(Section):
             raise ValueError(
                 "stages: ablate stands alone, and needs the variants of an experiment such as ablation_nw_ucla"
             )
+        splits = (self.ablate and self.ablate.splits) or []
+        if unknown := [name for name in splits if name not in self.data.protocols]:
+            raise ValueError(f"ablate.splits: {unknown[0]} is not one of {', '.join(self.data.protocols)}")
         joints = len(self.data.seen_skeleton.joints)
         if self.views.corrupt_joints > joints:
             raise ValueError(

@@ -29,6 +29,8 @@ MEASURED = {
 }
 STARTS = {"random_linear_top1": "linear at the start", "random_knn_top1": "1-NN at the start"}
 COSTS = ("parameters", "gflops", "pretraining_parameters", "pretraining_gflops")
+# Settings of the stage that say what the table is of.
+OF_THE_TABLE = ("ablate.variants.", "ablate.splits")
 # What a cell's file keeps of its summary.
 RECORDED = {
     *MEASURED,
@@ -248,10 +250,12 @@ def description(config: Config, records: Sequence[Mapping[str, Any]]) -> str:
     versions = sorted({", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records})
     codes = sorted({record["code"] for record in records})
     when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
-    clips = f"{first['train_clips']:,} / {first['test_clips']:,} clips"
+    splits = sorted({(f["protocol"], f["train_clips"], f["test_clips"]) for f in (r["figures"] for r in records)})
+    protocols = ", ".join(f"{name} ({train:,} / {test:,} clips)" for name, train, test in splits)
+    protocols = f"protocol{'s' if len(splits) > 1 else ''} {protocols}"
     return (
-        f"`{command(config)}`: {len(records)} cells, seeds {', '.join(map(str, seeds))}; protocol {first['protocol']} "
-        f"({clips}), {first['epochs']} epochs, probe {first['probe']}, last epoch. {when}, {hours:.1f} hours on "
+        f"`{command(config)}`: {len(records)} cells, seeds {', '.join(map(str, seeds))}; "
+        f"{protocols}, {first['epochs']} epochs, probe {first['probe']}, last epoch. {when}, {hours:.1f} hours on "
         f"{' or '.join(machines)}; {'; '.join(versions)}; code {', '.join(codes)}."
     )
 
@@ -264,7 +268,7 @@ def command(config: Config) -> str:
         key, _, value = override.partition("=")
         if key == "data.raw" or (key == "data.store" and config.data.raw is None):
             override = f"{key}={storage.name(value)}"
-        elif is_place(key.lstrip("+~")) and not key.lstrip("+~").startswith("ablate.variants."):
+        elif is_place(key.lstrip("+~")) and not key.lstrip("+~").startswith(OF_THE_TABLE):
             continue
         shown.append(override)
     return " ".join(["python pipeline/run.py stages=[ablate]", *map(shlex.quote, shown)])
@@ -272,6 +276,7 @@ def command(config: Config) -> str:
 
 def markdown(config: Config, about: str, header: Sequence[str], body: Sequence[Sequence[str]], image: str) -> str:
     """The table with what stands over and under it."""
+    scatter = "from seed to seed, each on a split of its own" if config.ablate.splits else "from seed to seed"
     lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---", *["---:"] * (len(header) - 1)], *body)]
     return "\n".join(
         [
@@ -281,7 +286,7 @@ def markdown(config: Config, about: str, header: Sequence[str], body: Sequence[S
             "",
             *lines,
             "",
-            f"Accuracies in %, mean \u00b1 standard deviation from seed to seed. \u0394: paired difference to "
+            f"Accuracies in %, mean \u00b1 standard deviation {scatter}. \u0394: paired difference to "
             f"`{config.ablate.reference}` over the seeds that both have, in points. At the start: the same encoder "
             "before training. GFLOPs of one clip and parameters: of the encoder in inference, and of pretraining with "
             "all heads, a step forward and backward.",

@@ -26,6 +26,7 @@ ablate:
   results: {place}/runs
   page: {place}/results.md
   seeds: [0, 1]
+  splits: null
   only: null
   variants: {variants}
 """
@@ -83,7 +84,12 @@ class Stages(dict):
         late = 3 if config.model.fusion == "late" else 1
         figures |= {"parameters": 1000 * late, "gflops": 0.1 * late}
         figures |= {"pretraining_parameters": 5000, "pretraining_gflops": 1.5}
-        sizes = {"train_clips": 1020, "test_clips": 464, "probe": config.evaluate.probe, "protocol": "cross_view"}
+        sizes = {
+            "train_clips": 1020,
+            "test_clips": 464,
+            "probe": config.evaluate.probe,
+            "protocol": config.data.protocol,
+        }
         return figures | sizes
 
 
@@ -109,6 +115,33 @@ def test_a_cell_is_the_experiment_with_its_variant_and_seed(tmp_path):
     # The same as the run that a user would start with these settings.
     by_hand = load(["experiment=nw_ucla", "train.epochs=7", "objective=late", "name=late-1", "seed=1"])
     assert digest(table[-1].config) == digest(by_hand)
+
+
+def test_splits_take_turns_from_seed_to_seed(tmp_path):
+    config = configured(
+        tmp_path, "ablate.splits=[dev,cross_view]", "ablate.seeds=[0,1,2]", "data.protocol=dev_camera_1"
+    )
+    protocols = ["dev", "cross_view", "dev"]
+    assert [cell.config.data.protocol for cell in cells(config)] == [p for p in protocols for _ in range(3)]
+    by_hand = load(["experiment=nw_ucla", "data.protocol=cross_view", "objective=early", "name=early-1", "seed=1"])
+    assert digest(cells(config)[4].config) == digest(by_hand)
+
+    first = run(config, Stages())
+    assert run(config, again := Stages()) == first and again.calls == [("ingest", "small_table")]  # none is stale
+    page = (tmp_path / "results.md").read_text()
+    assert "each on a split of its own" in page and "ablate.splits=[dev,cross_view]" in page
+    assert "protocols cross_view (1,020 / 464 clips), dev (1,020 / 464 clips), 24 epochs" in page
+
+    run(configured(tmp_path, "ablate.seeds=[0,1,2]"), other := Stages())  # seed 1 was on this protocol, the others not
+    assert {name for _, name in other.calls} == {
+        "small_table",
+        *(f"{v}-{s}" for v in ("full", "early", "late") for s in (0, 2)),
+    }
+
+
+def test_splits_must_be_protocols(tmp_path):
+    with pytest.raises(ConfigError, match=r"ablate\.splits: sideways is not one of cross_view, dev, "):
+        configured(tmp_path, "ablate.splits=[dev,sideways]")
 
 
 def test_a_whole_table(tmp_path, capsys):
