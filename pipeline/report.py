@@ -23,6 +23,8 @@ FOLDER = "figures"
 PAGE = "report.html"
 MAPPED_CLIPS = 1500  # t-SNE of more takes minutes and shows no more
 STRIP_CLIPS = 4
+GROUPED = ("subject", "camera")
+OPEN_ROWS = 15  # a longer table opens on a click
 
 
 def report(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
@@ -30,15 +32,17 @@ def report(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
 
     Writes `figures/*.png` and `report.html`, and logs them to MLflow.
     """
-    drawn = {"skeletons": _skeletons(config)}
+    drawn, groups = {"skeletons": _skeletons(config)}, {}
     if run.results("pretrain") is not None:
         drawn["losses"] = _losses(config, run)
     if run.results("evaluate") is not None:
-        drawn |= _evaluation(config, run)
+        saved = {name: load(storage.read_bytes(run.path(FEATURES, f"{name}.safetensors"))) for name in ENCODERS}
+        drawn |= _evaluation(config, run, saved)
+        groups = _groups(ClipStore.open(config.store), saved)
     images = {name: png(figure) for name, figure in drawn.items()}
     for name, image in images.items():
         storage.write_bytes(run.path(FOLDER, f"{name}.png"), image)
-    storage.write_bytes(run.path(PAGE), page(config, run.summary(), images))
+    storage.write_bytes(run.path(PAGE), page(config, run.summary(), images, groups))
     tracker.artifacts([run.path(FOLDER, f"{name}.png") for name in images], FOLDER)
     tracker.artifacts([run.path(PAGE)])
     say(f"  {len(images)} figures, all in {run.path(PAGE)}")
@@ -76,9 +80,9 @@ def _losses(config: Config, run: RunDir):
     return figures.losses(rows, f"Pretraining loss: {config.name}, objective {config.objective.name}")
 
 
-def _evaluation(config: Config, run: RunDir) -> dict[str, Any]:
+def _evaluation(config: Config, run: RunDir, saved: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
+    """saved: of each encoder what evaluation left, see `evaluate._save`."""
     results = run.results("evaluate")
-    saved = {name: load(storage.read_bytes(run.path(FEATURES, f"{name}.safetensors"))) for name in ENCODERS}
     labels, names = saved["encoder"]["test/labels"], class_names(config)
     what = f"{config.data.dataset} {config.data.protocol}, {len(labels):,} test clips"
     curves = storage.read_json(run.path(EVALUATION))["linear"]
@@ -105,6 +109,30 @@ def _evaluation(config: Config, run: RunDir) -> dict[str, Any]:
             f"Linear probe, % of each action: {config.data.dataset} {config.data.protocol}",
         ),
     }
+
+
+def _groups(store: ClipStore, saved: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, list[list]]:
+    """Accuracies over the test clips of each subject and of each camera, where there are several: rows of its number,
+    its clips, then linear and nearest neighbours of every encoder, in percent.
+
+    A mean hides that features fail on one person, whose tracking was worse, or on one place of the camera.
+    """
+    index, ids, tables = store.index(), saved["encoder"]["test/ids"], {}
+    right = [test[f"test/{probe}"] == test["test/labels"] for test in saved.values() for probe in ("linear", "knn")]
+    for name in GROUPED:
+        found, group = np.unique(getattr(index, name)[ids], return_inverse=True)
+        if len(found) > 1:
+            clips = np.bincount(group)
+            shares = [np.bincount(group, hits) / clips for hits in right]
+            tables[name] = [
+                [
+                    "unknown" if number < 0 else int(number),
+                    int(clips[g]),
+                    *(f"{100 * share[g]:.1f}" for share in shares),
+                ]
+                for g, number in enumerate(found)
+            ]
+    return tables
 
 
 def class_names(config: Config) -> dict[int, str]:
@@ -136,8 +164,11 @@ COSTS = {
 }
 
 
-def page(config: Config, summary: Mapping[str, Any], images: Mapping[str, bytes]) -> bytes:
-    """A self-contained HTML page: headline accuracies, the figures, every number of the summary, the configuration."""
+def page(
+    config: Config, summary: Mapping[str, Any], images: Mapping[str, bytes], groups: Mapping[str, list[list]]
+) -> bytes:
+    """A self-contained HTML page: headline accuracies, the figures, accuracies of parts of the test side (`_groups`),
+    every number of the summary, the configuration."""
     data, objective = config.data, config.objective.name
     about = f"{data.dataset}, protocol {data.protocol}, objective {objective}, seed {config.seed}"
     if "collapsed" in summary:
@@ -148,7 +179,14 @@ def page(config: Config, summary: Mapping[str, Any], images: Mapping[str, bytes]
     body = [
         pages.tiles(headline),
         *(pages.image(name, images[name], caption) for name, caption in CAPTIONS.items() if name in images),
+        *(_group_section(name, rows, config.evaluate.knn.k) for name, rows in groups.items()),
         pages.section("Numbers", pages.table(sorted(summary.items()))),
         pages.section("Configuration", pages.folded("as it ran, defaults included", pages.code(to_yaml(config)))),
     ]
     return pages.document(config.name, about, "".join(body))
+
+
+def _group_section(name: str, rows: list[list], k: int) -> str:
+    header = [name, "test clips", "linear", f"{k}-NN", "linear, random start", f"{k}-NN, random start"]
+    shown = pages.folded(f"{len(rows)} {name}s", pages.table(rows, header), is_open=len(rows) <= OPEN_ROWS)
+    return pages.section(f"By {name}", shown, f"Accuracies in % over the test clips of each {name}.")

@@ -43,7 +43,9 @@ def leave_results(run: RunDir) -> None:
     run.finish("pretrain", {"loss": 1.0})
     labels = np.arange(40) % ACTIONS
     for name in ("encoder", "random"):
-        content = {"test/labels": labels, "test/linear": labels, "test/features": random.normal(size=(40, 8))}
+        one = np.zeros_like(labels)
+        content = {"test/labels": labels, "test/linear": labels if name == "encoder" else one, "test/knn": one}
+        content |= {"test/ids": np.arange(40), "test/features": random.normal(size=(40, 8))}
         storage.write_bytes(run.path("features", f"{name}.safetensors"), save(content))
     curves = {name: {"test_top1": [0.5, 0.7], "train_loss": [1.0, 0.5]} for name in ("encoder", "random")}
     storage.write_json(run.path("evaluation.json"), {"probe": "standardised_adamw", "linear": curves})
@@ -74,7 +76,7 @@ def test_a_run_that_has_only_read_data_shows_data(config):
 
 
 def test_the_page_shows_values_and_never_runs_them(config):
-    text = page(config, {"store": "<script>alert(1)</script>", "loss": 0.123456789, "clips": 7}, {}).decode()
+    text = page(config, {"store": "<script>alert(1)</script>", "loss": 0.123456789, "clips": 7}, {}, {}).decode()
     assert "<script>" not in text and "&lt;script&gt;alert(1)" in text
     assert "<td>0.123457</td>" in text and "<td>7</td>" in text
     assert "batch_size: 128" in text
@@ -104,6 +106,23 @@ def test_two_persons_come_first_where_there_are_any(tmp_path):
 def alone_but_late(row: dict) -> dict:
     late = row["clip_id"].startswith("clip-2-") and row["num_frames"] > 8
     return row | {"num_persons": 2 if late else 1}
+
+
+def test_accuracies_by_subject_and_camera(config):
+    run = RunDir(config)
+    leave_results(run)
+    report(config, run, Tracker())
+    text = storage.read_bytes(run.path("report.html")).decode()
+    index = ClipStore.open(config.store).index()
+    for name in ("subject", "camera"):
+        numbers = getattr(index, name)[:40]
+        rows = re.findall(r"<tr>(.*?)</tr>", text.split(f"<h2>By {name}</h2>")[1].split("<h2>")[0])[1:]
+        assert len(rows) == len(set(numbers)) > 1
+        for row, number in zip(rows, sorted(set(numbers)), strict=True):
+            clips = [label for label, of in zip(np.arange(40) % ACTIONS, numbers, strict=True) if of == number]
+            nearest = f"{100 * clips.count(0) / len(clips):.1f}"
+            cells = [number if number >= 0 else "unknown", len(clips), "100.0", *[nearest] * 3]
+            assert re.findall(r"<t[hd]>(.*?)</t[hd]>", row) == [str(cell) for cell in cells]
 
 
 def test_the_map_is_capped(config, monkeypatch):
