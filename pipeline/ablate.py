@@ -52,7 +52,7 @@ class Variant:
 
     def why_stale(self, record: Mapping[str, Any]) -> str | None:
         """Why a cell's record is not what the cell would measure today; None where it is."""
-        now = digest(self.config.model_copy(update=_of_seed(self.config, self.name, record["seed"], self.splits)))
+        now = digest(_of_seed(self.config, self.name, record["seed"], self.splits))
         if record["hash"] != now:
             return f"of another configuration ({record['hash']} there, {now} now)"
         return None if record["stores"] == self.stores else "of other clips"
@@ -81,10 +81,10 @@ def cells(config: Config) -> list[Cell]:
 
 def _cell(config: Config, variant: str, base: Config, seed: int) -> Cell:
     own = _of_seed(base, variant, seed, config.ablate.splits)
-    values = base.model_copy(update=own).model_dump()
+    values = own.model_dump()
     values |= {
         "stages": ["pretrain", "evaluate"],
-        "output": storage.join(config.output, own["name"]),
+        "output": storage.join(config.output, own.name),
         "fresh": False,
         "ablate": None,
         "tracking": config.tracking.model_dump(),
@@ -93,10 +93,10 @@ def _cell(config: Config, variant: str, base: Config, seed: int) -> Cell:
     return Cell(variant, settle_places(check(values)))
 
 
-def _of_seed(base: Config, variant: str, seed: int, splits: list[str] | None) -> dict[str, Any]:
-    """What a variant's cells differ in from seed to seed: with `splits` their protocol, too."""
+def _of_seed(base: Config, variant: str, seed: int, splits: list[str] | None) -> Config:
+    """A variant's configuration with that seed, its cell's name, and where there are `splits` the one whose turn it is."""
     data = base.data.model_copy(update={"protocol": splits[seed % len(splits)]}) if splits else base.data
-    return {"name": f"{variant}-{seed}", "seed": seed, "data": data}
+    return base.model_copy(update={"name": f"{variant}-{seed}", "seed": seed, "data": data})
 
 
 def ablate(config: Config, run: RunDir, tracker: Tracker, stages: Stages) -> dict[str, Any]:

@@ -32,13 +32,14 @@ def report(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
 
     Writes `figures/*.png` and `report.html`, and logs them to MLflow.
     """
-    drawn, groups = {"skeletons": _skeletons(config)}, {}
+    store, groups = ClipStore.open(config.store), {}
+    drawn = {"skeletons": _skeletons(store, config)}
     if run.results("pretrain") is not None:
         drawn["losses"] = _losses(config, run)
     if run.results("evaluate") is not None:
         saved = {name: load(storage.read_bytes(run.path(FEATURES, f"{name}.safetensors"))) for name in ENCODERS}
         drawn |= _evaluation(config, run, saved)
-        groups = _groups(ClipStore.open(config.store), saved)
+        groups = _groups(store, saved)
     images = {name: png(figure) for name, figure in drawn.items()}
     for name, image in images.items():
         storage.write_bytes(run.path(FOLDER, f"{name}.png"), image)
@@ -49,8 +50,7 @@ def report(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     return {"report": run.path(PAGE)}
 
 
-def _skeletons(config: Config):
-    store = ClipStore.open(config.store)
+def _skeletons(store: ClipStore, config: Config):
     return figures.skeletons(
         _moments(store, config), recorded_layout(config), f"{config.data.dataset}: clips as recorded"
     )
