@@ -94,7 +94,7 @@ def _cell(config: Config, variant: str, base: Config, seed: int) -> Cell:
 
 
 def _of_seed(base: Config, variant: str, seed: int, splits: list[str] | None) -> Config:
-    """A variant's configuration with that seed, its cell's name, and where there are `splits` the one whose turn it is."""
+    """A variant's configuration with a seed: the cell's name, and of `splits` the one whose turn it is."""
     data = base.data.model_copy(update={"protocol": splits[seed % len(splits)]}) if splits else base.data
     return base.model_copy(update={"name": f"{variant}-{seed}", "seed": seed, "data": data})
 
