@@ -5,9 +5,11 @@ a figure is worth what it adds to its random row. With late fusion each network 
 mean of their softmax scores decides, as the field fuses late; nearest neighbours go by the mean of their cosines.
 """
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +34,9 @@ from pipeline.reader import READ_CPUS, instructions, read_pieces
 from pipeline.rundir import RunDir
 from pipeline.session import bundle, hushed
 from pipeline.store import ClipStore, StoreIndex
-from pipeline.tracking import Tracker
+
+if TYPE_CHECKING:  # Workers import this module, and MLflow would take each of them seconds.
+    from pipeline.tracking import Tracker
 
 # Names of the exported encoders in `output`, and how their figures begin in the summary.
 ENCODERS = {"encoder": "", "random": "random_"}
