@@ -103,7 +103,7 @@ def cost_card(config: Config) -> dict[str, float]:
     }
 
 
-def copied(contents: np.ndarray, split: "Split") -> np.ndarray:
+def copied(contents: np.ndarray, split: Split) -> np.ndarray:
     """Whether each test clip is an exact copy of a training clip, bool [len(split.test)].
 
     contents: hashes of `split.ids`, as `extract` returns them.
@@ -112,7 +112,7 @@ def copied(contents: np.ndarray, split: "Split") -> np.ndarray:
     return np.isin(test, train)
 
 
-def normed(features: np.ndarray, split: "Split") -> np.ndarray:
+def normed(features: np.ndarray, split: Split) -> np.ndarray:
     """Features [N, D] of `split.ids` as a feature norm gives them that knows the training side's statistics.
 
     For the random start: its norm has seen no batch, and without statistics nearest neighbours by cosine see little but
@@ -123,7 +123,7 @@ def normed(features: np.ndarray, split: "Split") -> np.ndarray:
 
 
 def _show(
-    config: Config, split: "Split", measured: dict[str, "Measured"], copies: np.ndarray, card: dict[str, float]
+    config: Config, split: Split, measured: dict[str, Measured], copies: np.ndarray, card: dict[str, float]
 ) -> None:
     nearest = f"{config.evaluate.knn.k}-NN"
     columns = ["", "linear", nearest]
@@ -160,7 +160,7 @@ class Split:
     test: np.ndarray
 
     @classmethod
-    def of(cls, store: ClipStore, sides: dict[str, Side]) -> "Split":
+    def of(cls, store: ClipStore, sides: dict[str, Side]) -> Split:
         """Raises UserError for an empty side, clips on both sides or without a label, a class that training lacks."""
         index = store.index()
         train, test = (store.select(sides[name], index) for name in ("train", "test"))
