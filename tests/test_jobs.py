@@ -6,6 +6,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -71,10 +72,11 @@ class Head:
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory):
-    head = Head(tmp_path_factory.mktemp("h"))
-    yield head
-    head.stop()
+def head():
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:  # short: Ray's sockets lie deep in it
+        head = Head(Path(scratch))
+        yield head
+        head.stop()
 
 
 def check_results(output: Path, code_version: str):

@@ -104,7 +104,7 @@ def executors():
     return [thread for thread in threading.enumerate() if "StreamingExecutor" in thread.name]
 
 
-def wait_until(condition, seconds=10):
+def wait_until(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
