@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from pipeline import results, storage
+from pipeline import results
 from pipeline.build import check_models
 from pipeline.config import Config, check, digest, load
-from pipeline.console import say, table
-from pipeline.errors import ConfigError
+from pipeline.core import storage
+from pipeline.core.console import say, table
+from pipeline.core.errors import ConfigError
 from pipeline.perform import Stages, perform, summarise
 from pipeline.rundir import RunDir, settle_places
 from pipeline.store import ClipStore

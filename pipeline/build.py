@@ -6,7 +6,7 @@ from models import framework
 from models.probes import LinearProbe
 from models.skeleton import SkeletonLayout
 from pipeline.config import Config, Skeleton
-from pipeline.errors import ConfigError, UserError
+from pipeline.core.errors import ConfigError, UserError
 from pipeline.protocols import Side, mask, parse, parse_terms
 from pipeline.readers import READERS, Reader
 from pipeline.rundir import RunDir

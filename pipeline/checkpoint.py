@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from pyarrow import fs
 
-from pipeline import storage
-from pipeline.errors import UserError
+from pipeline.core import storage
+from pipeline.core.errors import UserError
 
 STATE = "state.pt"
 META = "meta.json"

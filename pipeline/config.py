@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pipeline import storage
-from pipeline.errors import ConfigError
+from pipeline.core import storage
+from pipeline.core.errors import ConfigError
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.blocks import chunks
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 
 # What a sequence of random numbers is for; the same seed never serves two purposes.
 _CLIPS, _ROW_GROUPS, _WINDOW, _PART, _PAIRS = range(5)

@@ -22,12 +22,12 @@ from torch import Tensor
 
 from models.cost import cost, training_cost
 from models.probes import LinearProbe, class_targets, linear_evaluation, retrieval
-from pipeline import storage
 from pipeline.blocks import table_to_clips
 from pipeline.build import build_framework, open_store, sides_of
 from pipeline.config import Cluster, Config
-from pipeline.console import Bar, say, table
-from pipeline.errors import UserError, first_line
+from pipeline.core import storage
+from pipeline.core.console import Bar, say, table
+from pipeline.core.errors import UserError, first_line
 from pipeline.export import load_encoder
 from pipeline.protocols import Side
 from pipeline.reader import READ_CPUS, instructions, read_pieces

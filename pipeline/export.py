@@ -20,9 +20,9 @@ from models.backbone import Backbone
 from models.clips import ClipBatch, whole
 from models.normalise import normalise
 from models.skeleton import SkeletonLayout
-from pipeline import storage
 from pipeline.config import Config, Count, Model, Normalise, Section, Skeleton
-from pipeline.errors import UserError
+from pipeline.core import storage
+from pipeline.core.errors import UserError
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"

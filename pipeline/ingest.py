@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import __version__, storage
+from pipeline import __version__
 from pipeline import protocols as protocol_columns
-from pipeline.console import say
-from pipeline.errors import ConfigError, UserError, first_line
+from pipeline.core import storage
+from pipeline.core.console import say
+from pipeline.core.errors import ConfigError, UserError, first_line
 from pipeline.preparation import PRESETS, prepare
 from pipeline.readers import FileReader, RawRecording, Reader, Rejected, RejectedRecording, performance_id
 from pipeline.readers.recording import Parse

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import storage
 from pipeline.config import Config
-from pipeline.console import say
-from pipeline.errors import ConfigError, first_line
+from pipeline.core import storage
+from pipeline.core.console import say
+from pipeline.core.errors import ConfigError, first_line
 from pipeline.protocols import SPLIT, counts
 from pipeline.readers import FileReader, Reader, RejectedRecording
 from pipeline.store import INTEGERS, UNKNOWN

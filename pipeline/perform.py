@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pipeline import storage
 from pipeline.config import Config
-from pipeline.console import say
+from pipeline.core import storage
+from pipeline.core.console import say
 from pipeline.rundir import CONFIG, RunDir
 from pipeline.tracking import Tracker
 

@@ -18,11 +18,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from models.cost import cost
 from models.monitors import collapsed
-from pipeline import checkpoint, export, storage
+from pipeline import checkpoint, export
 from pipeline.build import build_framework, open_pool, sides_of
 from pipeline.config import Config
-from pipeline.console import Bar, say
-from pipeline.errors import UserError, first_line
+from pipeline.core import storage
+from pipeline.core.console import Bar, say
+from pipeline.core.errors import UserError, first_line
 from pipeline.evaluate import Split
 from pipeline.rundir import CHECKPOINTS, RunDir
 from pipeline.session import bundle

@@ -16,7 +16,7 @@ from functools import reduce
 
 import numpy as np
 
-from pipeline.errors import ConfigError, UserError
+from pipeline.core.errors import ConfigError, UserError
 
 SPLIT = "split"
 COLUMNS = ("label", "subject", "camera", "setup", "replication", SPLIT)

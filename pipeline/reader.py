@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import ray
 import ray.data
 
-from pipeline import storage
 from pipeline.blocks import Blocks, chunks
 from pipeline.conversion import Conversion
+from pipeline.core import storage
+from pipeline.core.errors import UserError, first_line
 from pipeline.epochs import Piece, ReadingList, RowGroups
-from pipeline.errors import UserError, first_line
 from pipeline.store import ClipStore
 
 # CPUs of a reading task: what a cluster keeps free of training workers is enough for one.

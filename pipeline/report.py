@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load
 
-from pipeline import figures, pages, storage
+from pipeline import figures, pages
 from pipeline.build import recorded_layout
 from pipeline.config import Config, to_yaml
-from pipeline.console import say
+from pipeline.core import storage
+from pipeline.core.console import say
 from pipeline.evaluate import ENCODERS, FEATURES
 from pipeline.evaluate import RESULTS as EVALUATION
 from pipeline.pretrain import HISTORY

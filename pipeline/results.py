@@ -12,9 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from pipeline import pages, storage
+from pipeline import pages
 from pipeline.config import Config, is_place
-from pipeline.errors import UserError
+from pipeline.core import storage
+from pipeline.core.errors import UserError
 from pipeline.rundir import RunDir
 from pipeline.style import INK, LEFT, MUTED, STYLE, png, single
 

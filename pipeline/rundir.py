@@ -7,9 +7,10 @@ from typing import Any, get_args
 import yaml
 from pyarrow import fs
 
-from pipeline import names, storage
+from pipeline import names
 from pipeline.config import Config, Stage, check, identity, to_yaml
-from pipeline.errors import ConfigError, UserError
+from pipeline.core import storage
+from pipeline.core.errors import ConfigError, UserError
 from pipeline.session import ROOT, in_submitted_job
 from pipeline.store import MANIFEST, ClipStore
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.config import Cluster
-from pipeline.errors import ConfigError, UserError, first_line
+from pipeline.core.errors import ConfigError, UserError, first_line
 
 ROOT = Path(__file__).resolve().parent.parent
 # What reading and evaluation need besides the training workers.

@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import storage
 from pipeline.conversion import Conversion
-from pipeline.errors import UserError
+from pipeline.core import storage
+from pipeline.core.errors import UserError
 from pipeline.protocols import COLUMNS, Side, mask
 
 FORMAT = "skelfuse-clip-store"

@@ -16,8 +16,8 @@ import ray.data
 import torch
 
 from pipeline.caches import DeviceStream, FileStream, MemoryStream, Rank, Stream
+from pipeline.core.errors import ConfigError, UserError, first_line
 from pipeline.epochs import Epochs, Pairs, ReadingList, RowGroups
-from pipeline.errors import ConfigError, UserError, first_line
 from pipeline.protocols import Side
 from pipeline.reader import READ_CPUS, Reader, Shards, read_pieces
 from pipeline.store import ClipStore

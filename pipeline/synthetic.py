@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline import storage
+from pipeline.core import storage
 
 FPS = 30
 MAX_CAMERAS = 3

@@ -16,9 +16,9 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline import storage
 from pipeline.config import Config, digest, flatten
-from pipeline.errors import UserError, first_line
+from pipeline.core import storage
+from pipeline.core.errors import UserError, first_line
 from pipeline.rundir import RunDir
 from pipeline.session import ROOT
 from pipeline.store import ClipStore

@@ -19,8 +19,8 @@ from pipeline import checkpoint
 from pipeline.blocks import table_to_clips
 from pipeline.build import build_framework
 from pipeline.config import Config
-from pipeline.console import say
-from pipeline.errors import first_line
+from pipeline.core.console import say
+from pipeline.core.errors import first_line
 from pipeline.export import Preparation
 from pipeline.reader import READ_CPUS, Shards, read_pieces
 from pipeline.store import StoreIndex

@@ -14,10 +14,11 @@ from ray.util.queue import Queue
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline import checkpoint, storage
+from pipeline import checkpoint
 from pipeline.build import build_framework
 from pipeline.checkpoint import Position
 from pipeline.config import Config
+from pipeline.core import storage
 from pipeline.schedule import factor
 from pipeline.stream import StreamPlan
 

@@ -6,7 +6,7 @@ import urllib.request
 import pytest
 from moto.server import ThreadedMotoServer
 
-from pipeline import storage
+from pipeline.core import storage
 from pipeline.session import ENDPOINT
 from tests.cli import TINY, run
 from tests.ports import free_ports

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from models.skeleton import SkeletonLayout
-from pipeline import figures, storage
+from pipeline import figures
 from pipeline.build import recorded_layout
 from pipeline.card import figures as charts
 from pipeline.card.animation import gif
@@ -18,7 +18,8 @@ from pipeline.card.measure import measure
 from pipeline.card.page import page
 from pipeline.card.samples import choose, clearest, title
 from pipeline.config import Config
-from pipeline.console import say
+from pipeline.core import storage
+from pipeline.core.console import say
 from pipeline.rundir import RunDir
 from pipeline.store import FLAWS, UNKNOWN, ClipStore, StoreIndex
 from pipeline.style import png

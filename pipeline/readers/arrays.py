@@ -30,8 +30,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from pipeline import storage
-from pipeline.errors import UserError, first_line
+from pipeline.core import storage
+from pipeline.core.errors import UserError, first_line
 from pipeline.readers import npy, source
 from pipeline.readers.recording import Parse, RawRecording, Reader, RejectedRecording
 from pipeline.readers.source import Listing, Member

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline import storage
-from pipeline.errors import UserError, first_line
+from pipeline.core import storage
+from pipeline.core.errors import UserError, first_line
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import UserError, first_line
+from pipeline.core.errors import UserError, first_line
 from pipeline.readers import container, npy
 from pipeline.readers.recording import Parse, RawRecording, Reader, RejectedRecording
 from pipeline.readers.source import MAX_BYTES, Listing, Member

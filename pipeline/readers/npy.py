@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.errors import first_line
+from pipeline.core.errors import first_line
 from pipeline.readers.recording import RejectedRecording
 
 # No header of numbers is longer, and NumPy reads none that is.

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import UserError, first_line
+from pipeline.core.errors import UserError, first_line
 
 BLOCK = 4 << 20
 # Bytes and texts beyond this are numbers of an array and stay in the file; keys and names are shorter.

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from pipeline import storage
-from pipeline.errors import UserError
+from pipeline.core import storage
+from pipeline.core.errors import UserError
 from pipeline.readers import source
 from pipeline.readers.recording import Rejected, RejectedRecording
 from pipeline.readers.source import Member, Read

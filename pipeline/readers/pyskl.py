@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.readers import container, ntu
 from pipeline.readers.pickles import Array, Span, load
 from pipeline.readers.recording import KINECT_AXES, Parse, RawRecording, Reader, RejectedRecording

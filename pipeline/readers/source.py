@@ -13,8 +13,8 @@ from pathlib import PurePosixPath
 
 from pyarrow import fs
 
-from pipeline import storage
-from pipeline.errors import UserError, first_line
+from pipeline.core import storage
+from pipeline.core.errors import UserError, first_line
 
 # The longest NTU recording is some 3 MB of text; a member beyond this is damage or a zip bomb, and is not read.
 MAX_BYTES = 64 << 20

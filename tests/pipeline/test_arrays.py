@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as hnp
 
 from pipeline.build import reader_of
 from pipeline.config import load
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.ingest import Job, write
 from pipeline.preparation import PRESETS, prepare
 from pipeline.protocols import parse

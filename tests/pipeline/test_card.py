@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.skeleton import SkeletonLayout
-from pipeline import storage
 from pipeline.build import recorded_layout
 from pipeline.card import figures
 from pipeline.card.animation import MOST_BYTES, MOST_FRAMES, gif
@@ -25,7 +24,8 @@ from pipeline.card.samples import CROWDED_SAMPLES, SAMPLES, choose, clearest
 from pipeline.card.stage import inspect
 from pipeline.card.statistics import bones, statistics
 from pipeline.config import Config, load
-from pipeline.errors import UserError
+from pipeline.core import storage
+from pipeline.core.errors import UserError
 from pipeline.rundir import RunDir
 from pipeline.store import (
     FLAWS,

@@ -5,7 +5,7 @@ import torch
 
 from pipeline import checkpoint
 from pipeline.checkpoint import Position
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 
 def save(root, attempt, updates, **state):

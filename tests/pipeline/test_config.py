@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from pipeline import config as configuration
 from pipeline.build import check_models
 from pipeline.config import check, digest, experiments, groups, identity, load, to_yaml
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 from tests.cli import command, environment
 
 

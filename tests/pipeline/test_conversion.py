@@ -8,7 +8,7 @@ from pipeline.blocks import table_to_clips
 from pipeline.build import layout_of, recorded_layout
 from pipeline.config import load
 from pipeline.conversion import Conversion
-from pipeline.errors import ConfigError, UserError
+from pipeline.core.errors import ConfigError, UserError
 from pipeline.store import ClipStore, layout_record
 from tests.pipeline.stores import write_store
 

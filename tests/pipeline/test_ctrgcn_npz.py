@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.build import reader_of
 from pipeline.config import load
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.ingest import Job, write
 from pipeline.readers import READERS, RawRecording, RejectedRecording
 from pipeline.readers.ctrgcn_npz import CtrgcnNpz

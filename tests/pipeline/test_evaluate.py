@@ -9,10 +9,10 @@ from safetensors.numpy import load_file
 from torch.nn.functional import batch_norm, normalize
 
 from models.probes import LinearProbe, linear_evaluation, retrieval
-from pipeline import storage
 from pipeline.build import build_framework
 from pipeline.config import Config, load
-from pipeline.errors import UserError
+from pipeline.core import storage
+from pipeline.core.errors import UserError
 from pipeline.evaluate import Split, copied, evaluate, extract, measure, parts_of
 from pipeline.export import export_encoder, load_encoder
 from pipeline.protocols import parse

@@ -16,7 +16,7 @@ from models.clips import ClipBatch, whole
 from models.normalise import normalise
 from pipeline.build import build_framework
 from pipeline.config import Config, load
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.export import export_encoder, load_encoder
 
 SMALL = ["model.width=16", "model.heads=2", "model.feedforward=24", "model.frames=8"]

@@ -11,7 +11,7 @@ import pytest
 
 from models.skeleton import SkeletonLayout
 from pipeline.config import load
-from pipeline.errors import ConfigError, UserError
+from pipeline.core.errors import ConfigError, UserError
 from pipeline.ingest import Job, ingest, require_same_recordings, write
 from pipeline.preparation import PRESETS, prepare
 from pipeline.readers import READERS, ntu

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline import names
 from pipeline.config import load
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 from pipeline.readers import READERS
 
 NTU = READERS["ntu"]()

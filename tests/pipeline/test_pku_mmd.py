@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from models.skeleton import SkeletonLayout
 from pipeline.build import reader_of
 from pipeline.config import load
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.ingest import ingest
 from pipeline.readers import READERS, Rejected, RejectedRecording
 from pipeline.store import ClipStore

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.build import check_models, open_pool
 from pipeline.config import identity, load
-from pipeline.errors import ConfigError, UserError
+from pipeline.core.errors import ConfigError, UserError
 from pipeline.rundir import RunDir
 from pipeline.store import ClipStore
 from tests.pipeline.stores import write_store

@@ -12,7 +12,7 @@ import pytest
 from pipeline import checkpoint
 from pipeline.build import check_models
 from pipeline.config import load
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.perform import perform
 from pipeline.pretrain import History, pretrain
 from pipeline.rundir import RunDir, settle_places

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import ConfigError, UserError
+from pipeline.core.errors import ConfigError, UserError
 from pipeline.protocols import SPLIT, Side, mask, parse, require_disjoint
 from pipeline.run import main
 from pipeline.store import INTEGERS

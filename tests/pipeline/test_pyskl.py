@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from pipeline.build import reader_of
 from pipeline.config import load as load_config
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.ingest import Job, write
 from pipeline.protocols import SPLIT, counts
 from pipeline.readers import READERS, RawRecording, RejectedRecording, ntu

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from pipeline import storage
 from pipeline.config import Config, load
+from pipeline.core import storage
 from pipeline.report import MAPPED_CLIPS, STRIP_CLIPS, _moments, page, report
 from pipeline.rundir import RunDir
 from pipeline.store import ClipStore

@@ -3,8 +3,8 @@ import os
 import pytest
 from pyarrow import fs
 
-from pipeline import storage
-from pipeline.errors import UserError
+from pipeline.core import storage
+from pipeline.core.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import store as module
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.protocols import parse
 from pipeline.store import ClipStore, fingerprint, layout_record, write_manifest, write_shard
 

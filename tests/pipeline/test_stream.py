@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline import reader, storage, stream
+from pipeline import reader, stream
 from pipeline.conversion import Conversion
-from pipeline.errors import ConfigError, UserError
+from pipeline.core import storage
+from pipeline.core.errors import ConfigError, UserError
 from pipeline.protocols import parse
 from pipeline.reader import Shards
 from pipeline.store import ClipStore, fingerprint, write_manifest, write_shard

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from pipeline.core.errors import ConfigError
 from pipeline.epochs import Epochs, Pairs, ReadingList, RowGroups
-from pipeline.errors import ConfigError
 
 seeds = st.integers(0, 2**31 - 1)
 

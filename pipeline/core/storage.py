@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline.errors import UserError, first_line
+from pipeline.core.errors import UserError, first_line
 
 
 def is_remote(uri: str) -> bool:

@@ -1,0 +1,1 @@
+"""What every part uses: errors, console, storage. Imports nothing else of the project."""
