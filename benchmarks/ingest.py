@@ -40,7 +40,7 @@ import ray  # noqa: E402
 import ray.data  # noqa: E402
 
 from pipeline.build import recorded_layout  # noqa: E402
-from pipeline.config import load  # noqa: E402
+from pipeline.config.schema import load  # noqa: E402
 from pipeline.ingest import ingest  # noqa: E402
 from pipeline.readers import READERS  # noqa: E402
 from pipeline.synthetic import record  # noqa: E402

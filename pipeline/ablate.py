@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline import results
 from pipeline.build import check_models
-from pipeline.config import Config, check, digest, load
+from pipeline.config.schema import Config, check, digest, load
 from pipeline.core import storage
 from pipeline.core.console import say, table
 from pipeline.core.errors import ConfigError

@@ -5,7 +5,7 @@ import torch
 from models import framework
 from models.probes import LinearProbe
 from models.skeleton import SkeletonLayout
-from pipeline.config import Config, Skeleton
+from pipeline.config.schema import Config, Skeleton
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.protocols import Side, mask, parse, parse_terms
 from pipeline.readers import READERS, Reader

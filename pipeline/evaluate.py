@@ -24,7 +24,7 @@ from models.cost import cost, training_cost
 from models.probes import LinearProbe, class_targets, linear_evaluation, retrieval
 from pipeline.blocks import table_to_clips
 from pipeline.build import build_framework, open_store, sides_of
-from pipeline.config import Cluster, Config
+from pipeline.config.schema import Cluster, Config
 from pipeline.core import storage
 from pipeline.core.console import Bar, say, table
 from pipeline.core.errors import UserError, first_line

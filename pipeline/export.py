@@ -20,7 +20,7 @@ from models.backbone import Backbone
 from models.clips import ClipBatch, whole
 from models.normalise import normalise
 from models.skeleton import SkeletonLayout
-from pipeline.config import Config, Count, Model, Normalise, Section, Skeleton
+from pipeline.config.schema import Config, Count, Model, Normalise, Section, Skeleton
 from pipeline.core import storage
 from pipeline.core.errors import UserError
 

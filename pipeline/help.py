@@ -2,7 +2,7 @@
 
 import argparse
 
-from pipeline.config import experiments, groups
+from pipeline.config.schema import experiments, groups
 
 TEXT = """\
 Pretrain an action encoder from skeleton recordings, without labels, and measure it.

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pipeline.config import Config
+from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.rundir import CONFIG, RunDir

@@ -20,7 +20,7 @@ from models.cost import cost
 from models.monitors import collapsed
 from pipeline import checkpoint, export
 from pipeline.build import build_framework, open_pool, sides_of
-from pipeline.config import Config
+from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.core.console import Bar, say
 from pipeline.core.errors import UserError, first_line

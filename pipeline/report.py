@@ -9,7 +9,7 @@ from safetensors.numpy import load
 
 from pipeline import figures, pages
 from pipeline.build import recorded_layout
-from pipeline.config import Config, to_yaml
+from pipeline.config.schema import Config, to_yaml
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.evaluate import ENCODERS, FEATURES

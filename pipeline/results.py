@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from pipeline import pages
-from pipeline.config import Config, is_place
+from pipeline.config.schema import Config, is_place
 from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.rundir import RunDir

@@ -13,7 +13,7 @@ from pipeline.session import prepare_environment, reach_storage
 
 prepare_environment()
 
-from pipeline.config import Config, load, to_yaml  # noqa: E402
+from pipeline.config.schema import Config, load, to_yaml  # noqa: E402
 from pipeline.core.console import say  # noqa: E402
 from pipeline.core.errors import UserError  # noqa: E402
 from pipeline.help import parse_arguments  # noqa: E402

@@ -8,7 +8,7 @@ import yaml
 from pyarrow import fs
 
 from pipeline import names
-from pipeline.config import Config, Stage, check, identity, to_yaml
+from pipeline.config.schema import Config, Stage, check, identity, to_yaml
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.session import ROOT, in_submitted_job

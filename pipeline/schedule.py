@@ -2,7 +2,7 @@
 
 import math
 
-from pipeline.config import Schedule
+from pipeline.config.schema import Schedule
 
 
 def factor(schedule: Schedule, update: int, updates_an_epoch: int, epochs: int) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.config import Cluster
+from pipeline.config.schema import Cluster
 from pipeline.core.errors import ConfigError, UserError, first_line
 
 ROOT = Path(__file__).resolve().parent.parent

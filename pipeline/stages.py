@@ -6,7 +6,7 @@ from pipeline import names
 from pipeline.ablate import ablate
 from pipeline.build import open_store, reader_of, recorded_layout
 from pipeline.card.stage import inspect
-from pipeline.config import Config
+from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.core.console import Bar, say, table
 from pipeline.evaluate import evaluate

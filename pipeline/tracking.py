@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.config import Config, digest, flatten
+from pipeline.config.schema import Config, digest, flatten
 from pipeline.core import storage
 from pipeline.core.errors import UserError, first_line
 from pipeline.rundir import RunDir

@@ -18,7 +18,7 @@ from models.probes import LinearProbe, linear_evaluation, retrieval
 from pipeline import checkpoint
 from pipeline.blocks import table_to_clips
 from pipeline.build import build_framework
-from pipeline.config import Config
+from pipeline.config.schema import Config
 from pipeline.core.console import say
 from pipeline.core.errors import first_line
 from pipeline.export import Preparation

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline import checkpoint
 from pipeline.build import build_framework
 from pipeline.checkpoint import Position
-from pipeline.config import Config
+from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.schedule import factor
 from pipeline.stream import StreamPlan

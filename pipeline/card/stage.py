@@ -17,7 +17,7 @@ from pipeline.card.findings import RULES, BoneNorms, Finding, bone_scores, find,
 from pipeline.card.measure import measure
 from pipeline.card.page import page
 from pipeline.card.samples import choose, clearest, title
-from pipeline.config import Config
+from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.rundir import RunDir

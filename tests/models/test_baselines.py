@@ -10,7 +10,7 @@ from models.framework import Framework, build
 from models.fusion import FUSIONS
 from models.modalities import MODALITIES, modality
 from pipeline.build import build_framework, layout_of
-from pipeline.config import Model, groups, load
+from pipeline.config.schema import Model, groups, load
 
 SIZES = ["model.width=8", "model.heads=2", "model.feedforward=8", "model.frames=6", "views.min_frames=4"]
 SIZES += ["objective.composition.prototypes.count=5"]

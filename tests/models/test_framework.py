@@ -9,7 +9,7 @@ from models.framework import Framework, build
 from models.modalities import MODALITIES
 from models.monitors import collapsed, deviation
 from models.skeleton import SkeletonLayout
-from pipeline.config import load
+from pipeline.config.schema import load
 
 JOINTS = ("a", "b", "c", "d")
 LAYOUT = SkeletonLayout("arm", JOINTS, (0, 0, 1, 1), centre=0, left_shoulder=2, right_shoulder=3, mirror=())

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.build import recorded_layout
-from pipeline.config import Config
+from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.store import fingerprint, layout_record, write_manifest, write_shard
 

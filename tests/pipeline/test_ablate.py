@@ -9,7 +9,7 @@ from mlflow.tracking import MlflowClient
 
 from pipeline import results
 from pipeline.ablate import ablate, cells, variants
-from pipeline.config import Config, digest, load
+from pipeline.config.schema import Config, digest, load
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.rundir import RunDir, settle_places
 from pipeline.store import ClipStore

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pipeline.build import reader_of
-from pipeline.config import load
+from pipeline.config.schema import load
 from pipeline.core.errors import UserError
 from pipeline.ingest import Job, write
 from pipeline.preparation import PRESETS, prepare

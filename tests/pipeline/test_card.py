@@ -23,7 +23,7 @@ from pipeline.card.page import NAMED, REASONS, page
 from pipeline.card.samples import CROWDED_SAMPLES, SAMPLES, choose, clearest
 from pipeline.card.stage import inspect
 from pipeline.card.statistics import bones, statistics
-from pipeline.config import Config, load
+from pipeline.config.schema import Config, load
 from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.rundir import RunDir

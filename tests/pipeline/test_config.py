@@ -4,9 +4,9 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline import config as configuration
 from pipeline.build import check_models
-from pipeline.config import check, digest, experiments, groups, identity, load, to_yaml
+from pipeline.config.schema import check, digest, experiments, groups, identity, load, to_yaml
+from pipeline.config.schema import schema as configuration
 from pipeline.core.errors import ConfigError
 from tests.cli import command, environment
 

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.blocks import table_to_clips
 from pipeline.build import layout_of, recorded_layout
-from pipeline.config import load
+from pipeline.config.schema import load
 from pipeline.conversion import Conversion
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.store import ClipStore, layout_record

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.build import reader_of
-from pipeline.config import load
+from pipeline.config.schema import load
 from pipeline.core.errors import UserError
 from pipeline.ingest import Job, write
 from pipeline.readers import READERS, RawRecording, RejectedRecording

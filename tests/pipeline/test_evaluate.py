@@ -10,7 +10,7 @@ from torch.nn.functional import batch_norm, normalize
 
 from models.probes import LinearProbe, linear_evaluation, retrieval
 from pipeline.build import build_framework
-from pipeline.config import Config, load
+from pipeline.config.schema import Config, load
 from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.evaluate import Split, copied, evaluate, extract, measure, parts_of

@@ -5,7 +5,7 @@ import torch
 
 from models.clips import ClipBatch
 from pipeline.build import build_framework, check_models
-from pipeline.config import CONF, load
+from pipeline.config.schema import CONF, load
 from pipeline.evaluate import cost_card
 from pipeline.worker import OPTIMISERS
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from models.clips import ClipBatch, whole
 from models.normalise import normalise
 from pipeline.build import build_framework
-from pipeline.config import Config, load
+from pipeline.config.schema import Config, load
 from pipeline.core.errors import UserError
 from pipeline.export import export_encoder, load_encoder
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from models.skeleton import SkeletonLayout
-from pipeline.config import load
+from pipeline.config.schema import load
 from pipeline.ingest import ingest
 from pipeline.readers import READERS
 from pipeline.store import ClipStore

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.skeleton import SkeletonLayout
-from pipeline.config import load
+from pipeline.config.schema import load
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.ingest import Job, ingest, require_same_recordings, write
 from pipeline.preparation import PRESETS, prepare

@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from pipeline import names
-from pipeline.config import load
+from pipeline.config.schema import load
 from pipeline.core.errors import ConfigError
 from pipeline.readers import READERS
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models.skeleton import SkeletonLayout
 from pipeline.build import reader_of
-from pipeline.config import load
+from pipeline.config.schema import load
 from pipeline.core.errors import UserError
 from pipeline.ingest import ingest
 from pipeline.readers import READERS, Rejected, RejectedRecording

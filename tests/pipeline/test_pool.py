@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.build import check_models, open_pool
-from pipeline.config import identity, load
+from pipeline.config.schema import identity, load
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.rundir import RunDir
 from pipeline.store import ClipStore

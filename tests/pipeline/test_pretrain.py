@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import checkpoint
 from pipeline.build import check_models
-from pipeline.config import load
+from pipeline.config.schema import load
 from pipeline.core.errors import UserError
 from pipeline.perform import perform
 from pipeline.pretrain import History, pretrain

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.build import reader_of
-from pipeline.config import load as load_config
+from pipeline.config.schema import load as load_config
 from pipeline.core.errors import UserError
 from pipeline.ingest import Job, write
 from pipeline.protocols import SPLIT, counts

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from pipeline.config import Config, load
+from pipeline.config.schema import Config, load
 from pipeline.core import storage
 from pipeline.report import MAPPED_CLIPS, STRIP_CLIPS, _moments, page, report
 from pipeline.rundir import RunDir

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import load
+from pipeline.config.schema import load
 from pipeline.core.errors import ConfigError
 from pipeline.rundir import RunDir, require_data, settle_places
 from tests.cli import ROOT

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from pipeline.config import Schedule
+from pipeline.config.schema import Schedule
 from pipeline.schedule import factor
 
 

@@ -1,4 +1,4 @@
-from pipeline.config import Cluster
+from pipeline.config.schema import Cluster
 from pipeline.session import shortage
 
 

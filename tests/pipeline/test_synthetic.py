@@ -5,7 +5,7 @@ import pytest
 
 from models.skeleton import SkeletonLayout
 from pipeline import synthetic
-from pipeline.config import load
+from pipeline.config.schema import load
 from pipeline.preparation import PRESETS, prepare
 from pipeline.readers import READERS
 

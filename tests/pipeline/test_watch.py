@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from models.probes import LinearProbe, linear_evaluation, retrieval
 from pipeline import watch as module
 from pipeline.build import build_framework, sides_of
-from pipeline.config import load
+from pipeline.config.schema import load
 from pipeline.export import Preparation
 from pipeline.store import ClipStore
 from pipeline.stream import Part
