@@ -27,7 +27,7 @@ from types import SimpleNamespace
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from pipeline.session import prepare_environment  # noqa: E402
+from pipeline.cluster.session import prepare_environment  # noqa: E402
 
 prepare_environment()
 

@@ -24,6 +24,7 @@ from models.cost import cost, training_cost
 from models.probes import LinearProbe, class_targets, linear_evaluation, retrieval
 from pipeline.blocks import table_to_clips
 from pipeline.build import build_framework, open_store, sides_of
+from pipeline.cluster.session import bundle, hushed
 from pipeline.config.schema import Cluster, Config
 from pipeline.core import storage
 from pipeline.core.console import Bar, say, table
@@ -32,7 +33,6 @@ from pipeline.export import load_encoder
 from pipeline.protocols import Side
 from pipeline.reader import READ_CPUS, instructions, read_pieces
 from pipeline.rundir import RunDir
-from pipeline.session import bundle, hushed
 from pipeline.store import ClipStore, StoreIndex
 
 if TYPE_CHECKING:  # Workers import this module, and MLflow would take each of them seconds.

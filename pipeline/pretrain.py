@@ -20,13 +20,13 @@ from models.cost import cost
 from models.monitors import collapsed
 from pipeline import checkpoint, export
 from pipeline.build import build_framework, open_pool, sides_of
+from pipeline.cluster.session import bundle
 from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.core.console import Bar, say
 from pipeline.core.errors import UserError, first_line
 from pipeline.evaluate import Split
 from pipeline.rundir import CHECKPOINTS, RunDir
-from pipeline.session import bundle
 from pipeline.stream import Part, StreamPlan, open_stream
 from pipeline.tracking import Tracker
 from pipeline.watch import WAIT_SECONDS, Watch

@@ -9,7 +9,7 @@ from pathlib import Path
 if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from pipeline.session import prepare_environment, reach_storage
+from pipeline.cluster.session import prepare_environment, reach_storage
 
 prepare_environment()
 
@@ -22,10 +22,10 @@ from pipeline.help import parse_arguments  # noqa: E402
 def run(config: Config) -> None:
     """Run the stages of a checked configuration, each that is not finished already."""
     from pipeline.build import reader_of
+    from pipeline.cluster.session import session
     from pipeline.ingest import require_same_recordings
     from pipeline.perform import perform, summarise
     from pipeline.rundir import RunDir, require_data
-    from pipeline.session import session
     from pipeline.stages import STAGES, announce
     from pipeline.tracking import Tracker
 

@@ -8,10 +8,10 @@ import yaml
 from pyarrow import fs
 
 from pipeline import names
+from pipeline.cluster.session import ROOT, in_submitted_job
 from pipeline.config.schema import Config, Stage, check, identity, to_yaml
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError, UserError
-from pipeline.session import ROOT, in_submitted_job
 from pipeline.store import MANIFEST, ClipStore
 
 STATE = "run.json"

@@ -17,7 +17,7 @@ ROOT = str(Path(__file__).resolve().parent.parent)
 @pytest.fixture(scope="session")
 def ray_session():
     """A Ray of this process with 2 CPUs and half a gigabyte of object store, whose workers import this checkout."""
-    from pipeline.session import prepare_environment
+    from pipeline.cluster.session import prepare_environment
 
     prepare_environment()
     import ray

@@ -6,8 +6,8 @@ import urllib.request
 import pytest
 from moto.server import ThreadedMotoServer
 
+from pipeline.cluster.session import ENDPOINT
 from pipeline.core import storage
-from pipeline.session import ENDPOINT
 from tests.cli import TINY, run
 from tests.ports import free_ports
 

@@ -9,10 +9,10 @@ from ray.exceptions import RayError
 from models.skeleton import SkeletonLayout
 from pipeline.blocks import table_to_clips
 from pipeline.card.statistics import statistics
+from pipeline.cluster.session import hushed
 from pipeline.core.console import Bar
 from pipeline.core.errors import UserError, first_line
 from pipeline.reader import instructions, read_pieces
-from pipeline.session import hushed
 from pipeline.store import ClipStore
 
 

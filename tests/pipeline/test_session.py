@@ -1,5 +1,5 @@
+from pipeline.cluster.session import shortage
 from pipeline.config.schema import Cluster
-from pipeline.session import shortage
 
 
 def cluster(**settings):
