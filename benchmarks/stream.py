@@ -36,8 +36,8 @@ import ray.data  # noqa: E402
 import torch  # noqa: E402
 
 from pipeline.core import storage  # noqa: E402
-from pipeline.protocols import parse  # noqa: E402
-from pipeline.store import ClipStore, fingerprint, write_manifest, write_shard  # noqa: E402
+from pipeline.store.clip_store import ClipStore, fingerprint, write_manifest, write_shard  # noqa: E402
+from pipeline.store.protocols import parse  # noqa: E402
 from pipeline.stream import Part, StreamPlan, open_stream  # noqa: E402
 
 PERSONS, JOINTS = 2, 25

@@ -19,7 +19,7 @@ from pipeline.core.console import say, table
 from pipeline.core.errors import ConfigError
 from pipeline.perform import Stages, perform, summarise
 from pipeline.rundir import RunDir, settle_places
-from pipeline.store import ClipStore
+from pipeline.store.clip_store import ClipStore
 from pipeline.tracking import Tracker, code_version
 
 VERSIONS = ("torch", "ray", "numpy")

@@ -7,10 +7,10 @@ from models.probes import LinearProbe
 from models.skeleton import SkeletonLayout
 from pipeline.config.schema import Config, Skeleton
 from pipeline.core.errors import ConfigError, UserError
-from pipeline.protocols import Side, mask, parse, parse_terms
 from pipeline.readers import READERS, Reader
 from pipeline.rundir import RunDir
-from pipeline.store import ClipStore
+from pipeline.store.clip_store import ClipStore
+from pipeline.store.protocols import Side, mask, parse, parse_terms
 from pipeline.stream import Part
 from pipeline.synthetic import require_limits
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from models.clips import ClipBatch
-from pipeline.blocks import UNKNOWN, Blocks, chunks
 from pipeline.epochs import Epochs, Pairs
 from pipeline.reader import Reader
+from pipeline.store.blocks import UNKNOWN, Blocks, chunks
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from models.cost import cost, training_cost
 from models.probes import LinearProbe, class_targets, linear_evaluation, retrieval
-from pipeline.blocks import table_to_clips
 from pipeline.build import build_framework, open_store, sides_of
 from pipeline.cluster.session import bundle, hushed
 from pipeline.config.schema import Cluster, Config
@@ -30,10 +29,11 @@ from pipeline.core import storage
 from pipeline.core.console import Bar, say, table
 from pipeline.core.errors import UserError, first_line
 from pipeline.export import load_encoder
-from pipeline.protocols import Side
 from pipeline.reader import READ_CPUS, instructions, read_pieces
 from pipeline.rundir import RunDir
-from pipeline.store import ClipStore, StoreIndex
+from pipeline.store.blocks import table_to_clips
+from pipeline.store.clip_store import ClipStore, StoreIndex
+from pipeline.store.protocols import Side
 
 if TYPE_CHECKING:  # Workers import this module, and MLflow would take each of them seconds.
     from pipeline.tracking import Tracker

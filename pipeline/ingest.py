@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from pipeline import __version__
-from pipeline import protocols as protocol_columns
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError, UserError, first_line
@@ -27,7 +26,8 @@ from pipeline.preparation import PRESETS, prepare
 from pipeline.readers import FileReader, RawRecording, Reader, Rejected, RejectedRecording, performance_id
 from pipeline.readers.recording import Parse
 from pipeline.readers.source import Listing, Member, opened
-from pipeline.store import (
+from pipeline.store import protocols as protocol_columns
+from pipeline.store.clip_store import (
     FLAWS,
     FORMAT_VERSION,
     INTEGERS,
@@ -99,7 +99,7 @@ def ingest(
         layout: the `SkeletonLayout` of the recordings.
         persons: M, persons of a clip.
         preparation: a name of `PRESETS`.
-        protocols: see `pipeline.protocols`; the manifest counts the clips on every side.
+        protocols: see `pipeline.store.protocols`; the manifest counts the clips on every side.
         files_per_shard: recordings in a shard.
         seed: decides the order of the rows.
         classes: number of classes: a recording with a label beyond them is rejected. None: any label.

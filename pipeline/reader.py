@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import ray
 import ray.data
 
-from pipeline.blocks import Blocks, chunks
-from pipeline.conversion import Conversion
 from pipeline.core import storage
 from pipeline.core.errors import UserError, first_line
 from pipeline.epochs import Piece, ReadingList, RowGroups
-from pipeline.store import ClipStore
+from pipeline.store.blocks import Blocks, chunks
+from pipeline.store.clip_store import ClipStore
+from pipeline.store.conversion import Conversion
 
 # CPUs of a reading task: what a cluster keeps free of training workers is enough for one.
 READ_CPUS = 0.5

@@ -16,7 +16,7 @@ from pipeline.evaluate import ENCODERS, FEATURES
 from pipeline.evaluate import RESULTS as EVALUATION
 from pipeline.pretrain import HISTORY
 from pipeline.rundir import RunDir
-from pipeline.store import ClipStore
+from pipeline.store.clip_store import ClipStore
 from pipeline.style import png
 from pipeline.tracking import Tracker
 

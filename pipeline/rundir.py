@@ -12,7 +12,7 @@ from pipeline.cluster.session import ROOT, in_submitted_job
 from pipeline.config.schema import Config, Stage, check, identity, to_yaml
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError, UserError
-from pipeline.store import MANIFEST, ClipStore
+from pipeline.store.clip_store import MANIFEST, ClipStore
 
 STATE = "run.json"
 CONFIG = "config.yaml"

@@ -15,7 +15,7 @@ from pipeline.perform import SUMMARY
 from pipeline.pretrain import pretrain
 from pipeline.report import report
 from pipeline.rundir import RunDir
-from pipeline.store import FLAWS, REJECTS
+from pipeline.store.clip_store import FLAWS, REJECTS
 from pipeline.synthetic import record
 from pipeline.tracking import Tracker
 

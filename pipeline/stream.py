@@ -18,9 +18,9 @@ import torch
 from pipeline.caches import DeviceStream, FileStream, MemoryStream, Rank, Stream
 from pipeline.core.errors import ConfigError, UserError, first_line
 from pipeline.epochs import Epochs, Pairs, ReadingList, RowGroups
-from pipeline.protocols import Side
 from pipeline.reader import READ_CPUS, Reader, Shards, read_pieces
-from pipeline.store import ClipStore
+from pipeline.store.clip_store import ClipStore
+from pipeline.store.protocols import Side
 
 Cache = Literal["memory", "device", "none"]
 

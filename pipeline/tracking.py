@@ -21,7 +21,7 @@ from pipeline.config.schema import Config, digest, flatten
 from pipeline.core import storage
 from pipeline.core.errors import UserError, first_line
 from pipeline.rundir import RunDir
-from pipeline.store import ClipStore
+from pipeline.store.clip_store import ClipStore
 
 # Creating its tables is not news.
 logging.getLogger("mlflow").setLevel(logging.ERROR)

@@ -16,14 +16,14 @@ from ray.exceptions import RayActorError, RayError
 
 from models.probes import LinearProbe, linear_evaluation, retrieval
 from pipeline import checkpoint
-from pipeline.blocks import table_to_clips
 from pipeline.build import build_framework
 from pipeline.config.schema import Config
 from pipeline.core.console import say
 from pipeline.core.errors import first_line
 from pipeline.export import Preparation
 from pipeline.reader import READ_CPUS, Shards, read_pieces
-from pipeline.store import StoreIndex
+from pipeline.store.blocks import table_to_clips
+from pipeline.store.clip_store import StoreIndex
 from pipeline.stream import Part
 
 # How long a run that is done waits for a measurement that is under way.

@@ -10,8 +10,8 @@ import numpy as np
 from models.skeleton import SkeletonLayout
 from pipeline.card.findings import RULES, BoneNorms, Finding, copies, missing_share
 from pipeline.card.statistics import bones
-from pipeline.protocols import counts, mask, parse
-from pipeline.store import UNKNOWN, ClipStore, StoreIndex
+from pipeline.store.clip_store import UNKNOWN, ClipStore, StoreIndex
+from pipeline.store.protocols import counts, mask, parse
 
 LENGTH_BINS = 40
 

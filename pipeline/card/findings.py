@@ -10,7 +10,7 @@ import numpy as np
 
 from models.skeleton import SkeletonLayout
 from pipeline.card.statistics import bones
-from pipeline.store import StoreIndex
+from pipeline.store.clip_store import StoreIndex
 
 FEW_FRAMES = 5
 STILL_METRES = 0.001

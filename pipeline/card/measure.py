@@ -7,13 +7,13 @@ import pyarrow as pa
 from ray.exceptions import RayError
 
 from models.skeleton import SkeletonLayout
-from pipeline.blocks import table_to_clips
 from pipeline.card.statistics import statistics
 from pipeline.cluster.session import hushed
 from pipeline.core.console import Bar
 from pipeline.core.errors import UserError, first_line
 from pipeline.reader import instructions, read_pieces
-from pipeline.store import ClipStore
+from pipeline.store.blocks import table_to_clips
+from pipeline.store.clip_store import ClipStore
 
 
 def measure(store: ClipStore, layout: SkeletonLayout, quiet: bool) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.card.contents import class_name
-from pipeline.store import UNKNOWN, StoreIndex
+from pipeline.store.clip_store import UNKNOWN, StoreIndex
 
 SAMPLES = 6
 CROWDED_SAMPLES = 2  # of these, so many with two persons where there are any

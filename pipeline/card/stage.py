@@ -21,7 +21,7 @@ from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.rundir import RunDir
-from pipeline.store import FLAWS, UNKNOWN, ClipStore, StoreIndex
+from pipeline.store.clip_store import FLAWS, UNKNOWN, ClipStore, StoreIndex
 from pipeline.style import png
 from pipeline.tracking import Tracker
 

@@ -23,13 +23,13 @@ from pipeline.config.schema import load
 from pipeline.core.errors import UserError
 from pipeline.ingest import Job, write
 from pipeline.preparation import PRESETS, prepare
-from pipeline.protocols import parse
 from pipeline.readers import READERS, RawRecording, RejectedRecording
 from pipeline.readers import arrays as arrays_module
 from pipeline.readers.arrays import Arrays, _Table
 from pipeline.readers.npy import parse as parse_npy
 from pipeline.readers.source import Member
 from pipeline.readers.tracks import bodies_of
+from pipeline.store.protocols import parse
 
 KINECT20 = Path(__file__).resolve().parents[3] / "shared" / "data" / "kinect20-arrays.zip"
 V = 4

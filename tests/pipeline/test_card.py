@@ -27,7 +27,7 @@ from pipeline.config.schema import Config, load
 from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.rundir import RunDir
-from pipeline.store import (
+from pipeline.store.clip_store import (
     FLAWS,
     INTEGERS,
     ClipStore,

@@ -4,12 +4,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.blocks import table_to_clips
 from pipeline.build import layout_of, recorded_layout
 from pipeline.config.schema import load
-from pipeline.conversion import Conversion
 from pipeline.core.errors import ConfigError, UserError
-from pipeline.store import ClipStore, layout_record
+from pipeline.store.blocks import table_to_clips
+from pipeline.store.clip_store import ClipStore, layout_record
+from pipeline.store.conversion import Conversion
 from tests.pipeline.stores import write_store
 
 MAPPED = "mapping@data.mapping=kinect_v2_to_kinect_v1"

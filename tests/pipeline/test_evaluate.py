@@ -15,9 +15,9 @@ from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.evaluate import Split, copied, evaluate, extract, measure, parts_of
 from pipeline.export import export_encoder, load_encoder
-from pipeline.protocols import parse
 from pipeline.rundir import RunDir
-from pipeline.store import ClipStore
+from pipeline.store.clip_store import ClipStore
+from pipeline.store.protocols import parse
 from tests.pipeline.stores import ACTIONS, ROWS, SHARDS, write_store
 
 SMALL = ["data=nw_ucla", "model.width=16", "model.heads=2", "model.feedforward=24", "model.frames=8"]

@@ -9,7 +9,7 @@ from models.skeleton import SkeletonLayout
 from pipeline.config.schema import load
 from pipeline.ingest import ingest
 from pipeline.readers import READERS
-from pipeline.store import ClipStore
+from pipeline.store.clip_store import ClipStore
 from tests.pipeline.recordings import people, plain_parse, skeleton_text
 
 FILES = 5000

@@ -15,7 +15,7 @@ from pipeline.core.errors import ConfigError, UserError
 from pipeline.ingest import Job, ingest, require_same_recordings, write
 from pipeline.preparation import PRESETS, prepare
 from pipeline.readers import READERS, ntu
-from pipeline.store import ClipStore
+from pipeline.store.clip_store import ClipStore
 from tests.pipeline.recordings import people, skeleton_text, ucla_text
 
 UCLA = Path(__file__).resolve().parents[3] / "shared" / "data" / "nw-ucla.zip"

@@ -15,7 +15,7 @@ from pipeline.config.schema import load
 from pipeline.core.errors import UserError
 from pipeline.ingest import ingest
 from pipeline.readers import READERS, Rejected, RejectedRecording
-from pipeline.store import ClipStore
+from pipeline.store.clip_store import ClipStore
 
 CLIPS = READERS["pku_mmd"](end="included", untrimmed=False)
 EXCLUDED = READERS["pku_mmd"](end="excluded", untrimmed=False)

@@ -6,7 +6,7 @@ from pipeline.build import check_models, open_pool
 from pipeline.config.schema import identity, load
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.rundir import RunDir
-from pipeline.store import ClipStore
+from pipeline.store.clip_store import ClipStore
 from tests.pipeline.stores import write_store
 
 MAPPED = "mapping@data.mapping=kinect_v2_to_kinect_v1"

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import ConfigError, UserError
-from pipeline.protocols import SPLIT, Side, mask, parse, require_disjoint
 from pipeline.run import main
-from pipeline.store import INTEGERS
+from pipeline.store.clip_store import INTEGERS
+from pipeline.store.protocols import SPLIT, Side, mask, parse, require_disjoint
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ROOT.parent / "shared" / "data"

@@ -22,10 +22,10 @@ from pipeline.build import reader_of
 from pipeline.config.schema import load as load_config
 from pipeline.core.errors import UserError
 from pipeline.ingest import Job, write
-from pipeline.protocols import SPLIT, counts
 from pipeline.readers import READERS, RawRecording, RejectedRecording, ntu
 from pipeline.readers import pickles as safe
 from pipeline.readers.pyskl import Pyskl
+from pipeline.store.protocols import SPLIT, counts
 from tests.pipeline.recordings import people, skeleton_text
 from tests.pipeline.test_arrays import in_place
 

@@ -12,7 +12,7 @@ from pipeline.config.schema import Config, load
 from pipeline.core import storage
 from pipeline.report import MAPPED_CLIPS, STRIP_CLIPS, _moments, page, report
 from pipeline.rundir import RunDir
-from pipeline.store import ClipStore
+from pipeline.store.clip_store import ClipStore
 from tests.pipeline.stores import ACTIONS, write_store
 
 MEASURED = {"probe": "standardised_adamw", "linear_top1": 0.8876, "knn_top1": 0.8, "random_linear_top1": 0.7,

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import store as module
 from pipeline.core.errors import UserError
-from pipeline.protocols import parse
-from pipeline.store import ClipStore, fingerprint, layout_record, write_manifest, write_shard
+from pipeline.store import clip_store as module
+from pipeline.store.clip_store import ClipStore, fingerprint, layout_record, write_manifest, write_shard
+from pipeline.store.protocols import parse
 
 LAYOUT = SimpleNamespace(name="stick", joints=("a", "b", "c"), parents=(0, 0, 1))
 METADATA = {"layout": layout_record(LAYOUT), "persons": 2, "fps": 30.0}

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from pipeline import reader, stream
-from pipeline.conversion import Conversion
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError, UserError
-from pipeline.protocols import parse
 from pipeline.reader import Shards
-from pipeline.store import ClipStore, fingerprint, write_manifest, write_shard
+from pipeline.store.clip_store import ClipStore, fingerprint, write_manifest, write_shard
+from pipeline.store.conversion import Conversion
+from pipeline.store.protocols import parse
 from pipeline.stream import Part, open_stream
 
 CACHES = ("memory", "device", "none")
@@ -33,7 +33,9 @@ def store(tmp_path_factory, module_patch):
     """210 clips of 1 to 9 frames in 3 shards of 5 row groups; clip `row` is told from its numbers."""
     uri = str(tmp_path_factory.mktemp("store"))
     random = np.random.default_rng(0)
-    module_patch.setattr("pipeline.store._row_groups", lambda sizes: [GROUP_ROWS] * 4 + [len(sizes) - 4 * GROUP_ROWS])
+    module_patch.setattr(
+        "pipeline.store.clip_store._row_groups", lambda sizes: [GROUP_ROWS] * 4 + [len(sizes) - 4 * GROUP_ROWS]
+    )
     shards = []
     for shard in range(SHARDS):
         rows = []

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.blocks import Blocks, Chunk, chunks, table_to_clips
+from pipeline.store.blocks import Blocks, Chunk, chunks, table_to_clips
 
 PERSONS, JOINTS = 2, 3
 WIDTH = PERSONS * JOINTS * 3

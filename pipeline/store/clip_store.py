@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.conversion import Conversion
 from pipeline.core import storage
 from pipeline.core.errors import UserError
-from pipeline.protocols import COLUMNS, Side, mask
+from pipeline.store.conversion import Conversion
+from pipeline.store.protocols import COLUMNS, Side, mask
 
 FORMAT = "skelfuse-clip-store"
 FORMAT_VERSION = 2

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.blocks import chunks
 from pipeline.core.errors import ConfigError
+from pipeline.store.blocks import chunks
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The clip store: Parquet shards of one row a clip, and what is needed to read them."""
