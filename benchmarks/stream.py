@@ -38,7 +38,7 @@ import torch  # noqa: E402
 from pipeline.core import storage  # noqa: E402
 from pipeline.store.clip_store import ClipStore, fingerprint, write_manifest, write_shard  # noqa: E402
 from pipeline.store.protocols import parse  # noqa: E402
-from pipeline.stream import Part, StreamPlan, open_stream  # noqa: E402
+from pipeline.stream.plan import Part, StreamPlan, open_stream  # noqa: E402
 
 PERSONS, JOINTS = 2, 25
 ROWS_PER_SHARD = 2000

@@ -11,7 +11,7 @@ from pipeline.readers import READERS, Reader
 from pipeline.rundir import RunDir
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.protocols import Side, mask, parse, parse_terms
-from pipeline.stream import Part
+from pipeline.stream.plan import Part
 from pipeline.synthetic import require_limits
 
 

@@ -29,11 +29,11 @@ from pipeline.core import storage
 from pipeline.core.console import Bar, say, table
 from pipeline.core.errors import UserError, first_line
 from pipeline.export import load_encoder
-from pipeline.reader import READ_CPUS, instructions, read_pieces
 from pipeline.rundir import RunDir
 from pipeline.store.blocks import table_to_clips
 from pipeline.store.clip_store import ClipStore, StoreIndex
 from pipeline.store.protocols import Side
+from pipeline.stream.reader import READ_CPUS, instructions, read_pieces
 
 if TYPE_CHECKING:  # Workers import this module, and MLflow would take each of them seconds.
     from pipeline.tracking import Tracker

@@ -27,7 +27,7 @@ from pipeline.core.console import Bar, say
 from pipeline.core.errors import UserError, first_line
 from pipeline.evaluate import Split
 from pipeline.rundir import CHECKPOINTS, RunDir
-from pipeline.stream import Part, StreamPlan, open_stream
+from pipeline.stream.plan import Part, StreamPlan, open_stream
 from pipeline.tracking import Tracker
 from pipeline.watch import WAIT_SECONDS, Watch
 from pipeline.worker import Job, train

@@ -21,10 +21,10 @@ from pipeline.config.schema import Config
 from pipeline.core.console import say
 from pipeline.core.errors import first_line
 from pipeline.export import Preparation
-from pipeline.reader import READ_CPUS, Shards, read_pieces
 from pipeline.store.blocks import table_to_clips
 from pipeline.store.clip_store import StoreIndex
-from pipeline.stream import Part
+from pipeline.stream.plan import Part
+from pipeline.stream.reader import READ_CPUS, Shards, read_pieces
 
 # How long a run that is done waits for a measurement that is under way.
 WAIT_SECONDS = 30

@@ -20,7 +20,7 @@ from pipeline.checkpoint import Position
 from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.schedule import factor
-from pipeline.stream import StreamPlan
+from pipeline.stream.plan import StreamPlan
 
 OPTIMISERS = {
     "adam": torch.optim.Adam,

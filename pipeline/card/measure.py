@@ -11,9 +11,9 @@ from pipeline.card.statistics import statistics
 from pipeline.cluster.session import hushed
 from pipeline.core.console import Bar
 from pipeline.core.errors import UserError, first_line
-from pipeline.reader import instructions, read_pieces
 from pipeline.store.blocks import table_to_clips
 from pipeline.store.clip_store import ClipStore
+from pipeline.stream.reader import instructions, read_pieces
 
 
 def measure(store: ClipStore, layout: SkeletonLayout, quiet: bool) -> dict[str, np.ndarray]:

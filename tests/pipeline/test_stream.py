@@ -10,14 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline import reader, stream
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError, UserError
-from pipeline.reader import Shards
 from pipeline.store.clip_store import ClipStore, fingerprint, write_manifest, write_shard
 from pipeline.store.conversion import Conversion
 from pipeline.store.protocols import parse
-from pipeline.stream import Part, open_stream
+from pipeline.stream import plan as stream
+from pipeline.stream import reader
+from pipeline.stream.plan import Part, open_stream
+from pipeline.stream.reader import Shards
 
 CACHES = ("memory", "device", "none")
 PERSONS, JOINTS = 2, 4

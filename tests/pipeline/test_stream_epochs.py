@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import ConfigError
-from pipeline.epochs import Epochs, Pairs, ReadingList, RowGroups
+from pipeline.stream.epochs import Epochs, Pairs, ReadingList, RowGroups
 
 seeds = st.integers(0, 2**31 - 1)
 

@@ -13,7 +13,7 @@ from pipeline.build import build_framework, sides_of
 from pipeline.config.schema import load
 from pipeline.export import Preparation
 from pipeline.store.clip_store import ClipStore
-from pipeline.stream import Part
+from pipeline.stream.plan import Part
 from pipeline.watch import Watch, Watcher, choose, held_out
 from tests.pipeline.stores import SHARDS, write_store
 

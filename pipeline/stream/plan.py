@@ -1,6 +1,6 @@
 """The clip stream: the driver plans it over selected rows of one or more stores, every training worker opens its share.
 
-Three caches behind one interface (`pipeline.caches`): `memory` maps Arrow blocks that Ray Data left in the object
+Three caches behind one interface (`pipeline.stream.caches`): `memory` maps Arrow blocks that Ray Data left in the object
 store, `device` holds a copy of them on the worker's device, `none` reads the files all along. `auto` chooses by size.
 """
 
@@ -15,12 +15,12 @@ import ray
 import ray.data
 import torch
 
-from pipeline.caches import DeviceStream, FileStream, MemoryStream, Rank, Stream
 from pipeline.core.errors import ConfigError, UserError, first_line
-from pipeline.epochs import Epochs, Pairs, ReadingList, RowGroups
-from pipeline.reader import READ_CPUS, Reader, Shards, read_pieces
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.protocols import Side
+from pipeline.stream.caches import DeviceStream, FileStream, MemoryStream, Rank, Stream
+from pipeline.stream.epochs import Epochs, Pairs, ReadingList, RowGroups
+from pipeline.stream.reader import READ_CPUS, Reader, Shards, read_pieces
 
 Cache = Literal["memory", "device", "none"]
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from models.clips import ClipBatch
-from pipeline.epochs import Epochs, Pairs
-from pipeline.reader import Reader
 from pipeline.store.blocks import UNKNOWN, Blocks, chunks
+from pipeline.stream.epochs import Epochs, Pairs
+from pipeline.stream.reader import Reader
 
 
 @dataclass(frozen=True)

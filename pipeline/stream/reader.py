@@ -15,10 +15,10 @@ import ray.data
 
 from pipeline.core import storage
 from pipeline.core.errors import UserError, first_line
-from pipeline.epochs import Piece, ReadingList, RowGroups
 from pipeline.store.blocks import Blocks, chunks
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.conversion import Conversion
+from pipeline.stream.epochs import Piece, ReadingList, RowGroups
 
 # CPUs of a reading task: what a cluster keeps free of training workers is enough for one.
 READ_CPUS = 0.5

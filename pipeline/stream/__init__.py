@@ -1,0 +1,1 @@
+"""From a clip store to the batches of a training worker."""
