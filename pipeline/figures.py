@@ -14,7 +14,7 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
 
 from models.skeleton import SkeletonLayout
-from pipeline.style import INK, LEFT, MIDDLE, MUTED, RIGHT, STYLE, headline, single
+from pipeline.pages.style import INK, LEFT, MIDDLE, MUTED, RIGHT, STYLE, headline, single
 
 ENCODER, RANDOM = "#1f5fbf", "#9aa3af"
 LINES = ("#1f5fbf", "#d1495b", "#2a9d6f", "#e09f3e", "#7b5ea7", "#3aa6b9", "#8d6e63")

@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load
 
-from pipeline import figures, pages
+from pipeline import figures
 from pipeline.build import recorded_layout
 from pipeline.config.schema import Config, to_yaml
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.evaluate import ENCODERS, FEATURES
 from pipeline.evaluate import RESULTS as EVALUATION
+from pipeline.pages import html as pages
+from pipeline.pages.style import png
 from pipeline.pretrain import HISTORY
 from pipeline.rundir import RunDir
 from pipeline.store.clip_store import ClipStore
-from pipeline.style import png
 from pipeline.tracking import Tracker
 
 FOLDER = "figures"

@@ -12,12 +12,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from pipeline import pages
 from pipeline.config.schema import Config, is_place
 from pipeline.core import storage
 from pipeline.core.errors import UserError
+from pipeline.pages import html as pages
+from pipeline.pages.style import INK, LEFT, MUTED, STYLE, png, single
 from pipeline.rundir import RunDir
-from pipeline.style import INK, LEFT, MUTED, STYLE, png, single
 
 MARKDOWN, PLOT, PAGE = FILES = ("ablation.md", "ablation.png", "ablation.html")
 RANDOM = "random"

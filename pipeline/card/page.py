@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline import pages
+from pipeline.pages import html as pages
 
 NAMED = 12  # clips of a rule on the page; card.json has all
 REASONS = 20

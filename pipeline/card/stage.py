@@ -20,9 +20,9 @@ from pipeline.card.samples import choose, clearest, title
 from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.core.console import say
+from pipeline.pages.style import png
 from pipeline.rundir import RunDir
 from pipeline.store.clip_store import FLAWS, UNKNOWN, ClipStore, StoreIndex
-from pipeline.style import png
 from pipeline.tracking import Tracker
 
 FOLDER = "card"

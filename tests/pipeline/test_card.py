@@ -26,6 +26,7 @@ from pipeline.card.statistics import bones, statistics
 from pipeline.config.schema import Config, load
 from pipeline.core import storage
 from pipeline.core.errors import UserError
+from pipeline.pages.style import png
 from pipeline.rundir import RunDir
 from pipeline.store.clip_store import (
     FLAWS,
@@ -37,7 +38,6 @@ from pipeline.store.clip_store import (
     write_manifest,
     write_shard,
 )
-from pipeline.style import png
 
 FPS = 30.0
 CLEAN = 60  # clips with nothing wrong

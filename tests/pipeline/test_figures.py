@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from models.skeleton import SkeletonLayout
 from pipeline import figures
-from pipeline.style import png
+from pipeline.pages.style import png
 
 LAYOUT = SkeletonLayout("cross", ("middle", "top", "left", "right"), (0, 0, 0, 0), 0, 2, 3, ((2, 3),))
 
