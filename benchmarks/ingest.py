@@ -39,8 +39,8 @@ import pyarrow as pa  # noqa: E402
 import ray  # noqa: E402
 import ray.data  # noqa: E402
 
-from pipeline.build import recorded_layout  # noqa: E402
 from pipeline.config.schema import load  # noqa: E402
+from pipeline.encoder.build import recorded_layout  # noqa: E402
 from pipeline.ingest import ingest  # noqa: E402
 from pipeline.readers import READERS  # noqa: E402
 from pipeline.synthetic import record  # noqa: E402

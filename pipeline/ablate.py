@@ -12,11 +12,11 @@ from importlib.metadata import version
 from typing import Any
 
 from pipeline import results
-from pipeline.build import check_models
 from pipeline.config.schema import Config, check, digest, load
 from pipeline.core import storage
 from pipeline.core.console import say, table
 from pipeline.core.errors import ConfigError
+from pipeline.encoder.build import check_models
 from pipeline.perform import Stages, perform, summarise
 from pipeline.rundir import RunDir, settle_places
 from pipeline.store.clip_store import ClipStore

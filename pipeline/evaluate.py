@@ -22,13 +22,13 @@ from torch import Tensor
 
 from models.cost import cost, training_cost
 from models.probes import LinearProbe, class_targets, linear_evaluation, retrieval
-from pipeline.build import build_framework, open_store, sides_of
 from pipeline.cluster.session import bundle, hushed
 from pipeline.config.schema import Cluster, Config
 from pipeline.core import storage
 from pipeline.core.console import Bar, say, table
 from pipeline.core.errors import UserError, first_line
-from pipeline.export import load_encoder
+from pipeline.encoder.build import build_framework, open_store, sides_of
+from pipeline.encoder.export import load_encoder
 from pipeline.rundir import RunDir
 from pipeline.store.blocks import table_to_clips
 from pipeline.store.clip_store import ClipStore, StoreIndex

@@ -18,13 +18,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from models.cost import cost
 from models.monitors import collapsed
-from pipeline import checkpoint, export
-from pipeline.build import build_framework, open_pool, sides_of
+from pipeline import checkpoint
 from pipeline.cluster.session import bundle
 from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.core.console import Bar, say
 from pipeline.core.errors import UserError, first_line
+from pipeline.encoder import export
+from pipeline.encoder.build import build_framework, open_pool, sides_of
 from pipeline.evaluate import Split
 from pipeline.rundir import CHECKPOINTS, RunDir
 from pipeline.stream.plan import Part, StreamPlan, open_stream

@@ -8,10 +8,10 @@ import numpy as np
 from safetensors.numpy import load
 
 from pipeline import figures
-from pipeline.build import recorded_layout
 from pipeline.config.schema import Config, to_yaml
 from pipeline.core import storage
 from pipeline.core.console import say
+from pipeline.encoder.build import recorded_layout
 from pipeline.evaluate import ENCODERS, FEATURES
 from pipeline.evaluate import RESULTS as EVALUATION
 from pipeline.pages import html as pages

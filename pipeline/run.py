@@ -21,8 +21,8 @@ from pipeline.help import parse_arguments  # noqa: E402
 
 def run(config: Config) -> None:
     """Run the stages of a checked configuration, each that is not finished already."""
-    from pipeline.build import reader_of
     from pipeline.cluster.session import session
+    from pipeline.encoder.build import reader_of
     from pipeline.ingest import require_same_recordings
     from pipeline.perform import perform, summarise
     from pipeline.rundir import RunDir, require_data
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         # Only now: --help and --cfg answer without importing torch, Ray and MLflow.
         from pipeline.ablate import variants
-        from pipeline.build import check_models, reader_of
+        from pipeline.encoder.build import check_models, reader_of
         from pipeline.names import count
         from pipeline.rundir import settle_places
 

@@ -4,11 +4,11 @@ from typing import Any
 
 from pipeline import names
 from pipeline.ablate import ablate
-from pipeline.build import open_store, reader_of, recorded_layout
 from pipeline.card.stage import inspect
 from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.core.console import Bar, say, table
+from pipeline.encoder.build import open_store, reader_of, recorded_layout
 from pipeline.evaluate import evaluate
 from pipeline.ingest import ingest
 from pipeline.perform import SUMMARY

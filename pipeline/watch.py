@@ -16,11 +16,11 @@ from ray.exceptions import RayActorError, RayError
 
 from models.probes import LinearProbe, linear_evaluation, retrieval
 from pipeline import checkpoint
-from pipeline.build import build_framework
 from pipeline.config.schema import Config
 from pipeline.core.console import say
 from pipeline.core.errors import first_line
-from pipeline.export import Preparation
+from pipeline.encoder.build import build_framework
+from pipeline.encoder.export import Preparation
 from pipeline.store.blocks import table_to_clips
 from pipeline.store.clip_store import StoreIndex
 from pipeline.stream.plan import Part

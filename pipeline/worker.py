@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline import checkpoint
-from pipeline.build import build_framework
 from pipeline.checkpoint import Position
 from pipeline.config.schema import Config
 from pipeline.core import storage
+from pipeline.encoder.build import build_framework
 from pipeline.schedule import factor
 from pipeline.stream.plan import StreamPlan
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from models.skeleton import SkeletonLayout
 from pipeline import figures
-from pipeline.build import recorded_layout
 from pipeline.card import figures as charts
 from pipeline.card.animation import gif
 from pipeline.card.contents import contents
@@ -20,6 +19,7 @@ from pipeline.card.samples import choose, clearest, title
 from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.core.console import say
+from pipeline.encoder.build import recorded_layout
 from pipeline.pages.style import png
 from pipeline.rundir import RunDir
 from pipeline.store.clip_store import FLAWS, UNKNOWN, ClipStore, StoreIndex

@@ -9,8 +9,8 @@ from models.clips import ClipBatch
 from models.framework import Framework, build
 from models.fusion import FUSIONS
 from models.modalities import MODALITIES, modality
-from pipeline.build import build_framework, layout_of
 from pipeline.config.schema import Model, groups, load
+from pipeline.encoder.build import build_framework, layout_of
 
 SIZES = ["model.width=8", "model.heads=2", "model.feedforward=8", "model.frames=6", "views.min_frames=4"]
 SIZES += ["objective.composition.prototypes.count=5"]

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pipeline.build import recorded_layout
 from pipeline.config.schema import Config
 from pipeline.core import storage
+from pipeline.encoder.build import recorded_layout
 from pipeline.store.clip_store import fingerprint, layout_record, write_manifest, write_shard
 
 SHARDS, ROWS = 3, 40

@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.build import reader_of
 from pipeline.config.schema import load
 from pipeline.core.errors import UserError
+from pipeline.encoder.build import reader_of
 from pipeline.ingest import Job, write
 from pipeline.preparation import PRESETS, prepare
 from pipeline.readers import READERS, RawRecording, RejectedRecording

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.skeleton import SkeletonLayout
-from pipeline.build import recorded_layout
 from pipeline.card import figures
 from pipeline.card.animation import MOST_BYTES, MOST_FRAMES, gif
 from pipeline.card.contents import contents, grouped
@@ -26,6 +25,7 @@ from pipeline.card.statistics import bones, statistics
 from pipeline.config.schema import Config, load
 from pipeline.core import storage
 from pipeline.core.errors import UserError
+from pipeline.encoder.build import recorded_layout
 from pipeline.pages.style import png
 from pipeline.rundir import RunDir
 from pipeline.store.clip_store import (

@@ -4,10 +4,10 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline.build import check_models
 from pipeline.config.schema import check, digest, experiments, groups, identity, load, to_yaml
 from pipeline.config.schema import schema as configuration
 from pipeline.core.errors import ConfigError
+from pipeline.encoder.build import check_models
 from tests.cli import command, environment
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.build import layout_of, recorded_layout
 from pipeline.config.schema import load
 from pipeline.core.errors import ConfigError, UserError
+from pipeline.encoder.build import layout_of, recorded_layout
 from pipeline.store.blocks import table_to_clips
 from pipeline.store.clip_store import ClipStore, layout_record
 from pipeline.store.conversion import Conversion

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.build import reader_of
 from pipeline.config.schema import load
 from pipeline.core.errors import UserError
+from pipeline.encoder.build import reader_of
 from pipeline.ingest import Job, write
 from pipeline.readers import READERS, RawRecording, RejectedRecording
 from pipeline.readers.ctrgcn_npz import CtrgcnNpz

@@ -9,12 +9,12 @@ from safetensors.numpy import load_file
 from torch.nn.functional import batch_norm, normalize
 
 from models.probes import LinearProbe, linear_evaluation, retrieval
-from pipeline.build import build_framework
 from pipeline.config.schema import Config, load
 from pipeline.core import storage
 from pipeline.core.errors import UserError
+from pipeline.encoder.build import build_framework
+from pipeline.encoder.export import export_encoder, load_encoder
 from pipeline.evaluate import Split, copied, evaluate, extract, measure, parts_of
-from pipeline.export import export_encoder, load_encoder
 from pipeline.rundir import RunDir
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.protocols import parse

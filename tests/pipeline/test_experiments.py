@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from models.clips import ClipBatch
-from pipeline.build import build_framework, check_models
 from pipeline.config.schema import CONF, load
+from pipeline.encoder.build import build_framework, check_models
 from pipeline.evaluate import cost_card
 from pipeline.worker import OPTIMISERS
 

@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from models.clips import ClipBatch, whole
 from models.normalise import normalise
-from pipeline.build import build_framework
 from pipeline.config.schema import Config, load
 from pipeline.core.errors import UserError
-from pipeline.export import export_encoder, load_encoder
+from pipeline.encoder.build import build_framework
+from pipeline.encoder.export import export_encoder, load_encoder
 
 SMALL = ["model.width=16", "model.heads=2", "model.feedforward=24", "model.frames=8"]
 
@@ -86,7 +86,7 @@ def test_three_lines_in_a_fresh_process(exported):
     # No Ray is started and the global random state is left alone.
     code = (
         "import numpy as np, sys, torch; torch.manual_seed(1); a = torch.get_rng_state().clone()\n"
-        "from pipeline.export import load_encoder\n"
+        "from pipeline.encoder.export import load_encoder\n"
         f"encoder, prepare = load_encoder({str(exported)!r})\n"
         "features = encoder.features(prepare([np.ones((5, 2, 25, 3)), np.ones((9, 2, 25, 3))]))\n"
         "assert torch.equal(a, torch.get_rng_state())\n"

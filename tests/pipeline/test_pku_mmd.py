@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.skeleton import SkeletonLayout
-from pipeline.build import reader_of
 from pipeline.config.schema import load
 from pipeline.core.errors import UserError
+from pipeline.encoder.build import reader_of
 from pipeline.ingest import ingest
 from pipeline.readers import READERS, Rejected, RejectedRecording
 from pipeline.store.clip_store import ClipStore

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.build import check_models, open_pool
 from pipeline.config.schema import identity, load
 from pipeline.core.errors import ConfigError, UserError
+from pipeline.encoder.build import check_models, open_pool
 from pipeline.rundir import RunDir
 from pipeline.store.clip_store import ClipStore
 from tests.pipeline.stores import write_store

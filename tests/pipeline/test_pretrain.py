@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import checkpoint
-from pipeline.build import check_models
 from pipeline.config.schema import load
 from pipeline.core.errors import UserError
+from pipeline.encoder.build import check_models
 from pipeline.perform import perform
 from pipeline.pretrain import History, pretrain
 from pipeline.rundir import RunDir, settle_places

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.build import reader_of
 from pipeline.config.schema import load as load_config
 from pipeline.core.errors import UserError
+from pipeline.encoder.build import reader_of
 from pipeline.ingest import Job, write
 from pipeline.readers import READERS, RawRecording, RejectedRecording, ntu
 from pipeline.readers import pickles as safe

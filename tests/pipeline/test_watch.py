@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from models.probes import LinearProbe, linear_evaluation, retrieval
 from pipeline import watch as module
-from pipeline.build import build_framework, sides_of
 from pipeline.config.schema import load
-from pipeline.export import Preparation
+from pipeline.encoder.build import build_framework, sides_of
+from pipeline.encoder.export import Preparation
 from pipeline.store.clip_store import ClipStore
 from pipeline.stream.plan import Part
 from pipeline.watch import Watch, Watcher, choose, held_out

@@ -1,6 +1,6 @@
 """The pretrained encoder as a directory of `config.json` and `model.safetensors`, and back. Loading executes nothing.
 
-from pipeline.export import load_encoder
+from pipeline.encoder.export import load_encoder
 encoder, prepare = load_encoder("outputs/nw_ucla/encoder")
 features = encoder.features(prepare(clips))     # clips: arrays [T, M, V, 3] in metres; features: [clips, 2 * width]
 """

@@ -1,0 +1,1 @@
+"""From configuration to encoder, and the encoder on disk."""
