@@ -17,10 +17,10 @@ from pipeline.core import storage
 from pipeline.core.console import say, table
 from pipeline.core.errors import ConfigError
 from pipeline.encoder.build import check_models
-from pipeline.perform import Stages, perform, summarise
-from pipeline.rundir import RunDir, settle_places
+from pipeline.runs.perform import Stages, perform, summarise
+from pipeline.runs.rundir import RunDir, settle_places
+from pipeline.runs.tracking import Tracker, code_version
 from pipeline.store.clip_store import ClipStore
-from pipeline.tracking import Tracker, code_version
 
 VERSIONS = ("torch", "ray", "numpy")
 

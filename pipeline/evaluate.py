@@ -29,14 +29,14 @@ from pipeline.core.console import Bar, say, table
 from pipeline.core.errors import UserError, first_line
 from pipeline.encoder.build import build_framework, open_store, sides_of
 from pipeline.encoder.export import load_encoder
-from pipeline.rundir import RunDir
+from pipeline.runs.rundir import RunDir
 from pipeline.store.blocks import table_to_clips
 from pipeline.store.clip_store import ClipStore, StoreIndex
 from pipeline.store.protocols import Side
 from pipeline.stream.reader import READ_CPUS, instructions, read_pieces
 
 if TYPE_CHECKING:  # Workers import this module, and MLflow would take each of them seconds.
-    from pipeline.tracking import Tracker
+    from pipeline.runs.tracking import Tracker
 
 # Names of the exported encoders in `output`, and how their figures begin in the summary.
 ENCODERS = {"encoder": "", "random": "random_"}

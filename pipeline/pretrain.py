@@ -27,9 +27,9 @@ from pipeline.core.errors import UserError, first_line
 from pipeline.encoder import export
 from pipeline.encoder.build import build_framework, open_pool, sides_of
 from pipeline.evaluate import Split
-from pipeline.rundir import CHECKPOINTS, RunDir
+from pipeline.runs.rundir import CHECKPOINTS, RunDir
+from pipeline.runs.tracking import Tracker
 from pipeline.stream.plan import Part, StreamPlan, open_stream
-from pipeline.tracking import Tracker
 from pipeline.watch import WAIT_SECONDS, Watch
 from pipeline.worker import Job, train
 

@@ -17,9 +17,9 @@ from pipeline.evaluate import RESULTS as EVALUATION
 from pipeline.pages import html as pages
 from pipeline.pages.style import png
 from pipeline.pretrain import HISTORY
-from pipeline.rundir import RunDir
+from pipeline.runs.rundir import RunDir
+from pipeline.runs.tracking import Tracker
 from pipeline.store.clip_store import ClipStore
-from pipeline.tracking import Tracker
 
 FOLDER = "figures"
 PAGE = "report.html"

@@ -17,7 +17,7 @@ from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.pages import html as pages
 from pipeline.pages.style import INK, LEFT, MUTED, STYLE, png, single
-from pipeline.rundir import RunDir
+from pipeline.runs.rundir import RunDir
 
 MARKDOWN, PLOT, PAGE = FILES = ("ablation.md", "ablation.png", "ablation.html")
 RANDOM = "random"

@@ -24,10 +24,10 @@ def run(config: Config) -> None:
     from pipeline.cluster.session import session
     from pipeline.encoder.build import reader_of
     from pipeline.ingest import require_same_recordings
-    from pipeline.perform import perform, summarise
-    from pipeline.rundir import RunDir, require_data
+    from pipeline.runs.perform import perform, summarise
+    from pipeline.runs.rundir import RunDir, require_data
+    from pipeline.runs.tracking import Tracker
     from pipeline.stages import STAGES, announce
-    from pipeline.tracking import Tracker
 
     directory = RunDir.open(config)
     todo = directory.unfinished(config)
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         from pipeline.ablate import variants
         from pipeline.encoder.build import check_models, reader_of
         from pipeline.names import count
-        from pipeline.rundir import settle_places
+        from pipeline.runs.rundir import settle_places
 
         check_models(config)
         if config.stages == ["ablate"]:

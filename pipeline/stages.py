@@ -11,13 +11,13 @@ from pipeline.core.console import Bar, say, table
 from pipeline.encoder.build import open_store, reader_of, recorded_layout
 from pipeline.evaluate import evaluate
 from pipeline.ingest import ingest
-from pipeline.perform import SUMMARY
 from pipeline.pretrain import pretrain
 from pipeline.report import report
-from pipeline.rundir import RunDir
+from pipeline.runs.perform import SUMMARY
+from pipeline.runs.rundir import RunDir
+from pipeline.runs.tracking import Tracker
 from pipeline.store.clip_store import FLAWS, REJECTS
 from pipeline.synthetic import record
-from pipeline.tracking import Tracker
 
 # What the last lines of a run show, where it was measured.
 HEADLINES = (

@@ -21,9 +21,9 @@ from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.encoder.build import recorded_layout
 from pipeline.pages.style import png
-from pipeline.rundir import RunDir
+from pipeline.runs.rundir import RunDir
+from pipeline.runs.tracking import Tracker
 from pipeline.store.clip_store import FLAWS, UNKNOWN, ClipStore, StoreIndex
-from pipeline.tracking import Tracker
 
 FOLDER = "card"
 PAGE, VALUES, CLIPS = "card.html", "card.json", "clips.csv"

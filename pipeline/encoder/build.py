@@ -8,7 +8,7 @@ from models.skeleton import SkeletonLayout
 from pipeline.config.schema import Config, Skeleton
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.readers import READERS, Reader
-from pipeline.rundir import RunDir
+from pipeline.runs.rundir import RunDir
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.protocols import Side, mask, parse, parse_terms
 from pipeline.stream.plan import Part

@@ -11,9 +11,9 @@ from pipeline import results
 from pipeline.ablate import ablate, cells, variants
 from pipeline.config.schema import Config, digest, load
 from pipeline.core.errors import ConfigError, UserError
-from pipeline.rundir import RunDir, settle_places
+from pipeline.runs.rundir import RunDir, settle_places
+from pipeline.runs.tracking import Tracker
 from pipeline.store.clip_store import ClipStore
-from pipeline.tracking import Tracker
 from tests.cli import TRACKING
 from tests.pipeline.stores import write_store
 

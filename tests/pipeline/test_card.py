@@ -27,7 +27,7 @@ from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.encoder.build import recorded_layout
 from pipeline.pages.style import png
-from pipeline.rundir import RunDir
+from pipeline.runs.rundir import RunDir
 from pipeline.store.clip_store import (
     FLAWS,
     INTEGERS,

@@ -5,7 +5,7 @@ import pytest
 from pipeline.config.schema import identity, load
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.encoder.build import check_models, open_pool
-from pipeline.rundir import RunDir
+from pipeline.runs.rundir import RunDir
 from pipeline.store.clip_store import ClipStore
 from tests.pipeline.stores import write_store
 

@@ -13,11 +13,11 @@ from pipeline import checkpoint
 from pipeline.config.schema import load
 from pipeline.core.errors import UserError
 from pipeline.encoder.build import check_models
-from pipeline.perform import perform
 from pipeline.pretrain import History, pretrain
-from pipeline.rundir import RunDir, settle_places
+from pipeline.runs.perform import perform
+from pipeline.runs.rundir import RunDir, settle_places
+from pipeline.runs.tracking import Tracker
 from pipeline.stages import ingest_stage
-from pipeline.tracking import Tracker
 from tests.cli import TINY, TRACKING
 
 

@@ -11,7 +11,7 @@ from safetensors.numpy import save
 from pipeline.config.schema import Config, load
 from pipeline.core import storage
 from pipeline.report import MAPPED_CLIPS, STRIP_CLIPS, _moments, page, report
-from pipeline.rundir import RunDir
+from pipeline.runs.rundir import RunDir
 from pipeline.store.clip_store import ClipStore
 from tests.pipeline.stores import ACTIONS, write_store
 

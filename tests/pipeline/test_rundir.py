@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.config.schema import load
 from pipeline.core.errors import ConfigError
-from pipeline.rundir import RunDir, require_data, settle_places
+from pipeline.runs.rundir import RunDir, require_data, settle_places
 from tests.cli import ROOT
 
 

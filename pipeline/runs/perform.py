@@ -7,8 +7,8 @@ from typing import Any
 from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.core.console import say
-from pipeline.rundir import CONFIG, RunDir
-from pipeline.tracking import Tracker
+from pipeline.runs.rundir import CONFIG, RunDir
+from pipeline.runs.tracking import Tracker
 
 SUMMARY = "summary.json"
 Stages = Mapping[str, Callable[[Config, RunDir, Tracker], dict[str, Any]]]

@@ -20,7 +20,7 @@ from pipeline.cluster.session import ROOT
 from pipeline.config.schema import Config, digest, flatten
 from pipeline.core import storage
 from pipeline.core.errors import UserError, first_line
-from pipeline.rundir import RunDir
+from pipeline.runs.rundir import RunDir
 from pipeline.store.clip_store import ClipStore
 
 # Creating its tables is not news.
