@@ -41,9 +41,9 @@ import ray.data  # noqa: E402
 
 from pipeline.config.schema import load  # noqa: E402
 from pipeline.encoder.build import recorded_layout  # noqa: E402
-from pipeline.ingest import ingest  # noqa: E402
-from pipeline.readers import READERS  # noqa: E402
-from pipeline.synthetic import record  # noqa: E402
+from pipeline.ingest.driver import ingest  # noqa: E402
+from pipeline.ingest.formats import READERS  # noqa: E402
+from pipeline.ingest.synthetic import record  # noqa: E402
 
 REFERENCE_FRAMES, PERSONS, JOINTS = 300, 2, 25
 FILES_PER_SHARD = 64

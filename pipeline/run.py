@@ -23,7 +23,7 @@ def run(config: Config) -> None:
     """Run the stages of a checked configuration, each that is not finished already."""
     from pipeline.cluster.session import session
     from pipeline.encoder.build import reader_of
-    from pipeline.ingest import require_same_recordings
+    from pipeline.ingest.driver import require_same_recordings
     from pipeline.runs.perform import perform, summarise
     from pipeline.runs.rundir import RunDir, require_data
     from pipeline.runs.tracking import Tracker
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         # Only now: --help and --cfg answer without importing torch, Ray and MLflow.
         from pipeline.ablate import variants
         from pipeline.encoder.build import check_models, reader_of
-        from pipeline.names import count
+        from pipeline.ingest.names import count
         from pipeline.runs.rundir import settle_places
 
         check_models(config)

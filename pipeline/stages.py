@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from pipeline import names
 from pipeline.ablate import ablate
 from pipeline.card.stage import inspect
 from pipeline.config.schema import Config
@@ -10,14 +9,15 @@ from pipeline.core import storage
 from pipeline.core.console import Bar, say, table
 from pipeline.encoder.build import open_store, reader_of, recorded_layout
 from pipeline.evaluate import evaluate
-from pipeline.ingest import ingest
+from pipeline.ingest import names
+from pipeline.ingest.driver import ingest
+from pipeline.ingest.synthetic import record
 from pipeline.pretrain import pretrain
 from pipeline.report import report
 from pipeline.runs.perform import SUMMARY
 from pipeline.runs.rundir import RunDir
 from pipeline.runs.tracking import Tracker
 from pipeline.store.clip_store import FLAWS, REJECTS
-from pipeline.synthetic import record
 
 # What the last lines of a run show, where it was measured.
 HEADLINES = (

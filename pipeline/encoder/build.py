@@ -7,12 +7,12 @@ from models.probes import LinearProbe
 from models.skeleton import SkeletonLayout
 from pipeline.config.schema import Config, Skeleton
 from pipeline.core.errors import ConfigError, UserError
-from pipeline.readers import READERS, Reader
+from pipeline.ingest.formats import READERS, Reader
+from pipeline.ingest.synthetic import require_limits
 from pipeline.runs.rundir import RunDir
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.protocols import Side, mask, parse, parse_terms
 from pipeline.stream.plan import Part
-from pipeline.synthetic import require_limits
 
 
 def layout_of(config: Config) -> SkeletonLayout:

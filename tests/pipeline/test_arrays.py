@@ -21,14 +21,14 @@ from hypothesis.extra import numpy as hnp
 from pipeline.config.schema import load
 from pipeline.core.errors import UserError
 from pipeline.encoder.build import reader_of
-from pipeline.ingest import Job, write
-from pipeline.preparation import PRESETS, prepare
-from pipeline.readers import READERS, RawRecording, RejectedRecording
-from pipeline.readers import arrays as arrays_module
-from pipeline.readers.arrays import Arrays, _Table
-from pipeline.readers.npy import parse as parse_npy
-from pipeline.readers.source import Member
-from pipeline.readers.tracks import bodies_of
+from pipeline.ingest.decode.npy import parse as parse_npy
+from pipeline.ingest.driver import Job, write
+from pipeline.ingest.formats import READERS, RawRecording, RejectedRecording
+from pipeline.ingest.formats import arrays as arrays_module
+from pipeline.ingest.formats.arrays import Arrays, _Table
+from pipeline.ingest.prepare import PRESETS, prepare
+from pipeline.ingest.source import Member
+from pipeline.ingest.tracks import bodies_of
 from pipeline.store.protocols import parse
 
 KINECT20 = Path(__file__).resolve().parents[3] / "shared" / "data" / "kinect20-arrays.zip"

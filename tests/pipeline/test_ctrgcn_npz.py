@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pipeline.config.schema import load
 from pipeline.core.errors import UserError
 from pipeline.encoder.build import reader_of
-from pipeline.ingest import Job, write
-from pipeline.readers import READERS, RawRecording, RejectedRecording
-from pipeline.readers.ctrgcn_npz import CtrgcnNpz
+from pipeline.ingest.driver import Job, write
+from pipeline.ingest.formats import READERS, RawRecording, RejectedRecording
+from pipeline.ingest.formats.ctrgcn_npz import CtrgcnNpz
 from tests.pipeline.test_arrays import in_place
 
 V, T = 25, 12

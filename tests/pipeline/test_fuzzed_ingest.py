@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 
 from models.skeleton import SkeletonLayout
 from pipeline.config.schema import load
-from pipeline.ingest import ingest
-from pipeline.readers import READERS
+from pipeline.ingest.driver import ingest
+from pipeline.ingest.formats import READERS
 from pipeline.store.clip_store import ClipStore
 from tests.pipeline.recordings import people, plain_parse, skeleton_text
 

@@ -12,9 +12,9 @@ import pytest
 from models.skeleton import SkeletonLayout
 from pipeline.config.schema import load
 from pipeline.core.errors import ConfigError, UserError
-from pipeline.ingest import Job, ingest, require_same_recordings, write
-from pipeline.preparation import PRESETS, prepare
-from pipeline.readers import READERS, ntu
+from pipeline.ingest.driver import Job, ingest, require_same_recordings, write
+from pipeline.ingest.formats import READERS, ntu
+from pipeline.ingest.prepare import PRESETS, prepare
 from pipeline.store.clip_store import ClipStore
 from tests.pipeline.recordings import people, skeleton_text, ucla_text
 

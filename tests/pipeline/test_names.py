@@ -4,10 +4,10 @@ import gzip
 
 import pytest
 
-from pipeline import names
 from pipeline.config.schema import load
 from pipeline.core.errors import ConfigError
-from pipeline.readers import READERS
+from pipeline.ingest import names
+from pipeline.ingest.formats import READERS
 
 NTU = READERS["ntu"]()
 CLIPS = ["S001C001P001R001A001", "S001C002P003R001A002", "S002C003P001R002A060"]

@@ -13,8 +13,8 @@ from models.skeleton import SkeletonLayout
 from pipeline.config.schema import load
 from pipeline.core.errors import UserError
 from pipeline.encoder.build import reader_of
-from pipeline.ingest import ingest
-from pipeline.readers import READERS, Rejected, RejectedRecording
+from pipeline.ingest.driver import ingest
+from pipeline.ingest.formats import READERS, Rejected, RejectedRecording
 from pipeline.store.clip_store import ClipStore
 
 CLIPS = READERS["pku_mmd"](end="included", untrimmed=False)

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from pipeline.config.schema import load as load_config
 from pipeline.core.errors import UserError
 from pipeline.encoder.build import reader_of
-from pipeline.ingest import Job, write
-from pipeline.readers import READERS, RawRecording, RejectedRecording, ntu
-from pipeline.readers import pickles as safe
-from pipeline.readers.pyskl import Pyskl
+from pipeline.ingest.decode import pickles as safe
+from pipeline.ingest.driver import Job, write
+from pipeline.ingest.formats import READERS, RawRecording, RejectedRecording, ntu
+from pipeline.ingest.formats.pyskl import Pyskl
 from pipeline.store.protocols import SPLIT, counts
 from tests.pipeline.recordings import people, skeleton_text
 from tests.pipeline.test_arrays import in_place
@@ -278,7 +278,7 @@ ATTACKS = {
     "dotted module": (lambda marker: stack_global("numpy.ndarray", "__class__"), r"numpy\.ndarray\.__class__"),
     "sibling": (lambda marker: stack_global("numpy.core.multiarray", "fromfile", "/etc/passwd"), "multiarray.fromfile"),
     "builtins of numpy": (lambda marker: b"cnumpy.core.numeric\n__builtins__\n.", r"numeric\.__builtins__"),
-    "this module": (lambda marker: stack_global("pipeline.readers.pickles", "load", "x"), r"pickles\.load"),
+    "this module": (lambda marker: stack_global("pipeline.ingest.decode.pickles", "load", "x"), r"pickles\.load"),
     "persistent id": (lambda marker: b"Pos.system\n.", "opcode PERSID"),
     "persistent id, binary": (lambda marker: b"\x80\x02X" + struct.pack("<I", 1) + b"xQ.", "opcode BINPERSID"),
     "extension": (lambda marker: b"\x80\x02\x82\xf0.", "opcode EXT1"),

@@ -13,8 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import UserError
-from pipeline.readers import READERS, RejectedRecording, ntu, nw_ucla, performance_id, source
-from pipeline.readers.source import Member, opened
+from pipeline.ingest import source
+from pipeline.ingest.formats import READERS, RejectedRecording, ntu, nw_ucla, performance_id
+from pipeline.ingest.source import Member, opened
 from tests.pipeline.recordings import NAME, people, plain_parse, skeleton_text, ucla_text
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from models.skeleton import SkeletonLayout
-from pipeline import synthetic
 from pipeline.config.schema import load
-from pipeline.preparation import PRESETS, prepare
-from pipeline.readers import READERS
+from pipeline.ingest import synthetic
+from pipeline.ingest.formats import READERS
+from pipeline.ingest.prepare import PRESETS, prepare
 
 SETTINGS = {"actions": 12, "subjects": 2, "replications": 1, "cameras": 3, "seed": 0, "noise": 0.02}
 

@@ -21,10 +21,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.errors import UserError, first_line
-from pipeline.readers import container, npy
-from pipeline.readers.recording import Parse, RawRecording, Reader, RejectedRecording
-from pipeline.readers.source import MAX_BYTES, Listing, Member
-from pipeline.readers.tracks import bodies_of
+from pipeline.ingest.decode import container, npy
+from pipeline.ingest.recording import Parse, RawRecording, Reader, RejectedRecording
+from pipeline.ingest.source import MAX_BYTES, Listing, Member
+from pipeline.ingest.tracks import bodies_of
 
 SIDES = ("train", "test")
 LOCAL_HEADER = 30

@@ -6,7 +6,7 @@
 or the list of annotations alone. `keypoint_score` is of estimated poses, not of sensors, and is not used; 2-D keypoints
 are rejected. Where `frame_dir` is a name of NTU RGB+D it says who, where and how often, and must agree with the label.
 
-A file from the internet is not trusted, see `pipeline.readers.pickles`.
+A file from the internet is not trusted, see `pipeline.ingest.decode.pickles`.
 """
 
 from collections import defaultdict
@@ -19,11 +19,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pipeline.core.errors import UserError
-from pipeline.readers import container, ntu
-from pipeline.readers.pickles import Array, Span, load
-from pipeline.readers.recording import KINECT_AXES, Parse, RawRecording, Reader, RejectedRecording
-from pipeline.readers.source import MAX_BYTES, Listing, Member
-from pipeline.readers.tracks import LARGEST, bodies_of
+from pipeline.ingest.decode import container
+from pipeline.ingest.decode.pickles import Array, Span, load
+from pipeline.ingest.formats import ntu
+from pipeline.ingest.recording import KINECT_AXES, Parse, RawRecording, Reader, RejectedRecording
+from pipeline.ingest.source import MAX_BYTES, Listing, Member
+from pipeline.ingest.tracks import LARGEST, bodies_of
 
 # As of NTU RGB+D's own files, so that stores of both know the same performances.
 PERFORMANCE = "S{setup:03}P{subject:03}R{replication:03}L{label:03}"

@@ -21,9 +21,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from pipeline.readers import pku_files, source
-from pipeline.readers.pku_files import CAMERAS, Interval, Labels, Video
-from pipeline.readers.recording import (
+from pipeline.ingest import source
+from pipeline.ingest.decode.text import Text
+from pipeline.ingest.formats import pku_files
+from pipeline.ingest.formats.pku_files import CAMERAS, Interval, Labels, Video
+from pipeline.ingest.recording import (
     KINECT_AXES,
     Parse,
     RawRecording,
@@ -32,8 +34,7 @@ from pipeline.readers.recording import (
     RejectedRecording,
     check_coordinates,
 )
-from pipeline.readers.source import Listing, Member
-from pipeline.readers.text import Text
+from pipeline.ingest.source import Listing, Member
 
 BODIES = 2
 LABELS = 51

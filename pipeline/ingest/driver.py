@@ -22,10 +22,10 @@ from pipeline import __version__
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError, UserError, first_line
-from pipeline.preparation import PRESETS, prepare
-from pipeline.readers import FileReader, RawRecording, Reader, Rejected, RejectedRecording, performance_id
-from pipeline.readers.recording import Parse
-from pipeline.readers.source import Listing, Member, opened
+from pipeline.ingest.formats import FileReader, RawRecording, Reader, Rejected, RejectedRecording, performance_id
+from pipeline.ingest.prepare import PRESETS, prepare
+from pipeline.ingest.recording import Parse
+from pipeline.ingest.source import Listing, Member, opened
 from pipeline.store import protocols as protocol_columns
 from pipeline.store.clip_store import (
     FLAWS,

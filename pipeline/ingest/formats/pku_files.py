@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from pipeline.core import storage
 from pipeline.core.errors import UserError
-from pipeline.readers import source
-from pipeline.readers.recording import Rejected, RejectedRecording
-from pipeline.readers.source import Member, Read
+from pipeline.ingest import source
+from pipeline.ingest.recording import Rejected, RejectedRecording
+from pipeline.ingest.source import Member, Read
 
 SUFFIX = ".txt"
 WHAT = f"skeleton*/STEM-V{SUFFIX} file"

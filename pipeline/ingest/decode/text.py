@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.readers.source import RejectedRecording
+from pipeline.ingest.source import RejectedRecording
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pipeline.preparation.slots import slots
-from pipeline.readers.recording import RawRecording
+from pipeline.ingest.prepare.slots import slots
+from pipeline.ingest.recording import RawRecording
 
 SLOTS = 4
 

@@ -7,7 +7,7 @@ none here: motion only ranks.
 
 import numpy as np
 
-from pipeline.readers.recording import RawRecording, RejectedRecording
+from pipeline.ingest.recording import RawRecording, RejectedRecording
 
 SHORT = 11  # frames: of several bodies, one that is there for no more is noise
 NOISY_SPREAD = 0.8  # a body is noisy in a frame in which it is wider (x) than this share of its height (y)

@@ -11,7 +11,7 @@ from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError, first_line
-from pipeline.readers import FileReader, Reader, RejectedRecording
+from pipeline.ingest.formats import FileReader, Reader, RejectedRecording
 from pipeline.store.clip_store import INTEGERS, UNKNOWN
 from pipeline.store.protocols import SPLIT, counts
 

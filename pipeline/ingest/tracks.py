@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.readers.recording import RejectedRecording, check_coordinates
+from pipeline.ingest.recording import RejectedRecording, check_coordinates
 
 # Row numbers of the store are 32 bit, and -1 stands for unknown.
 LARGEST = 2**31 - 1

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from pipeline.readers import source
-from pipeline.readers.source import Listing, Member, RejectedRecording
+from pipeline.ingest import source
+from pipeline.ingest.source import Listing, Member, RejectedRecording
 
 # Camera space of both Kinects.
 KINECT_AXES = (

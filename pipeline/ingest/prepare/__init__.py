@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.preparation.agcn import SLOTS, agcn
-from pipeline.preparation.ctrgcn import NOISY_SHARE, NOISY_SPREAD, SHORT, ctrgcn
-from pipeline.preparation.slots import recorded, untrimmed
-from pipeline.readers.recording import RawRecording, RejectedRecording
+from pipeline.ingest.prepare.agcn import SLOTS, agcn
+from pipeline.ingest.prepare.ctrgcn import NOISY_SHARE, NOISY_SPREAD, SHORT, ctrgcn
+from pipeline.ingest.prepare.slots import recorded, untrimmed
+from pipeline.ingest.recording import RawRecording, RejectedRecording
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,11 @@ import pyarrow.parquet as pq
 
 from pipeline.core import storage
 from pipeline.core.errors import UserError, first_line
-from pipeline.readers import npy, source
-from pipeline.readers.recording import Parse, RawRecording, Reader, RejectedRecording
-from pipeline.readers.source import Listing, Member
-from pipeline.readers.tracks import LARGEST, bodies_of
+from pipeline.ingest import source
+from pipeline.ingest.decode import npy
+from pipeline.ingest.recording import Parse, RawRecording, Reader, RejectedRecording
+from pipeline.ingest.source import Listing, Member
+from pipeline.ingest.tracks import LARGEST, bodies_of
 
 INTEGERS = ("subject", "camera", "setup", "replication")
 COLUMNS = ("clip_id", "path", "label", *INTEGERS, "performance", "split")

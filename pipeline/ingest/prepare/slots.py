@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.readers.recording import RawRecording
+from pipeline.ingest.recording import RawRecording
 
 
 def slots(recording: RawRecording, count: int) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""From raw recordings to a clip store."""

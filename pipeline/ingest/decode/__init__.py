@@ -1,0 +1,1 @@
+"""Decoders of the containers and texts that recordings come in."""
