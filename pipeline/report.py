@@ -16,7 +16,7 @@ from pipeline.evaluate import ENCODERS, FEATURES
 from pipeline.evaluate import RESULTS as EVALUATION
 from pipeline.pages import html as pages
 from pipeline.pages.style import png
-from pipeline.pretrain import HISTORY
+from pipeline.pretrain.stage import HISTORY
 from pipeline.runs.rundir import RunDir
 from pipeline.runs.tracking import Tracker
 from pipeline.store.clip_store import ClipStore

@@ -12,7 +12,7 @@ from pipeline.evaluate import evaluate
 from pipeline.ingest import names
 from pipeline.ingest.driver import ingest
 from pipeline.ingest.synthetic import record
-from pipeline.pretrain import pretrain
+from pipeline.pretrain.stage import pretrain
 from pipeline.report import report
 from pipeline.runs.perform import SUMMARY
 from pipeline.runs.rundir import RunDir

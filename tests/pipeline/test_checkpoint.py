@@ -3,9 +3,9 @@ import pickle
 import pytest
 import torch
 
-from pipeline import checkpoint
-from pipeline.checkpoint import Position
 from pipeline.core.errors import UserError
+from pipeline.pretrain import checkpoint
+from pipeline.pretrain.checkpoint import Position
 
 
 def save(root, attempt, updates, **state):

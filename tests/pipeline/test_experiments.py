@@ -7,7 +7,7 @@ from models.clips import ClipBatch
 from pipeline.config.schema import CONF, load
 from pipeline.encoder.build import build_framework, check_models
 from pipeline.evaluate import cost_card
-from pipeline.worker import OPTIMISERS
+from pipeline.pretrain.worker import OPTIMISERS
 
 PAPER = {
     "ntu60_xsub": (512, "subject"),

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import checkpoint
 from pipeline.config.schema import load
 from pipeline.core.errors import UserError
 from pipeline.encoder.build import check_models
-from pipeline.pretrain import History, pretrain
+from pipeline.pretrain import checkpoint
+from pipeline.pretrain.stage import History, pretrain
 from pipeline.runs.perform import perform
 from pipeline.runs.rundir import RunDir, settle_places
 from pipeline.runs.tracking import Tracker

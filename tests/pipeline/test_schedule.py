@@ -3,7 +3,7 @@ import math
 import pytest
 
 from pipeline.config.schema import Schedule
-from pipeline.schedule import factor
+from pipeline.pretrain.schedule import factor
 
 
 def schedule(**settings):

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.probes import LinearProbe, linear_evaluation, retrieval
-from pipeline import watch as module
 from pipeline.config.schema import load
 from pipeline.encoder.build import build_framework, sides_of
 from pipeline.encoder.export import Preparation
+from pipeline.pretrain import watch as module
+from pipeline.pretrain.watch import Watch, Watcher, choose, held_out
 from pipeline.store.clip_store import ClipStore
 from pipeline.stream.plan import Part
-from pipeline.watch import Watch, Watcher, choose, held_out
 from tests.pipeline.stores import SHARDS, write_store
 
 SETTINGS = ["data.persons=1", "train.watch={every_epochs: 2, share: 0.25, max_clips: 60}"]

@@ -15,12 +15,12 @@ import torch
 from ray.exceptions import RayActorError, RayError
 
 from models.probes import LinearProbe, linear_evaluation, retrieval
-from pipeline import checkpoint
 from pipeline.config.schema import Config
 from pipeline.core.console import say
 from pipeline.core.errors import first_line
 from pipeline.encoder.build import build_framework
 from pipeline.encoder.export import Preparation
+from pipeline.pretrain import checkpoint
 from pipeline.store.blocks import table_to_clips
 from pipeline.store.clip_store import StoreIndex
 from pipeline.stream.plan import Part

@@ -18,7 +18,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from models.cost import cost
 from models.monitors import collapsed
-from pipeline import checkpoint
 from pipeline.cluster.session import bundle
 from pipeline.config.schema import Config
 from pipeline.core import storage
@@ -27,11 +26,12 @@ from pipeline.core.errors import UserError, first_line
 from pipeline.encoder import export
 from pipeline.encoder.build import build_framework, open_pool, sides_of
 from pipeline.evaluate import Split
+from pipeline.pretrain import checkpoint
+from pipeline.pretrain.watch import WAIT_SECONDS, Watch
+from pipeline.pretrain.worker import Job, train
 from pipeline.runs.rundir import CHECKPOINTS, RunDir
 from pipeline.runs.tracking import Tracker
 from pipeline.stream.plan import Part, StreamPlan, open_stream
-from pipeline.watch import WAIT_SECONDS, Watch
-from pipeline.worker import Job, train
 
 HISTORY = "metrics.jsonl"
 

@@ -14,12 +14,12 @@ from ray.util.queue import Queue
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline import checkpoint
-from pipeline.checkpoint import Position
 from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.encoder.build import build_framework
-from pipeline.schedule import factor
+from pipeline.pretrain import checkpoint
+from pipeline.pretrain.checkpoint import Position
+from pipeline.pretrain.schedule import factor
 from pipeline.stream.plan import StreamPlan
 
 OPTIMISERS = {
