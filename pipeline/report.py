@@ -12,8 +12,8 @@ from pipeline.config.schema import Config, to_yaml
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.encoder.build import recorded_layout
-from pipeline.evaluate import ENCODERS, FEATURES
-from pipeline.evaluate import RESULTS as EVALUATION
+from pipeline.evaluate.stage import ENCODERS, FEATURES
+from pipeline.evaluate.stage import RESULTS as EVALUATION
 from pipeline.pages import html as pages
 from pipeline.pages.style import png
 from pipeline.pretrain.stage import HISTORY

@@ -8,7 +8,7 @@ from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.core.console import Bar, say, table
 from pipeline.encoder.build import open_store, reader_of, recorded_layout
-from pipeline.evaluate import evaluate
+from pipeline.evaluate.stage import evaluate
 from pipeline.ingest import names
 from pipeline.ingest.driver import ingest
 from pipeline.ingest.synthetic import record

@@ -25,7 +25,7 @@ from pipeline.core.console import Bar, say
 from pipeline.core.errors import UserError, first_line
 from pipeline.encoder import export
 from pipeline.encoder.build import build_framework, open_pool, sides_of
-from pipeline.evaluate import Split
+from pipeline.evaluate.stage import Split
 from pipeline.pretrain import checkpoint
 from pipeline.pretrain.watch import WAIT_SECONDS, Watch
 from pipeline.pretrain.worker import Job, train

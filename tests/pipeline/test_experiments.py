@@ -6,7 +6,7 @@ import torch
 from models.clips import ClipBatch
 from pipeline.config.schema import CONF, load
 from pipeline.encoder.build import build_framework, check_models
-from pipeline.evaluate import cost_card
+from pipeline.evaluate.stage import cost_card
 from pipeline.pretrain.worker import OPTIMISERS
 
 PAPER = {
