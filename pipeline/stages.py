@@ -13,7 +13,7 @@ from pipeline.ingest import names
 from pipeline.ingest.driver import ingest
 from pipeline.ingest.synthetic import record
 from pipeline.pretrain.stage import pretrain
-from pipeline.report import report
+from pipeline.report.stage import report
 from pipeline.runs.perform import SUMMARY
 from pipeline.runs.rundir import RunDir
 from pipeline.runs.tracking import Tracker

@@ -12,8 +12,8 @@ from PIL import Image
 
 from models.skeleton import SkeletonLayout
 from pipeline.card.statistics import HEAD, bones
-from pipeline.figures import joint_colours
 from pipeline.pages.style import INK, LEFT, MUTED, RIGHT, STYLE, shorten
+from pipeline.report.figures import joint_colours
 
 # (axis to the right, axis up, what the view is called), axes by number.
 VIEWS = ((0, 1, "front"), (2, 1, "side"))

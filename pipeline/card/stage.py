@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from models.skeleton import SkeletonLayout
-from pipeline import figures
 from pipeline.card import figures as charts
 from pipeline.card.animation import gif
 from pipeline.card.contents import contents
@@ -21,6 +20,7 @@ from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.encoder.build import recorded_layout
 from pipeline.pages.style import png
+from pipeline.report import figures
 from pipeline.runs.rundir import RunDir
 from pipeline.runs.tracking import Tracker
 from pipeline.store.clip_store import FLAWS, UNKNOWN, ClipStore, StoreIndex

@@ -8,8 +8,8 @@ from matplotlib.collections import LineCollection
 from sklearn.neighbors import KNeighborsClassifier
 
 from models.skeleton import SkeletonLayout
-from pipeline import figures
 from pipeline.pages.style import png
+from pipeline.report import figures
 
 LAYOUT = SkeletonLayout("cross", ("middle", "top", "left", "right"), (0, 0, 0, 0), 0, 2, 3, ((2, 3),))
 

@@ -10,7 +10,7 @@ from safetensors.numpy import save
 
 from pipeline.config.schema import Config, load
 from pipeline.core import storage
-from pipeline.report import MAPPED_CLIPS, STRIP_CLIPS, _moments, page, report
+from pipeline.report.stage import MAPPED_CLIPS, STRIP_CLIPS, _moments, page, report
 from pipeline.runs.rundir import RunDir
 from pipeline.store.clip_store import ClipStore
 from tests.pipeline.stores import ACTIONS, write_store
@@ -126,12 +126,12 @@ def test_accuracies_by_subject_and_camera(config):
 
 
 def test_the_map_is_capped(config, monkeypatch):
-    monkeypatch.setattr("pipeline.report.MAPPED_CLIPS", 12)
+    monkeypatch.setattr("pipeline.report.stage.MAPPED_CLIPS", 12)
     shown = {}
     monkeypatch.setattr(
-        "pipeline.figures.embedding", lambda features, labels, *_: shown.update(features, labels=labels)
+        "pipeline.report.figures.embedding", lambda features, labels, *_: shown.update(features, labels=labels)
     )
-    monkeypatch.setattr("pipeline.report.png", lambda figure: b"")
+    monkeypatch.setattr("pipeline.report.stage.png", lambda figure: b"")
     run = RunDir(config)
     leave_results(run)
     report(config, run, Tracker())

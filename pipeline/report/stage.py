@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load
 
-from pipeline import figures
 from pipeline.config.schema import Config, to_yaml
 from pipeline.core import storage
 from pipeline.core.console import say
@@ -17,6 +16,7 @@ from pipeline.evaluate.stage import RESULTS as EVALUATION
 from pipeline.pages import html as pages
 from pipeline.pages.style import png
 from pipeline.pretrain.stage import HISTORY
+from pipeline.report import figures
 from pipeline.runs.rundir import RunDir
 from pipeline.runs.tracking import Tracker
 from pipeline.store.clip_store import ClipStore
