@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(to_yaml(config), end="")
             return 0
         # Only now: --help and --cfg answer without importing torch, Ray and MLflow.
-        from pipeline.ablate import variants
+        from pipeline.ablate.stage import variants
         from pipeline.encoder.build import check_models, reader_of
         from pipeline.ingest.names import count
         from pipeline.runs.rundir import settle_places

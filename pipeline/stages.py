@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.ablate import ablate
+from pipeline.ablate.stage import ablate
 from pipeline.card.stage import inspect
 from pipeline.config.schema import Config
 from pipeline.core import storage
@@ -69,7 +69,7 @@ def ingest_stage(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any
 
 
 def ablate_stage(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
-    """The runs of a table, see `pipeline.ablate`."""
+    """The runs of a table, see `pipeline.ablate.stage`."""
     return ablate(config, run, tracker, STAGES)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipeline import results
-from pipeline.ablate import ablate, cells, variants
+from pipeline.ablate import results
+from pipeline.ablate.stage import ablate, cells, variants
 from pipeline.config.schema import Config, digest, load
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.runs.rundir import RunDir, settle_places

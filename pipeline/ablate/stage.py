@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from pipeline import results
+from pipeline.ablate import results
 from pipeline.config.schema import Config, check, digest, load
 from pipeline.core import storage
 from pipeline.core.console import say, table
