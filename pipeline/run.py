@@ -13,10 +13,10 @@ from pipeline.cluster.session import prepare_environment, reach_storage
 
 prepare_environment()
 
+from pipeline.cli import parse_arguments  # noqa: E402
 from pipeline.config.schema import Config, load, to_yaml  # noqa: E402
 from pipeline.core.console import say  # noqa: E402
 from pipeline.core.errors import UserError  # noqa: E402
-from pipeline.help import parse_arguments  # noqa: E402
 
 
 def run(config: Config) -> None:
