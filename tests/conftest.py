@@ -2,16 +2,15 @@
 
 import logging
 import os
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.helpers.paths import ROOT
+
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
-
-ROOT = str(Path(__file__).resolve().parent.parent)
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +22,7 @@ def ray_session():
     import ray
     import ray.data
 
-    python_path = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
+    python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     ray.init(
         address="local",
         num_cpus=2,
@@ -45,7 +44,7 @@ def ray_session():
 @pytest.fixture(scope="session")
 def main_job(tmp_path_factory):
     """Output directory of the main job, run once, tiny, as a user runs it."""
-    from tests.cli import TINY, run
+    from tests.helpers.cli import TINY, run
 
     output = tmp_path_factory.mktemp("main") / "run"
     done = run(*TINY, "tracking.uri=null", f"output={output}")

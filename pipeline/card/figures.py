@@ -12,7 +12,18 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from models.skeleton import SkeletonLayout
 from pipeline.card.statistics import bones as bones_of
-from pipeline.pages.style import GRID, INK, LEFT, MIDDLE, MUTED, RIGHT, STYLE, headline, shorten, single
+from pipeline.pages.style import (
+    GRID,
+    INK,
+    LEFT,
+    MIDDLE,
+    MUTED,
+    RIGHT,
+    STYLE,
+    headline,
+    shorten,
+    single,
+)
 from pipeline.report.figures import joint_colours
 
 WIDTH = 9.6  # inches: charts under each other have letters of one size

@@ -6,12 +6,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from pipeline.config.schema import Cluster
 from pipeline.core.errors import ConfigError, UserError, first_line
+from pipeline.core.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 # What reading and evaluation need besides the training workers.
 SPARE_CPUS = 0.5
 # How long a run that ended may take to give its room back.

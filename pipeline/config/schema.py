@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError
-
-CONF = Path(__file__).resolve().parent.parent / "conf"
+from pipeline.core.paths import CONF
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]

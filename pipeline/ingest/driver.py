@@ -22,7 +22,14 @@ from pipeline import __version__
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError, UserError, first_line
-from pipeline.ingest.formats import FileReader, RawRecording, Reader, Rejected, RejectedRecording, performance_id
+from pipeline.ingest.formats import (
+    FileReader,
+    RawRecording,
+    Reader,
+    Rejected,
+    RejectedRecording,
+    performance_id,
+)
 from pipeline.ingest.prepare import PRESETS, prepare
 from pipeline.ingest.recording import Parse
 from pipeline.ingest.source import Listing, Member, opened

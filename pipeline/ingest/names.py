@@ -11,12 +11,13 @@ from pipeline.config.schema import Config
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError, first_line
+from pipeline.core.paths import CONF
 from pipeline.ingest.formats import FileReader, Reader, RejectedRecording
 from pipeline.store.clip_store import INTEGERS, UNKNOWN
 from pipeline.store.protocols import SPLIT, counts
 
 # Lists that come with the project, by file name.
-SHIPPED = Path(__file__).resolve().parent.parent / "conf" / "data" / "missing"
+SHIPPED = CONF / "data" / "missing"
 
 
 def settled(place: str) -> str:

@@ -7,10 +7,11 @@ from typing import Any, get_args
 import yaml
 from pyarrow import fs
 
-from pipeline.cluster.session import ROOT, in_submitted_job
+from pipeline.cluster.session import in_submitted_job
 from pipeline.config.schema import Config, Stage, check, identity, to_yaml
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError, UserError
+from pipeline.core.paths import ROOT
 from pipeline.ingest import names
 from pipeline.store.clip_store import MANIFEST, ClipStore
 

@@ -16,10 +16,10 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.cluster.session import ROOT
 from pipeline.config.schema import Config, digest, flatten
 from pipeline.core import storage
 from pipeline.core.errors import UserError, first_line
+from pipeline.core.paths import ROOT
 from pipeline.runs.rundir import RunDir
 from pipeline.store.clip_store import ClipStore
 

@@ -6,7 +6,14 @@ from pipeline.ingest.formats.ntu import Ntu
 from pipeline.ingest.formats.nw_ucla import NwUcla
 from pipeline.ingest.formats.pku_mmd import PkuMmd
 from pipeline.ingest.formats.pyskl import Pyskl
-from pipeline.ingest.recording import FileReader, RawRecording, Reader, Rejected, RejectedRecording, performance_id
+from pipeline.ingest.recording import (
+    FileReader,
+    RawRecording,
+    Reader,
+    Rejected,
+    RejectedRecording,
+    performance_id,
+)
 
 READERS: dict[str, type[Reader]] = {reader.name: reader for reader in (Ntu, NwUcla, PkuMmd, Arrays, Pyskl, CtrgcnNpz)}
 

@@ -17,7 +17,13 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.ingest.decode.text import Text
-from pipeline.ingest.recording import KINECT_AXES, FileReader, RawRecording, RejectedRecording, check_coordinates
+from pipeline.ingest.recording import (
+    KINECT_AXES,
+    FileReader,
+    RawRecording,
+    RejectedRecording,
+    check_coordinates,
+)
 
 BODY_FIELDS = 10
 JOINT_FIELDS = 12

@@ -12,7 +12,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pipeline.ingest.recording import KINECT_AXES, FileReader, RawRecording, RejectedRecording, check_coordinates
+from pipeline.ingest.recording import (
+    KINECT_AXES,
+    FileReader,
+    RawRecording,
+    RejectedRecording,
+    check_coordinates,
+)
 
 ACTIONS = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12)
 NAME = re.compile(r"a(\d{2})_s(\d{2})_e(\d{2})_v(\d{2})\.json", re.ASCII)

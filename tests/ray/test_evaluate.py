@@ -1,0 +1,244 @@
+"""Evaluation over a real store on a real Ray: features are those of the clip, in whatever company."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from torch.nn.functional import batch_norm, normalize
+
+from models.probes import LinearProbe, linear_evaluation, retrieval
+from pipeline.config.schema import Config, load
+from pipeline.core import storage
+from pipeline.core.errors import UserError
+from pipeline.encoder.build import build_framework
+from pipeline.encoder.export import export_encoder, load_encoder
+from pipeline.evaluate.stage import Split, copied, evaluate, extract, measure, parts_of
+from pipeline.runs.rundir import RunDir
+from pipeline.store.clip_store import ClipStore
+from pipeline.store.protocols import parse
+from tests.helpers.stores import ACTIONS, ROWS, SHARDS, write_store
+
+SMALL = ["data=nw_ucla", "model.width=16", "model.heads=2", "model.feedforward=24", "model.frames=8"]
+
+
+class Tracker:
+    """Takes what the stage tells MLflow."""
+
+    def __init__(self):
+        self.datasets = []
+
+    def dataset(self, store, context):
+        self.datasets.append((store.uri, context))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("evaluate")
+
+
+@pytest.fixture(scope="module")
+def config(place) -> Config:
+    config = load([*SMALL, f"data.store={place}/store", f"output={place}/run", "seed=3", "evaluate.batch_size=17"])
+    write_store(config.store, config)
+    for name, seed in (("encoder", 0), ("random", config.seed)):
+        framework = build_framework(config.model_copy(update={"seed": seed}))
+        export_encoder(f"{place}/run/{name}", framework.backbone, config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def store(config) -> ClipStore:
+    return ClipStore.open(config.store)
+
+
+@pytest.fixture(scope="module")
+def encoders(place) -> dict[str, str]:
+    return {name: f"{place}/run/{name}" for name in ("encoder", "random")}
+
+
+def split_of(store: ClipStore, sides: dict) -> Split:
+    return Split.of(store, parse({"p": sides})["p"])
+
+
+@pytest.fixture(scope="module")
+def by_cameras(store) -> Split:
+    return split_of(store, {"train": {"camera": [1, 2]}, "test": {"camera": [3]}})
+
+
+@pytest.fixture(scope="module")
+def features(ray_session, store, by_cameras, encoders, config):
+    """By two actors in batches of 17."""
+    return extract(store, by_cameras, encoders, config.cluster, batch_size=17)[0]
+
+
+def test_features_are_those_of_each_clip_alone(features, store, by_cameras, encoders):
+    ids = by_cameras.ids
+    assert ids.tolist() == list(range(SHARDS * ROWS))
+    for name, uri in encoders.items():
+        backbone, prepare = load_encoder(uri)
+        for row in (0, 1, 39, 40, 77, 119):
+            alone = backbone.features(prepare([store.clip(int(ids[row]))]))
+            torch.testing.assert_close(torch.from_numpy(features[name][row]), alone[0], rtol=1e-4, atol=1e-5)
+    assert not np.allclose(features["encoder"], features["random"], atol=0.1)
+
+
+def test_features_do_not_depend_on_the_number_of_actors(features, store, by_cameras, encoders, config):
+    one = config.cluster.model_copy(update={"workers": 1})
+    again, _ = extract(store, by_cameras, encoders, one, batch_size=17)
+    for name in encoders:
+        np.testing.assert_array_equal(features[name], again[name])
+
+
+def test_only_the_clips_of_the_protocol_are_read(features, store, encoders, config):
+    split = split_of(store, {"train": {"camera": [1], "subject": [1, 2]}, "test": {"camera": [2], "subject": [1, 4]}})
+    ids = split.ids
+    assert 0 < len(ids) < 40
+    assert not np.isin(3, split.index.camera[ids])
+    some, _ = extract(store, split, {"random": encoders["random"]}, config.cluster, batch_size=64)
+    np.testing.assert_allclose(some["random"], features["random"][ids], rtol=1e-4, atol=1e-5)
+    train, test = split.rows(some["random"])
+    np.testing.assert_array_equal(train, some["random"][np.isin(ids, split.train)])
+    assert len(test) == len(split.test) and set(split.index.subject[split.test]) == {1, 4}
+
+
+def test_a_damaged_shard_is_one_line(ray_session, encoders, config, tmp_path):
+    store = ClipStore.open(write_store(str(tmp_path / "store"), config))
+    split = split_of(store, {"train": {"camera": [1, 2]}, "test": {"camera": [3]}})
+    place = tmp_path / "store" / "shard-00001.parquet"
+    data = place.read_bytes()
+    place.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))  # of the size that the manifest says
+    with pytest.raises(UserError, match=r"^features: .*shard-00001.parquet: row group 0 cannot be read") as caught:
+        extract(store, split, {"random": encoders["random"]}, config.cluster, batch_size=64)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_stage_measures_the_encoder_and_its_random_start(features, config, by_cameras, encoders, place):
+    tracker = Tracker()
+    results = evaluate(config, RunDir(config), tracker)
+    assert tracker.datasets == [(config.store, "evaluation")]
+    assert results["train_clips"] == len(by_cameras.train) and results["test_clips"] == len(by_cameras.test)
+    assert (results["probe"], results["protocol"]) == ("standardised_adamw", "cross_view")
+    assert (results["classes"], results["feature_width"]) == (ACTIONS, 32)
+
+    assert not {"test_copies", "linear_top1_unseen"} & results.keys()  # no clip is there twice
+    assert results["parameters"] == sum(w.numel() for w in load_encoder(encoders["encoder"])[0].parameters())
+    assert 0 < results["parameters"] < results["pretraining_parameters"]
+    assert 0 < results["gflops"] < results["pretraining_gflops"] / 3  # five passes, forward and backward
+
+    # The figures are those of the probes on the same features, each encoder under its own name.
+    labels = torch.from_numpy(by_cameras.train_labels), torch.from_numpy(by_cameras.test_labels)
+    probe = LinearProbe(**config.evaluate.linear.model_dump())
+    for name, prefix in (("encoder", ""), ("random", "random_")):
+        train, test = map(torch.from_numpy, by_cameras.rows(features[name]))
+        if name == "random":  # its feature norm has seen no batch: it gets the training side's statistics
+            deviation, mean = torch.std_mean(train, dim=0, correction=0)
+            train, test = (batch_norm(side, mean, deviation.square()) for side in (train, test))
+        linear = linear_evaluation(train, labels[0], test, labels[1], probe, seed=3)
+        assert results[f"{prefix}linear_top1"] == linear.accuracy
+        assert results[f"{prefix}linear_best_top1"] == linear.best
+        assert results[f"{prefix}knn_top1"] == retrieval(train, labels[0], test, labels[1]).accuracy
+        assert linear.accuracy > 0.4  # chance is 0.25: the features are those of the labelled clips
+
+        saved = load_file(f"{place}/run/features/{name}.safetensors")
+        if name == "random":  # normed in another order of arithmetic
+            np.testing.assert_allclose(saved["train/features"], train, rtol=1e-4, atol=1e-4)
+        else:
+            np.testing.assert_array_equal(saved["train/features"], train)
+        np.testing.assert_array_equal(saved["test/ids"], by_cameras.test)
+        assert (saved["test/linear"] == saved["test/labels"]).mean() == linear.accuracy
+        assert saved["test/logits"].shape == (len(by_cameras.test), ACTIONS)
+        np.testing.assert_array_equal(saved["test/linear"], saved["test/logits"].argmax(1))
+    curves = storage.read_json(f"{place}/run/evaluation.json")
+    assert curves["linear"]["encoder"]["test_top1"][-1] == results["linear_top1"]
+    assert len(curves["linear"]["random"]["train_loss"]) == probe.epochs
+
+
+def with_copies(row: dict) -> dict:
+    """The first ten clips of camera 3 in the last shard are planted: clips of another camera, exactly."""
+    number = int(row["clip_id"].split("-")[2])
+    if row["clip_id"].startswith("clip-2-") and number < 20:
+        values = np.random.default_rng(number % 10).normal(size=(6, *row["joints"].shape[1:])).astype(np.float32)
+        if number == 9:  # all but one number is that of clip 19
+            values[3, 0, 0, 0] += 1e-3
+        row |= {"joints": values, "num_frames": 6, "camera": 3 if number < 10 else 1, "label": number % 4}
+    return row
+
+
+def test_copies_of_training_clips_are_counted_and_left_out_of_a_second_figure(ray_session, tmp_path):
+    places = [f"data.store={tmp_path}/store", f"output={tmp_path}/run"]
+    # Both encoders are the same here; with a feature norm the random one would be given statistics.
+    settings = ["objective=late", "model.feature_norm=none", "evaluate.linear.epochs=5", "evaluate.batch_size=64"]
+    late = load([*SMALL, *settings, *places])
+    write_store(late.store, late, with_copies)
+    for name in ("encoder", "random"):
+        export_encoder(f"{tmp_path}/run/{name}", build_framework(late).backbone, late)
+    results = evaluate(late, RunDir(late), Tracker())
+    assert results["test_copies"] == 9
+    assert results["feature_width"] == 3 * 32
+    saved = load_file(f"{tmp_path}/run/features/encoder.safetensors")
+    names = ClipStore.open(late.store).index().clip_id[saved["test/ids"]]
+    unseen = ~np.isin(names, [f"clip-2-{number}" for number in range(9)])
+    for figure in ("linear", "knn"):
+        correct = saved[f"test/{figure}"] == saved["test/labels"]
+        assert results[f"{figure}_top1"] == pytest.approx(correct.mean())
+        assert results[f"{figure}_top1_unseen"] == results[f"random_{figure}_top1_unseen"] == correct[unseen].mean()
+    # Late fusion: each network by itself, its nearest neighbours by the mean of the similarities.
+    sides = [torch.from_numpy(saved[key]) for key in ("train/features", "train/labels", "test/features", "test/labels")]
+    parts = [slice(0, 32), slice(32, 64), slice(64, 96)]
+    scores = sum(
+        linear_evaluation(
+            *(side[:, part] if side.dim() == 2 else side for side in sides),
+            LinearProbe(**late.evaluate.linear.model_dump()),
+            late.seed,
+        ).logits.softmax(1)
+        for part in parts
+    )
+    np.testing.assert_allclose(np.exp(saved["test/logits"]), scores / 3, rtol=1e-3, atol=1e-5)
+    unit = [[normalize(side[:, part], dim=1) for part in parts] for side in (sides[2], sides[0])]
+    cosines = [query @ gallery.T for query, gallery in zip(*unit, strict=True)]
+    assert saved["test/knn"].tolist() == sides[1][sum(cosines).argmax(1)].tolist()
+
+
+def test_a_copy_is_a_copy_of_the_other_side(by_cameras):
+    contents = np.arange(len(by_cameras.ids), dtype=np.uint64)
+    position = np.searchsorted(by_cameras.ids, by_cameras.test)
+    contents[position[1]] = contents[position[0]]  # twice on the test side: nothing that training has seen
+    assert not copied(contents, by_cameras).any()
+    contents[position[2]] = contents[np.searchsorted(by_cameras.ids, by_cameras.train[5])]
+    assert np.flatnonzero(copied(contents, by_cameras)).tolist() == [2]
+
+
+def test_a_failing_probe_is_one_line(features, config, by_cameras):
+    spoilt = {"encoder": features["encoder"] * np.float32(np.nan)}
+    with pytest.raises(UserError, match=r"^evaluate: features of the training side are not finite$"):
+        measure(spoilt, by_cameras, config, parts_of(config))
+
+
+def test_clips_of_another_kind_than_the_encoder_s_are_refused(store, by_cameras, encoders, config, tmp_path):
+    # All of these before an actor is started: no Ray here.
+    other = replace(store, manifest=store.manifest | {"persons": 2})
+    with pytest.raises(UserError, match=r"takes clips of 1 persons, .* holds 2"):
+        extract(other, by_cameras, encoders, config.cluster, 16)
+    kinect_v2 = load([*SMALL[1:], "data.persons=1"])
+    export_encoder(str(tmp_path / "other"), build_framework(kinect_v2).backbone, kinect_v2)
+    with pytest.raises(UserError, match=r"'kinect_v2' .25 joints. is asked for"):
+        extract(store, by_cameras, {"other": str(tmp_path / "other")}, config.cluster, 16)
+    with pytest.raises(UserError, match=r"missing/config\.json: not found"):
+        extract(store, by_cameras, {"encoder": str(tmp_path / "missing")}, config.cluster, 16)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sides", "message"),
+    [
+        (lambda row: row, {"train": {"camera": [9]}, "test": "rest"}, "no clip on its side 'train'"),
+        (lambda row: row, {"train": {"camera": [1, 2]}, "test": {"camera": [2, 3]}}, "clips on both its sides"),
+        (lambda row: row, {"train": {"label": [0, 1]}, "test": "rest"}, "never occur on the training side: 2, 3"),
+        (lambda row: row | {"label": None}, {"train": {"camera": [1]}, "test": "rest"}, "have no label"),
+    ],
+)
+def test_sides_that_cannot_be_measured_are_refused(config, tmp_path, spoil, sides, message):
+    store = ClipStore.open(write_store(str(tmp_path / "store"), config, spoil))
+    with pytest.raises(UserError, match=message):
+        split_of(store, sides)

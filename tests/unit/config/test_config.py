@@ -1,0 +1,164 @@
+import subprocess
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+
+from pipeline.config.schema import check, digest, experiments, groups, identity, load, to_yaml
+from pipeline.config import schema as configuration
+from pipeline.core.errors import ConfigError
+from pipeline.encoder.build import check_models
+from tests.helpers.cli import command, environment
+
+
+def refused(*overrides):
+    with pytest.raises(ConfigError) as caught:
+        check_models(load(list(overrides)))
+    line = str(caught.value)
+    assert caught.value.exit_code == 2 and "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("train.epochs=-1", ["train.epochs=-1", "greater than or equal to 1"]),
+        ("train.epochs=many", ["train.epochs='many'", "integer"]),
+        ("train.epochs=1.5", ["train.epochs=1.5", "integer"]),
+        ("train.epoch=3", ["train.epoch", "did you mean train.epochs"]),
+        ("+train.epoch=3", ["train.epoch", "no such key"]),
+        ("experiment=ntu6", ["experiment=ntu6", "available", "nw_ucla"]),
+        ("data=nwucla", ["data=nwucla", "did you mean nw_ucla"]),
+        ("stages=[ingest,fly]", ["stages.1='fly'", "'pretrain'"]),
+        ("stages=[]", ["stages=[]"]),
+        ("data.protocol=xset", ["data.protocol=xset", "xview"]),
+        ("stream.cache=disk", ["stream.cache='disk'", "'memory'"]),
+        ("stream={cache: none, window: 9, pairs: cameras}", ["pairs=cameras", "cache=none", "use memory or device"]),
+        ("stream.pairs=views", ["stream.pairs='views'", "'cameras'"]),
+        ("stream.cache=device", ["stream.cache=device", "cluster.gpu=true"]),
+        ("model.heads=3", ["model.heads=3", "width=256"]),
+        ("views.crop=[0.9,0.1]", ["views.crop=[0.9, 0.1]"]),
+        ("views.corrupt_joints=26", ["views.corrupt_joints=26", "25 joints"]),
+        ("train.batch_size=3", ["train.batch_size=3", "2 workers"]),
+        ("train.accumulate=3", ["train.accumulate=3", "batch_size=128"]),
+        ("objective.alignment.temperature=0", ["objective.alignment.temperature=0"]),
+        ("objective.alignment.loss=variance_covariance", ["regularisation.weight"]),
+        ("data.skeleton.centre=hip", ["centre names the unknown joint hip"]),
+        ("data.skeleton.joints.spine_base=left_hip", ["cycle"]),
+        ("+data.protocols.xview.train.height=[1]", ["xview.train.height", "not a filter column"]),
+        ("data=null", ["Config group override must be"]),
+        ("data.synthetic.cameras=9", ["data.synthetic.cameras=9", "1 to 3"]),
+        ("evaluate.linear.momentum=0.9", ["evaluate.linear", "momentum"]),
+        ("train.accumulate=64", ["train.accumulate", "fewer than 2 clips"]),
+        ("train.lr==1", ["cannot read the command line"]),
+        ("seed=-1", ["seed=-1"]),
+        ("name=a/b", ["name='a/b'"]),
+    ],
+)
+def test_what_is_wrong_is_one_line_that_names_it(override, parts):
+    line = refused(override)
+    for part in parts:
+        assert part in line
+
+
+def test_an_objective_without_a_term_is_refused():
+    assert "a weight above 0" in refused(
+        "objective.decomposition.weight=0", "objective.composition.weight=0", "objective.view.weight=0"
+    )
+
+
+@pytest.mark.parametrize("name", [*experiments(), None])
+def test_every_experiment_is_complete(name):
+    overrides = [f"experiment={name}", "data.raw=somewhere"] if name else []
+    config = load(overrides)
+    assert config.name == (name or "synthetic")
+    check_models(config)
+
+
+@pytest.mark.parametrize("group", [group for group in groups() if group not in ("experiment", "mapping", "skeleton")])
+def test_every_choice_of_every_group_composes(group):
+    for choice in groups()[group]:
+        load([f"{group}={choice}", "data.raw=somewhere", "model.frames=64"])
+
+
+def test_the_resolved_configuration_reads_back_as_itself():
+    config = load(["seed=3", "train.clip_norm=1"])
+    assert check(OmegaConf.to_container(OmegaConf.create(to_yaml(config)))) == config
+
+
+def test_identity_is_what_is_computed_and_not_where():
+    base = load([])
+    elsewhere = [
+        "output=/x",
+        "data.store=/y",
+        "cluster.workers=1",
+        "tracking.uri=http://t",
+        "stages=[report]",
+        "fresh=true",
+    ]
+    assert digest(load(elsewhere)) == digest(base)
+    for change in ("seed=1", "train.epochs=3", "model.width=128", "data.protocol=xsub", "evaluate.knn.k=5"):
+        assert digest(load([change])) != digest(base), change
+    assert "train.epochs" in identity(base)
+
+
+def test_a_document_of_another_type_is_refused():
+    with pytest.raises(ConfigError, match="valid dictionary"):
+        check("seed: 0")
+
+
+def test_help_names_experiments_groups_and_keys():
+    shown = subprocess.run(command("--help"), env=environment(), capture_output=True, text=True, timeout=60, check=True)
+    for word in ("experiment=NAME", "nw_ucla", "cluster=", "data.raw=PATH", "--cfg"):
+        assert word in shown.stdout
+
+
+def test_an_unknown_option_exits_with_2():
+    assert subprocess.run(command("--nope"), env=environment(), capture_output=True, timeout=60).returncode == 2
+
+
+def test_printing_the_configuration_needs_neither_torch_nor_ray():
+    code = (
+        "import sys; from pipeline.run import main; main(['--cfg', 'job']); "
+        "sys.exit(bool({'torch', 'ray', 'mlflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "temperature: 0.1" in done.stdout
+
+
+def test_conf_is_found_beside_the_packages():
+    assert (configuration.CONF / "config.yaml").is_file()
+
+
+def test_a_directory_of_the_users_own_holds_more_choices(tmp_path):
+    (tmp_path / "my conf" / "data").mkdir(parents=True)
+    (tmp_path / "my conf" / "data" / "mine.yaml").write_text("defaults: [nw_ucla, _self_]\ndataset: mine\n")
+    own = str(tmp_path / "my conf")
+    assert load(["data=mine", "data.raw=x"], own).data.dataset == "mine"
+    with pytest.raises(ConfigError, match=r"data=mina: unknown; did you mean mine\? available: .*mine.*nw_ucla"):
+        load(["data=mina"], own)
+    with pytest.raises(ConfigError, match=r"--config-dir .*gone: not a directory"):
+        load([], str(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["stages=[protocols,ingest]"], "protocols stands alone"),
+        (["stages=[protocols]"], r"data\.names: "),
+        (["data.names=x"], r"data\.names: "),
+        (["data=pku1", "data.reader=ntu"], r"pku_mmd: come with reader=pku_mmd"),
+        (["data=ntu60", "data.reader=arrays"], r"arrays: come with reader=arrays"),
+        (["data=pku1", "data.preparation=untrimmed"], r"preparation=untrimmed and pku_mmd\.untrimmed=true come"),
+        (["ingest.max_rejected=2"], r"ingest\.max_rejected=2"),
+    ],
+)
+def test_data_settings_that_contradict_each_other_are_named(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load(overrides)
+
+
+def test_pairs_of_cameras_need_the_term_that_compares_them():
+    assert "objective.view.weight" in refused("stream.pairs=cameras", "objective=umurl")
+    load(["stream.pairs=cameras"])
