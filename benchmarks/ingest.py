@@ -57,7 +57,9 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def parse_speed(files: list[Path], reference: Callable | None, rounds: int) -> dict[str, float | None]:
+def parse_speed(
+    files: list[Path], reference: Callable | None, rounds: int
+) -> dict[str, float | None]:
     """Text per second of both parsers, after a first round that is not counted."""
     reader, size = READERS["ntu"](), sum(file.stat().st_size for file in files) / 1e6
     parsers = {"parse": lambda file: reader.parse(file.name, file.read_bytes(), JOINTS)}
@@ -72,8 +74,14 @@ def parse_speed(files: list[Path], reference: Callable | None, rounds: int) -> d
             speeds[name].append(size / spent)
     speeds = {name: values[1:] for name, values in speeds.items()}
     found = {f"{name}_mb_per_second": statistics.median(values) for name, values in speeds.items()}
-    ratios = [ours / theirs for ours, theirs in zip(speeds["parse"], speeds.get("reference", []), strict=False)]
-    return {"reference_mb_per_second": None, "ratio": statistics.median(ratios) if ratios else None} | found
+    ratios = [
+        ours / theirs
+        for ours, theirs in zip(speeds["parse"], speeds.get("reference", []), strict=False)
+    ]
+    return {
+        "reference_mb_per_second": None,
+        "ratio": statistics.median(ratios) if ratios else None,
+    } | found
 
 
 def compare(recording, sequence: dict, file: Path) -> None:
@@ -88,7 +96,13 @@ def compare(recording, sequence: dict, file: Path) -> None:
 
 def ingest_seconds(raw: str, cpus: int, rounds: int) -> tuple[list[float], dict]:
     """Seconds of an ingest on a Ray of so many CPUs, after one that is not counted; the last store's manifest."""
-    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     data = load(["data=ntu120", "data.raw=-"]).data
@@ -117,10 +131,14 @@ def ingest_seconds(raw: str, cpus: int, rounds: int) -> tuple[list[float], dict]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--reference", type=Path, help="a clone of HuiGuanLab/UmURL")
     parser.add_argument("--files", type=Path, help="a directory of .skeleton files")
-    parser.add_argument("--recordings", type=int, default=4500, help="synthetic recordings, without --files")
+    parser.add_argument(
+        "--recordings", type=int, default=4500, help="synthetic recordings, without --files"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     # Before any pool of threads: a task of Ray has one core, and so has the comparison with the reference.
@@ -146,7 +164,9 @@ def main() -> None:
                 seed=0,
             )
         files = sorted(raw.rglob("*.skeleton"))
-        figures = parse_speed(files[:: max(1, len(files) // PARSED)][:PARSED], reference, options.rounds)
+        figures = parse_speed(
+            files[:: max(1, len(files) // PARSED)][:PARSED], reference, options.rounds
+        )
         one, _ = ingest_seconds(str(raw), 1, options.rounds)
         two, manifest = ingest_seconds(str(raw), 2, options.rounds)
         text = sum(file.stat().st_size for file in files) / len(files)

@@ -40,7 +40,11 @@ LEARNING_RATE, WEIGHT_DECAY = 5e-4, 1e-5
 STREAMS = ("temporal", "spatial")
 # Where the reference keeps what is ours, as (its name, our name), applied to the parameter names in this order.
 NAMES = [
-    *((f"backbone.{m[0]}_emb.{s[0]}_embedding", f"{s}.embedding.{m}") for m in MODALITIES for s in STREAMS),
+    *(
+        (f"backbone.{m[0]}_emb.{s[0]}_embedding", f"{s}.embedding.{m}")
+        for m in MODALITIES
+        for s in STREAMS
+    ),
     *((f"backbone.mm_fusion.{s[0]}_fusion.0", f"{s}.fusion") for s in STREAMS),
     *((f"backbone.ma_encoder.{s[0]}_tr", s) for s in STREAMS),
     *((f"{m[0]}_projector", f"objective.decomposition.projectors.whole.{m}") for m in MODALITIES),
@@ -66,12 +70,21 @@ def ours() -> Framework:
 
     layout = SkeletonLayout.build(**read("skeleton/kinect_v2"))
     normalise = {"centre": "frame", "align": "first_frame"}
-    return build(layout, PERSONS, read("model/umurl"), read("objective/umurl"), read("views/umurl"), normalise)
+    return build(
+        layout,
+        PERSONS,
+        read("model/umurl"),
+        read("objective/umurl"),
+        read("views/umurl"),
+        normalise,
+    )
 
 
 def _merge(below: dict, above: dict) -> dict:
     deeper = {
-        key: _merge(below[key], value) for key, value in above.items() if isinstance(value, dict) and key in below
+        key: _merge(below[key], value)
+        for key, value in above.items()
+        if isinstance(value, dict) and key in below
     }
     return below | above | deeper
 
@@ -81,14 +94,18 @@ def load_reference(path: Path) -> tuple[types.ModuleType, nn.Module]:
     nothing.
     """
     if not (path / "pretrain.py").is_file():
-        sys.exit(f"--reference {path}: no pretrain.py there; it must be a clone of https://github.com/HuiGuanLab/UmURL")
+        sys.exit(
+            f"--reference {path}: no pretrain.py there; it must be a clone of https://github.com/HuiGuanLab/UmURL"
+        )
     sys.modules["torch.utils.tensorboard"] = types.SimpleNamespace(SummaryWriter=None)
     sys.modules["dataset"] = types.SimpleNamespace(get_pretraining_set=None)
     sys.path.insert(0, str(path))
     import pretrain
     from options.options_pretraining import encoder_arguments
 
-    pretrain.FullGatherLayer = types.SimpleNamespace(apply=lambda x: (x,))  # one process: nothing to gather
+    pretrain.FullGatherLayer = types.SimpleNamespace(
+        apply=lambda x: (x,)
+    )  # one process: nothing to gather
     return pretrain, pretrain.UmURL(**encoder_arguments)
 
 
@@ -105,7 +122,9 @@ def copy_weights(reference: nn.Module, framework: Framework) -> None:
 
 
 def our_step(framework: Framework, views: dict[str, Tensor], autocast: bool) -> Callable[[], float]:
-    optimiser = torch.optim.Adam(framework.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
+    optimiser = torch.optim.Adam(
+        framework.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
+    )
 
     def step() -> float:
         optimiser.zero_grad()
@@ -118,7 +137,9 @@ def our_step(framework: Framework, views: dict[str, Tensor], autocast: bool) -> 
     return step
 
 
-def reference_step(pretrain: types.ModuleType, model: nn.Module, views: dict[str, Tensor]) -> Callable[[], float]:
+def reference_step(
+    pretrain: types.ModuleType, model: nn.Module, views: dict[str, Tensor]
+) -> Callable[[], float]:
     optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     arguments = argparse.Namespace(gpu=None, print_freq=1)
@@ -126,7 +147,9 @@ def reference_step(pretrain: types.ModuleType, model: nn.Module, views: dict[str
 
     def step() -> float:
         with contextlib.redirect_stdout(None):
-            return pretrain.train(None, scaler, [batch], model, nn.MSELoss(), optimiser, 0, arguments).avg
+            return pretrain.train(
+                None, scaler, [batch], model, nn.MSELoss(), optimiser, 0, arguments
+            ).avg
 
     return step
 
@@ -139,8 +162,12 @@ def seconds(step: Callable[[], float], steps: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reference", type=Path, help="a clone of HuiGuanLab/UmURL; without it ours alone is timed")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--reference", type=Path, help="a clone of HuiGuanLab/UmURL; without it ours alone is timed"
+    )
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=1, help="steps of each kind in a round")
@@ -150,7 +177,13 @@ def main() -> None:
     torch.manual_seed(0)
 
     framework = ours()
-    shape = (options.batch, framework.backbone.frames, PERSONS, framework.backbone.layout.num_joints, 3)
+    shape = (
+        options.batch,
+        framework.backbone.frames,
+        PERSONS,
+        framework.backbone.layout.num_joints,
+        3,
+    )
     views = {name: torch.randn(shape) for name in framework.objective.passes}
     kinds: dict[str, Callable[[], float]] = {}
     if options.reference:
@@ -160,10 +193,14 @@ def main() -> None:
         copy_weights(model, framework)
         kinds["reference_fp32"] = reference_step(pretrain, model, views)
     kinds["ours_fp32"] = our_step(framework, views, autocast=False)
-    first = {name: step() for name, step in kinds.items()}  # the first step of each also warms it up
+    first = {
+        name: step() for name, step in kinds.items()
+    }  # the first step of each also warms it up
     print(f"loss of the first step: {first}", flush=True)
     if options.reference and abs(first["ours_fp32"] / first["reference_fp32"] - 1) > 1e-4:
-        sys.exit("from equal weights the two losses differ: this is not the same network and objective")
+        sys.exit(
+            "from equal weights the two losses differ: this is not the same network and objective"
+        )
     kinds["ours_bf16"] = our_step(framework, views, autocast=True)
     kinds["ours_bf16"]()
 
@@ -171,14 +208,19 @@ def main() -> None:
     for number in range(options.rounds):
         for name, step in kinds.items():
             times[name].append(seconds(step, options.steps))
-        print(f"round {number + 1}: " + ", ".join(f"{n} {t[-1]:.2f} s" for n, t in times.items()), flush=True)
+        print(
+            f"round {number + 1}: " + ", ".join(f"{n} {t[-1]:.2f} s" for n, t in times.items()),
+            flush=True,
+        )
 
     middle = {name: statistics.median(values) for name, values in times.items()}
     result = {name: round(options.batch / value, 2) for name, value in middle.items()}
     if options.reference:
         for kind in ("fp32", "bf16"):
             result[f"ratio_{kind}"] = round(middle["reference_fp32"] / middle[f"ours_{kind}"], 3)
-    result["scatter"] = {name: round((max(v) - min(v)) / middle[name], 3) for name, v in times.items()}
+    result["scatter"] = {
+        name: round((max(v) - min(v)) / middle[name], 3) for name, v in times.items()
+    }
     result |= {"batch": options.batch, "threads": options.threads, "torch": torch.__version__}
     print(json.dumps(result))
 

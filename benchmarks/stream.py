@@ -53,15 +53,43 @@ def write_store(directory: str, clips: int) -> ClipStore:
         for row in range(start, min(clips, start + ROWS_PER_SHARD)):
             frames = int(random.integers(60, 81))
             steps = random.standard_normal((frames, PERSONS, JOINTS, 3), dtype=np.float32)
-            known = {"dataset": "benchmark", "performance_id": str(row), "label": 0, "subject": 1, "camera": 1}
+            known = {
+                "dataset": "benchmark",
+                "performance_id": str(row),
+                "label": 0,
+                "subject": 1,
+                "camera": 1,
+            }
             rows.append(
                 known
-                | {"clip_id": f"clip-{row}", "setup": None, "replication": None, "split": [], "segments": None}
-                | {"num_frames": frames, "num_persons": PERSONS, "joints": np.cumsum(0.01 * steps, axis=0)}
+                | {
+                    "clip_id": f"clip-{row}",
+                    "setup": None,
+                    "replication": None,
+                    "split": [],
+                    "segments": None,
+                }
+                | {
+                    "num_frames": frames,
+                    "num_persons": PERSONS,
+                    "joints": np.cumsum(0.01 * steps, axis=0),
+                }
             )
-        shards.append(write_shard(storage.join(directory, f"shard-{len(shards):05d}.parquet"), rows, {}))
-    layout = {"name": "benchmark", "joints": [str(joint) for joint in range(JOINTS)], "parents": [0] * JOINTS}
-    manifest = {"layout": layout, "persons": PERSONS, "clips": clips, "settings": {}, "shards": shards}
+        shards.append(
+            write_shard(storage.join(directory, f"shard-{len(shards):05d}.parquet"), rows, {})
+        )
+    layout = {
+        "name": "benchmark",
+        "joints": [str(joint) for joint in range(JOINTS)],
+        "parents": [0] * JOINTS,
+    }
+    manifest = {
+        "layout": layout,
+        "persons": PERSONS,
+        "clips": clips,
+        "settings": {},
+        "shards": shards,
+    }
     write_manifest(directory, manifest | {"fingerprint": fingerprint({}, shards)})
     return ClipStore.open(directory)
 
@@ -114,7 +142,10 @@ def measure(store: ClipStore, small: ClipStore, arguments: argparse.Namespace) -
     """Return all figures of one run."""
     side = parse({"all": {"train": {}}})["all"]["train"]
     settings = {"batch_size": arguments.batch, "window": arguments.window, "seed": 0}
-    plans = {name: open_stream([Part(store, side)], cache=name, **settings) for name in ("memory", "none")}
+    plans = {
+        name: open_stream([Part(store, side)], cache=name, **settings)
+        for name in ("memory", "none")
+    }
     scan(store)
     scans, rates, firsts, gaps = [], {"memory": [], "none": []}, [], []
     for _ in range(arguments.repeats):
@@ -137,7 +168,9 @@ def measure(store: ClipStore, small: ClipStore, arguments: argparse.Namespace) -
         "none_gap_seconds_worst": max(gaps),
     }
     for name in rates:
-        figures[f"{name}_ratio"] = figures[f"{name}_clips_per_second"] / figures["scan_clips_per_second"]
+        figures[f"{name}_ratio"] = (
+            figures[f"{name}_clips_per_second"] / figures["scan_clips_per_second"]
+        )
     for name, plan in plans.items():
         quarter = open_stream([Part(small, side)], cache=name, **settings)
         figures[f"{name}_private_mb"] = ray.get(private_memory.remote(plan))
@@ -147,20 +180,30 @@ def measure(store: ClipStore, small: ClipStore, arguments: argparse.Namespace) -
 
 def main() -> None:
     """Measure, print a table and the JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=8000, help="clips of the store that is written")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--clips", type=int, default=8000, help="clips of the store that is written"
+    )
     parser.add_argument("--store", help="a clip store to read instead")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--window", type=int, default=4096)
-    parser.add_argument("--epochs", type=int, default=3, help="epochs of a measurement, after its warm-up epoch")
+    parser.add_argument(
+        "--epochs", type=int, default=3, help="epochs of a measurement, after its warm-up epoch"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     # Workers of the Ray that this process starts inherit its environment.
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
     with tempfile.TemporaryDirectory() as directory:
         store = (
-            ClipStore.open(arguments.store) if arguments.store else write_store(f"{directory}/store", arguments.clips)
+            ClipStore.open(arguments.store)
+            if arguments.store
+            else write_store(f"{directory}/store", arguments.clips)
         )
         small = write_store(f"{directory}/quarter", store.clips // 4)
         ray.init(

@@ -56,7 +56,9 @@ class VarianceCovariance(nn.Module):
         return self.variance * variance_hinge(z) + self.covariance * covariance_penalty(z)
 
 
-def alignment(loss: str, temperature: float, invariance: float, variance: float, covariance: float) -> nn.Module:
+def alignment(
+    loss: str, temperature: float, invariance: float, variance: float, covariance: float
+) -> nn.Module:
     """The alignment that `objective.alignment` names: "infonce", or with regularisation "variance_covariance" (squared
     errors) or "cosine". Each uses its own of the coefficients.
     """
@@ -64,13 +66,17 @@ def alignment(loss: str, temperature: float, invariance: float, variance: float,
         return InfoNCE(temperature)
     if loss in ("variance_covariance", "cosine"):
         return VarianceCovariance(invariance, variance, covariance, cosine=loss == "cosine")
-    raise ValueError(f"alignment loss must be one of infonce, variance_covariance, cosine, got {loss}")
+    raise ValueError(
+        f"alignment loss must be one of infonce, variance_covariance, cosine, got {loss}"
+    )
 
 
 def check_pair(a: Tensor, b: Tensor) -> None:
     """Raises ValueError unless both are [N, D] of at least two clips."""
     if a.ndim != 2 or a.shape != b.shape:
-        raise ValueError(f"features to align must both be [N, D], got {list(a.shape)} and {list(b.shape)}")
+        raise ValueError(
+            f"features to align must both be [N, D], got {list(a.shape)} and {list(b.shape)}"
+        )
     if len(a) < 2:
         raise ValueError("the loss compares clips with each other: a batch needs at least two")
 

@@ -21,7 +21,9 @@ from models.skeleton import SkeletonLayout
 NORMS = ("post", "pre")
 POOLINGS = ("max", "mean")
 FEATURE_NORMS = ("none", "batch")
-Tokens = tuple[Tensor, Tensor]  # of the temporal stream [B, T, D] and of the spatial stream [B, M*V, D]
+Tokens = tuple[
+    Tensor, Tensor
+]  # of the temporal stream [B, T, D] and of the spatial stream [B, M*V, D]
 
 
 class Backbone(nn.Module):
@@ -66,26 +68,49 @@ class Backbone(nn.Module):
         feature_norm: str,
     ):
         super().__init__()
-        if not modalities or len(set(modalities)) != len(modalities) or not set(modalities) <= set(MODALITIES):
-            raise ValueError(f"modalities must be different ones of {', '.join(MODALITIES)}, got {list(modalities)}")
-        kinds = {"fusion": (fusion, (*FUSIONS, "late")), "norm": (norm, NORMS), "pooling": (pooling, POOLINGS)}
+        if (
+            not modalities
+            or len(set(modalities)) != len(modalities)
+            or not set(modalities) <= set(MODALITIES)
+        ):
+            raise ValueError(
+                f"modalities must be different ones of {', '.join(MODALITIES)}, got {list(modalities)}"
+            )
+        kinds = {
+            "fusion": (fusion, (*FUSIONS, "late")),
+            "norm": (norm, NORMS),
+            "pooling": (pooling, POOLINGS),
+        }
         kinds |= {"feature_norm": (feature_norm, FEATURE_NORMS)}
         for name, (value, allowed) in kinds.items():
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value}")
-        self.layout, self.persons, self.frames, self.width, self.pooling = layout, persons, frames, width, pooling
+        self.layout, self.persons, self.frames, self.width, self.pooling = (
+            layout,
+            persons,
+            frames,
+            width,
+            pooling,
+        )
         self.modalities = tuple(name for name in MODALITIES if name in modalities)
         self.late = fusion == "late"
         tokens = persons * layout.num_joints
         transformer = {"width": width, "layers": layers, "heads": heads, "feedforward": feedforward}
         transformer |= {"dropout": dropout, "norm": norm, "modalities": self.modalities}
         stream = LateStream if self.late else partial(Stream, fusion=fusion)
-        self.temporal = stream(tokens=frames, inputs=tokens * 3, positions=positions_temporal, **transformer)
-        self.spatial = stream(tokens=tokens, inputs=frames * 3, positions=positions_spatial, **transformer)
+        self.temporal = stream(
+            tokens=frames, inputs=tokens * 3, positions=positions_temporal, **transformer
+        )
+        self.spatial = stream(
+            tokens=tokens, inputs=frames * 3, positions=positions_spatial, **transformer
+        )
         # A modality alone has statistics of its own, where it is not all that the encoder takes.
         alone = self.modalities if len(self.modalities) > 1 and not self.late else ()
         self.feature_norm = nn.ModuleDict(
-            {name: GlobalBatchNorm1d(self.feature_width, affine=False) for name in ("fused", *alone)}
+            {
+                name: GlobalBatchNorm1d(self.feature_width, affine=False)
+                for name in ("fused", *alone)
+            }
             if feature_norm == "batch"
             else {}
         )
@@ -110,13 +135,19 @@ class Backbone(nn.Module):
         """
         return self.encode_tokens(views)[0]
 
-    def encode_tokens(self, views: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tokens]]:
+    def encode_tokens(
+        self, views: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tokens]]:
         """The same, and name -> the encoded tokens that its features were pooled from (late fusion: all networks' side
         by side).
         """
         for view in views.values():
-            if view.shape[1:] != (expected := (self.frames, self.persons, self.layout.num_joints, 3)):
-                raise ValueError(f"views must be [B, {', '.join(map(str, expected))}], got {list(view.shape)}")
+            if view.shape[1:] != (
+                expected := (self.frames, self.persons, self.layout.num_joints, 3)
+            ):
+                raise ValueError(
+                    f"views must be [B, {', '.join(map(str, expected))}], got {list(view.shape)}"
+                )
         alone = [name for name in MODALITIES if name in views]
         fused = [name for name in views if name not in MODALITIES]
         if unknown := [name for name in alone if self.late or name not in self.modalities]:
@@ -126,14 +157,21 @@ class Backbone(nn.Module):
             users = ([name] if name in alone else []) + fused
             inputs[name] = modality(name, torch.cat([views[user] for user in users]), self.layout)
         temporal = {name: x.flatten(2) for name, x in inputs.items()}
-        spatial = {name: x.permute(0, 2, 3, 1, 4).flatten(3).flatten(1, 2) for name, x in inputs.items()}
+        spatial = {
+            name: x.permute(0, 2, 3, 1, 4).flatten(3).flatten(1, 2) for name, x in inputs.items()
+        }
         rows = len(views[(alone + fused)[0]])
-        tokens = [self.temporal(temporal, rows * len(fused)), self.spatial(spatial, rows * len(fused))]
+        tokens = [
+            self.temporal(temporal, rows * len(fused)),
+            self.spatial(spatial, rows * len(fused)),
+        ]
         names, shape = alone + fused, (len(views), rows)
         features = dict(zip(names, self.pooled(tokens).unflatten(0, shape), strict=True))
         if self.feature_norm:
             features = {name: self._norm_of(name)(feature) for name, feature in features.items()}
-        return features, dict(zip(names, zip(*(x.unflatten(0, shape) for x in tokens), strict=True), strict=True))
+        return features, dict(
+            zip(names, zip(*(x.unflatten(0, shape) for x in tokens), strict=True), strict=True)
+        )
 
     def pooled(self, tokens: Sequence[Tensor]) -> Tensor:
         """Encoded tokens of both streams to features [N, feature_width] as they are before `feature_norm`:
@@ -175,14 +213,21 @@ class Stream(nn.Module):
         super().__init__()
         self.embedding = nn.ModuleDict(
             {
-                name: nn.Sequential(nn.Linear(inputs, width), nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, width))
+                name: nn.Sequential(
+                    nn.Linear(inputs, width),
+                    nn.LayerNorm(width),
+                    nn.ReLU(),
+                    nn.Linear(width, width),
+                )
                 for name in modalities
             }
         )
         self.fusion = fusion_of(fusion, len(modalities), width)
         self.positions = Positions(positions, tokens, width)
         self.dropout = nn.Dropout(dropout)
-        self.layers = nn.Sequential(*(Layer(width, heads, feedforward, dropout, norm) for _ in range(layers)))
+        self.layers = nn.Sequential(
+            *(Layer(width, heads, feedforward, dropout, norm) for _ in range(layers))
+        )
         self.norm = nn.LayerNorm(width) if norm == "pre" else nn.Identity()
 
     def forward(self, inputs: Mapping[str, Tensor], fused: int) -> Tensor:
@@ -208,10 +253,14 @@ class LateStream(nn.ModuleDict):
     """A stream of its own for each modality. Encoded tokens [N, tokens, modalities * D], side by side."""
 
     def __init__(self, modalities: Sequence[str], **settings):
-        super().__init__({name: Stream(modalities=[name], fusion="mean", **settings) for name in modalities})
+        super().__init__(
+            {name: Stream(modalities=[name], fusion="mean", **settings) for name in modalities}
+        )
 
     def forward(self, inputs: Mapping[str, Tensor], fused: int) -> Tensor:
-        return torch.cat([stream({name: inputs[name]}, fused) for name, stream in self.items()], dim=-1)
+        return torch.cat(
+            [stream({name: inputs[name]}, fused) for name, stream in self.items()], dim=-1
+        )
 
 
 class Positions(nn.Module):
@@ -236,7 +285,9 @@ def sinusoids(tokens: int, width: int) -> Tensor:
     """[tokens, width]: even columns sin(t / 10000^(i/width)), odd columns the cosine of the same."""
     if width % 2:
         raise ValueError(f"sinusoidal positions need an even width, got {width}")
-    angle = torch.arange(tokens)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    angle = torch.arange(tokens)[:, None] * torch.exp(
+        torch.arange(0, width, 2) * (-math.log(10000.0) / width)
+    )
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
 
@@ -267,8 +318,13 @@ class Layer(nn.Module):
         return self.norm_feedforward(x + self._feedforward(x))
 
     def _attention(self, x: Tensor) -> Tensor:
-        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
-        x = F.scaled_dot_product_attention(query, key, value, dropout_p=self.rate if self.training else 0.0)
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in self.qkv(x).chunk(3, -1)
+        )
+        x = F.scaled_dot_product_attention(
+            query, key, value, dropout_p=self.rate if self.training else 0.0
+        )
         return self.dropout(self.out(x.transpose(1, 2).flatten(2)))
 
     def _feedforward(self, x: Tensor) -> Tensor:

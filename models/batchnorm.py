@@ -20,12 +20,16 @@ class GlobalBatchNorm1d(nn.BatchNorm1d):
     of all rows stays on the device), and for another number of features.
     """
 
-    def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True):
+    def __init__(
+        self, features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True
+    ):
         super().__init__(features, eps, momentum, affine)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim not in (2, 3) or x.shape[-1] != self.num_features:
-            raise ValueError(f"expected [n, {self.num_features}] or [G, n, {self.num_features}], got {list(x.shape)}")
+            raise ValueError(
+                f"expected [n, {self.num_features}] or [G, n, {self.num_features}], got {list(x.shape)}"
+            )
         if self.training:
             if world_size() == 1 and x.shape[-2] < 2:
                 raise ValueError("batch statistics need at least two clips in a batch")
@@ -41,7 +45,9 @@ class GlobalBatchNorm1d(nn.BatchNorm1d):
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
         unbiased = variance * (count / (count - 1))
-        for group_mean, group_variance in zip(mean.flatten(0, -2), unbiased.flatten(0, -2), strict=True):
+        for group_mean, group_variance in zip(
+            mean.flatten(0, -2), unbiased.flatten(0, -2), strict=True
+        ):
             self.running_mean.lerp_(group_mean.to(self.running_mean.dtype), self.momentum)
             self.running_var.lerp_(group_variance.to(self.running_var.dtype), self.momentum)
             self.num_batches_tracked += 1

@@ -33,19 +33,29 @@ class ClipBatch:
     other: ClipBatch | None = None
 
     def __post_init__(self) -> None:
-        if self.frames.dtype != torch.float32 or self.frames.dim() != 4 or self.frames.shape[-1] != 3:
-            raise ValueError(f"frames must be float32 [F, M, V, 3], got {self.frames.dtype} {list(self.frames.shape)}")
+        if (
+            self.frames.dtype != torch.float32
+            or self.frames.dim() != 4
+            or self.frames.shape[-1] != 3
+        ):
+            raise ValueError(
+                f"frames must be float32 [F, M, V, 3], got {self.frames.dtype} {list(self.frames.shape)}"
+            )
         for name in ("offsets", "ids", "labels"):
             value = getattr(self, name)
             if value.dtype != torch.int64 or value.dim() != 1:
-                raise ValueError(f"{name} must be int64 with one dimension, got {value.dtype} {list(value.shape)}")
+                raise ValueError(
+                    f"{name} must be int64 with one dimension, got {value.dtype} {list(value.shape)}"
+                )
         if not len(self.offsets) - 1 == len(self.ids) == len(self.labels) > 0:
             raise ValueError(
                 f"a batch of B >= 1 clips has B + 1 offsets, B ids and B labels, "
                 f"got {len(self.offsets)}, {len(self.ids)} and {len(self.labels)}"
             )
         if self.other is not None and len(self.other) != len(self):
-            raise ValueError(f"other must hold a clip for each of {len(self)}, got {len(self.other)}")
+            raise ValueError(
+                f"other must hold a clip for each of {len(self)}, got {len(self.other)}"
+            )
         if self.offsets.device.type == "cpu":
             if self.offsets[0] != 0 or self.offsets[-1] != len(self.frames):
                 raise ValueError(
@@ -71,8 +81,13 @@ class ClipBatch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
         """The same batch on `device`."""
-        moved = (x.to(device, non_blocking=non_blocking) for x in (self.frames, self.offsets, self.ids, self.labels))
-        return ClipBatch(*moved, other=self.other.to(device, non_blocking) if self.other is not None else None)
+        moved = (
+            x.to(device, non_blocking=non_blocking)
+            for x in (self.frames, self.offsets, self.ids, self.labels)
+        )
+        return ClipBatch(
+            *moved, other=self.other.to(device, non_blocking) if self.other is not None else None
+        )
 
 
 def resample(clips: ClipBatch, start: Tensor, span: Tensor, frames: int) -> Tensor:
@@ -87,7 +102,9 @@ def resample(clips: ClipBatch, start: Tensor, span: Tensor, frames: int) -> Tens
     if frames < 1:
         raise ValueError(f"frames must be at least 1, got {frames}")
     start, span = start.double()[:, None], span.double()[:, None]
-    position = (torch.arange(frames, device=start.device, dtype=torch.float64) + 0.5) * (span / frames) - 0.5
+    position = (torch.arange(frames, device=start.device, dtype=torch.float64) + 0.5) * (
+        span / frames
+    ) - 0.5
     position = start + torch.minimum(position.clamp(min=0), span - 1)
     before = position.floor()
     # At a clip's last frame the weight of the frame after it is 0, but the index must not leave the clip.

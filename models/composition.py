@@ -27,12 +27,16 @@ class Composition(nn.Module):
     def __init__(self, module: str, modalities: Sequence[str], size: int):
         super().__init__()
         if module not in MODULES:
-            raise ValueError(f"composition module must be one of {', '.join(MODULES)}, got {module}")
+            raise ValueError(
+                f"composition module must be one of {', '.join(MODULES)}, got {module}"
+            )
         self.module, self.modalities, count = module, tuple(modalities), len(modalities)
         if module == "weights":
             self.logits = nn.Parameter(torch.zeros(count))
         elif module == "mlp":
-            self.mlp = nn.Sequential(nn.Linear(count * size, size), nn.ReLU(), nn.Linear(size, size))
+            self.mlp = nn.Sequential(
+                nn.Linear(count * size, size), nn.ReLU(), nn.Linear(size, size)
+            )
         elif module == "attention":
             self.table = nn.Parameter(torch.empty(count, size).normal_(std=0.02))
             self.attention = QueryAttention(size, queries=1)

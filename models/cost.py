@@ -46,7 +46,11 @@ def cost(backbone: Backbone) -> dict[str, float]:
             late = inference if backbone.late else flops(lambda: backbone.encode(alone))
     finally:
         backbone.train(training)
-    return {"parameters": parameters(backbone), "gflops": inference / 1e9, "gflops_late": late / 1e9}
+    return {
+        "parameters": parameters(backbone),
+        "gflops": inference / 1e9,
+        "gflops_late": late / 1e9,
+    }
 
 
 def training_cost(framework: Framework, batch: int) -> dict[str, float]:

@@ -51,19 +51,30 @@ class Decomposition(nn.Module):
     ):
         super().__init__()
         if not parts or len(set(parts)) != len(parts) or not set(parts) <= set(PARTS):
-            raise ValueError(f"parts must be different ones of {', '.join(PARTS)}, got {list(parts)}")
-        for name, value, allowed in (("module", module, MODULES), ("projectors", projectors, PROJECTORS)):
+            raise ValueError(
+                f"parts must be different ones of {', '.join(PARTS)}, got {list(parts)}"
+            )
+        for name, value, allowed in (
+            ("module", module, MODULES),
+            ("projectors", projectors, PROJECTORS),
+        ):
             if value not in allowed:
-                raise ValueError(f"decomposition {name} must be one of {', '.join(allowed)}, got {value}")
+                raise ValueError(
+                    f"decomposition {name} must be one of {', '.join(allowed)}, got {value}"
+                )
         self.width, self.modalities, self.parts = width, tuple(modalities), tuple(parts)
         self.of_tokens, self.kind = module in OF_TOKENS, projectors
         streams = {part: len(PARTS[part]) for part in self.parts}
-        self.apart = nn.ModuleDict({part: _apart(module, width, streams[part], self.modalities) for part in self.parts})
+        self.apart = nn.ModuleDict(
+            {part: _apart(module, width, streams[part], self.modalities) for part in self.parts}
+        )
 
         def heads(names: Sequence[str]) -> nn.ModuleDict:
             return nn.ModuleDict(
                 {
-                    part: nn.ModuleDict({m: projector(streams[part] * width, hidden, output, layers) for m in names})
+                    part: nn.ModuleDict(
+                        {m: projector(streams[part] * width, hidden, output, layers) for m in names}
+                    )
                     for part in self.parts
                 }
             )
@@ -95,7 +106,9 @@ class Decomposition(nn.Module):
             return feature
         return feature[:, : self.width] if part == "temporal" else feature[:, self.width :]
 
-    def _project(self, part: str, true: list[Tensor], taken: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    def _project(
+        self, part: str, true: list[Tensor], taken: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Both sides projected, each of the tensors normalised by batch statistics of its own."""
         heads = self.projectors[part]
         if self.kind == "shared":
@@ -144,7 +157,10 @@ class Convolution(nn.Module):
         self.out = nn.Linear(streams * width, streams * width)
 
     def forward(self, tokens: Sequence[Tensor]) -> Tensor:
-        pooled = [conv(x.transpose(1, 2)).relu().amax(2) for conv, x in zip(self.streams, tokens, strict=True)]
+        pooled = [
+            conv(x.transpose(1, 2)).relu().amax(2)
+            for conv, x in zip(self.streams, tokens, strict=True)
+        ]
         return self.out(torch.cat(pooled, dim=1))
 
 

@@ -61,7 +61,9 @@ def gather_all(tensors: Sequence[Tensor], counts: Sequence[int]) -> list[Tensor]
     """`gather` of several tensors [n, d], with widths d of their own, in one exchange."""
     if len(counts) == 1:
         return list(tensors)
-    return list(gather(torch.cat(list(tensors), dim=1), counts).split([x.shape[1] for x in tensors], dim=1))
+    return list(
+        gather(torch.cat(list(tensors), dim=1), counts).split([x.shape[1] for x in tensors], dim=1)
+    )
 
 
 class _GlobalSum(torch.autograd.Function):

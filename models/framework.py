@@ -26,12 +26,21 @@ class Framework(nn.Module):
     centre, align: see `models.normalise`.
     """
 
-    def __init__(self, backbone: Backbone, objective: Objective | LateObjective, views: Views, centre: str, align: str):
+    def __init__(
+        self,
+        backbone: Backbone,
+        objective: Objective | LateObjective,
+        views: Views,
+        centre: str,
+        align: str,
+    ):
         super().__init__()
         self.backbone, self.objective, self.views = backbone, objective, views
         self.centre, self.align = centre, align
 
-    def forward(self, clips: ClipBatch, seed: int, epoch: int, watch: bool = False) -> dict[str, Tensor]:
+    def forward(
+        self, clips: ClipBatch, seed: int, epoch: int, watch: bool = False
+    ) -> dict[str, Tensor]:
         """Losses [] of this worker's share of a global batch: "loss" (the total), "loss/decomposition" and so on.
 
         (seed, epoch) and the clips' ids decide on the views. watch: also figures of the same features, of the whole
@@ -41,19 +50,25 @@ class Framework(nn.Module):
         """
         return self.losses(self.draw(clips, seed, epoch, self.objective.passes), watch)
 
-    def draw(self, clips: ClipBatch, seed: int, epoch: int, names: Collection[str]) -> dict[str, Tensor]:
+    def draw(
+        self, clips: ClipBatch, seed: int, epoch: int, names: Collection[str]
+    ) -> dict[str, Tensor]:
         """One view of each clip for each of the named passes: name -> [B, T, M, V, 3].
 
         The second fused view is of what `clips.other` holds, where it is given.
         """
-        with torch.autocast(clips.frames.device.type, enabled=False):  # coordinates are float32 also under bfloat16
+        with torch.autocast(
+            clips.frames.device.type, enabled=False
+        ):  # coordinates are float32 also under bfloat16
             other = own = normalise(clips, self.backbone.layout, self.centre, self.align)
             if clips.other is not None and "fused_other" in names:
                 other = normalise(clips.other, self.backbone.layout, self.centre, self.align)
                 # Views hang on the clip that they are drawn for: a clip that is the other of two is seen in two ways.
                 other = replace(other, ids=clips.ids)
             sources = {name: other if name == "fused_other" else own for name in names}
-            return {name: self.views(x, seed, epoch, PASSES.index(name)) for name, x in sources.items()}
+            return {
+                name: self.views(x, seed, epoch, PASSES.index(name)) for name, x in sources.items()
+            }
 
     def losses(self, views: Mapping[str, Tensor], watch: bool = False) -> dict[str, Tensor]:
         """The same from views that are there already: name of a pass -> [B, T, M, V, 3]."""
@@ -64,13 +79,24 @@ class Framework(nn.Module):
     @torch.no_grad()
     def _figures(self, tokens: Mapping[str, Tokens]) -> dict[str, Tensor]:
         """Of features before their norm, which would hide a collapse; with late fusion the worst of the networks'."""
-        local = [self.backbone.pooled(tokens[name]) for name in ("fused", "fused_other") if name in tokens]
+        local = [
+            self.backbone.pooled(tokens[name])
+            for name in ("fused", "fused_other")
+            if name in tokens
+        ]
         views = gather_all(local, shares(len(local[0]), local[0].device))
-        return worst([figures(*(view[:, part] for view in views)) for part in self.backbone.parts.values()])
+        return worst(
+            [figures(*(view[:, part] for view in views)) for part in self.backbone.parts.values()]
+        )
 
 
 def build(
-    layout: SkeletonLayout, persons: int, model: Mapping, objective: Mapping, views: Mapping, normalise: Mapping
+    layout: SkeletonLayout,
+    persons: int,
+    model: Mapping,
+    objective: Mapping,
+    views: Mapping,
+    normalise: Mapping,
 ) -> Framework:
     """The training module that the configuration sections `model`, `objective`, `views` and `data.normalise` describe.
 
@@ -79,5 +105,8 @@ def build(
     backbone = Backbone(layout, persons, **model)
     terms = {key: value for key, value in objective.items() if key != "name"}
     return Framework(
-        backbone, objective_for(backbone, terms), Views(layout, frames=backbone.frames, **views), **normalise
+        backbone,
+        objective_for(backbone, terms),
+        Views(layout, frames=backbone.frames, **views),
+        **normalise,
     )

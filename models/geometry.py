@@ -39,7 +39,17 @@ def rotation_to_x(directions: Tensor) -> Tensor:
     aside = y.square() + z.square()
     # Both are 1 / (1 + x); the second keeps its digits where x is close to -1.
     factor = torch.where(x > 0, 1 / (1 + x).clamp(min=1), (1 - x) / aside.clamp(min=1e-300))
-    entries = (x, -y, -z, y, 1 - y * y * factor, -y * z * factor, z, -y * z * factor, 1 - z * z * factor)
+    entries = (
+        x,
+        -y,
+        -z,
+        y,
+        1 - y * y * factor,
+        -y * z * factor,
+        z,
+        -y * z * factor,
+        1 - z * z * factor,
+    )
     rotation = torch.stack(entries, dim=-1).unflatten(-1, (3, 3))
     half_turn = yaw(-torch.ones_like(x), torch.zeros_like(x))
     return torch.where(((x < 0) & (aside == 0))[..., None, None], half_turn, rotation)

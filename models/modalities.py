@@ -17,7 +17,9 @@ def modality(name: str, views: Tensor, layout: SkeletonLayout) -> Tensor:
     Raises ValueError for an unknown name or another number of joints.
     """
     if views.shape[-2] != layout.num_joints:
-        raise ValueError(f"views have {views.shape[-2]} joints, skeleton {layout.name} has {layout.num_joints}")
+        raise ValueError(
+            f"views have {views.shape[-2]} joints, skeleton {layout.name} has {layout.num_joints}"
+        )
     if name == "joint":
         return views
     if name == "bone":

@@ -40,14 +40,17 @@ def figures(first: Tensor, second: Tensor | None = None) -> dict[str, Tensor]:
         "collapse/effective_rank": effective_rank(first),
         "collapse/uniformity": uniformity(first),
     }
-    return values if second is None else values | {"collapse/alignment": 2 - 2 * cosine(first, second)}
+    return (
+        values if second is None else values | {"collapse/alignment": 2 - 2 * cosine(first, second)}
+    )
 
 
 def worst(networks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The `figures` of several networks as one, of each the worst: no network that lives hides one that collapsed."""
     least = {"collapse/deviation", "collapse/effective_rank"}  # NaN stays NaN in both directions
     return {
-        name: torch.stack([of[name] for of in networks]).aminmax()[0 if name in least else 1] for name in networks[0]
+        name: torch.stack([of[name] for of in networks]).aminmax()[0 if name in least else 1]
+        for name in networks[0]
     }
 
 
@@ -87,7 +90,9 @@ def effective_rank(features: Tensor) -> Tensor:
     centred = (features - features.mean(0)).double()
     gram = centred @ centred.T if len(centred) < centred.shape[1] else centred.T @ centred
     finite = gram.isfinite().all()
-    values = torch.linalg.eigvalsh(torch.where(finite, gram, 0)).clamp(min=0).sqrt()  # an error for NaN
+    values = (
+        torch.linalg.eigvalsh(torch.where(finite, gram, 0)).clamp(min=0).sqrt()
+    )  # an error for NaN
     shares = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
     return torch.where(finite, torch.special.entr(shares).sum().exp(), torch.nan)
 

@@ -35,13 +35,23 @@ def normalise(clips: ClipBatch, layout: SkeletonLayout, centre: str, align: str)
     if align not in ALIGNMENTS:
         raise ValueError(f"align must be one of {', '.join(ALIGNMENTS)}, got {align}")
     if clips.frames.shape[2] != layout.num_joints:
-        raise ValueError(f"clips have {clips.frames.shape[2]} joints, skeleton {layout.name} has {layout.num_joints}")
+        raise ValueError(
+            f"clips have {clips.frames.shape[2]} joints, skeleton {layout.name} has {layout.num_joints}"
+        )
     frames = clips.frames
     if centre != "none":
-        origin = frames[:, 0, layout.centre] if centre == "frame" else _first_centre(clips, layout)[clips.clip_of_frame]
+        origin = (
+            frames[:, 0, layout.centre]
+            if centre == "frame"
+            else _first_centre(clips, layout)[clips.clip_of_frame]
+        )
         frames = (frames - origin[:, None, None]).masked_fill_(~_present(frames)[..., None], 0.0)
     if align != "none":
-        rotation = _first_frame_rotation(clips, layout) if align == "first_frame" else _mean_yaw(clips, layout)
+        rotation = (
+            _first_frame_rotation(clips, layout)
+            if align == "first_frame"
+            else _mean_yaw(clips, layout)
+        )
         frames = transform(frames, rotation.float()[clips.clip_of_frame][:, None, None])
     return ClipBatch(frames, clips.offsets, clips.ids, clips.labels)
 
@@ -56,7 +66,9 @@ def _first_centre(clips: ClipBatch, layout: SkeletonLayout) -> Tensor:
     joint = clips.frames[:, 0, layout.centre]
     total = len(joint)
     # float64 because segment_reduce takes no integers; frame numbers are far below 2**53.
-    number = torch.arange(total, device=joint.device, dtype=torch.float64).masked_fill(~_present(joint), total)
+    number = torch.arange(total, device=joint.device, dtype=torch.float64).masked_fill(
+        ~_present(joint), total
+    )
     first = torch.segment_reduce(number, "min", offsets=clips.offsets).long()
     return torch.cat([joint, joint.new_zeros(1, 3)])[first]
 
@@ -78,7 +90,9 @@ def _first_frame_rotation(clips: ClipBatch, layout: SkeletonLayout) -> Tensor:
 
 def _mean_yaw(clips: ClipBatch, layout: SkeletonLayout) -> Tensor:
     """[B, 3, 3]. The sum of the lines points where their mean does."""
-    line = torch.segment_reduce(_shoulder_line(clips.frames[:, 0], layout), "sum", offsets=clips.offsets, axis=0)
+    line = torch.segment_reduce(
+        _shoulder_line(clips.frames[:, 0], layout), "sum", offsets=clips.offsets, axis=0
+    )
     x, z = line[:, 0], line[:, 2]
     length = torch.hypot(x, z)
     known = length > _SHORTEST

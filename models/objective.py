@@ -63,14 +63,20 @@ class Objective(nn.Module):
         super().__init__()
         terms = {"decomposition": decomposition, "composition": composition, "view": view}
         terms |= {"consistency": consistency, "regularisation": regularisation}
-        self.weights = {name: float(term["weight"]) for name, term in terms.items() if term["weight"] > 0}
-        self.align = build_alignment(**{key: value for key, value in alignment.items() if key != "stop_gradient"})
+        self.weights = {
+            name: float(term["weight"]) for name, term in terms.items() if term["weight"] > 0
+        }
+        self.align = build_alignment(
+            **{key: value for key, value in alignment.items() if key != "stop_gradient"}
+        )
         self.stop_gradient = bool(alignment["stop_gradient"])
         self.modalities = tuple(modalities)
         self._check(terms)
 
         feature = 2 * width
-        sizes = {key: round(projector[key] * feature) for key in ("hidden", "output")} | {"layers": projector["layers"]}
+        sizes = {key: round(projector[key] * feature) for key in ("hidden", "output")} | {
+            "layers": projector["layers"]
+        }
         if "decomposition" in self.weights:
             settings = {key: value for key, value in decomposition.items() if key != "weight"}
             self.decomposition = Decomposition(width, self.modalities, **settings, **sizes)
@@ -88,9 +94,13 @@ class Objective(nn.Module):
             if term["weight"] < 0:
                 raise ValueError(f"{name}.weight must be at least 0, got {term['weight']}")
         if not {"decomposition", "composition", "view"} & set(self.weights):
-            raise ValueError("at least one of decomposition, composition and view needs a weight above 0")
+            raise ValueError(
+                "at least one of decomposition, composition and view needs a weight above 0"
+            )
         if "consistency" in self.weights and "decomposition" not in self.weights:
-            raise ValueError("consistency.weight needs decomposition.weight above 0: it compares its projections")
+            raise ValueError(
+                "consistency.weight needs decomposition.weight above 0: it compares its projections"
+            )
         if ("regularisation" in self.weights) != self.align.regularises:
             raise ValueError(
                 "regularisation.weight must be above 0 with variance_covariance and cosine, and 0 with infonce"
@@ -101,16 +111,23 @@ class Objective(nn.Module):
                 "where model.modalities is one alone and with model.fusion=late"
             )
         if (guidance := terms["composition"]["guidance"]) not in ("feature", "prototypes"):
-            raise ValueError(f"composition.guidance must be one of feature, prototypes, got {guidance}")
+            raise ValueError(
+                f"composition.guidance must be one of feature, prototypes, got {guidance}"
+            )
 
     @property
     def passes(self) -> tuple[str, ...]:
         """The names of the inputs to encode: those that a term with a weight needs."""
         unimodal = self.modalities if {"decomposition", "composition"} & set(self.weights) else ()
-        return (*unimodal, "fused", "fused_other") if "view" in self.weights else (*unimodal, "fused")
+        return (
+            (*unimodal, "fused", "fused_other") if "view" in self.weights else (*unimodal, "fused")
+        )
 
     def forward(
-        self, features: Mapping[str, Tensor], tokens: Mapping[str, Tokens] | None = None, watch: bool = False
+        self,
+        features: Mapping[str, Tensor],
+        tokens: Mapping[str, Tokens] | None = None,
+        watch: bool = False,
     ) -> dict[str, Tensor]:
         """Named losses [] from features: name of a pass -> [n, 2*D], this worker's share of the global batch.
 
@@ -121,9 +138,13 @@ class Objective(nn.Module):
         """
         counts = shares(len(features["fused"]), features["fused"].device)
         if sum(counts) < 2:
-            raise ValueError("the objective compares clips with each other: a batch needs at least two")
+            raise ValueError(
+                "the objective compares clips with each other: a batch needs at least two"
+            )
         if min(counts) == 0:
-            raise ValueError(f"a batch of {sum(counts)} clips leaves some of {len(counts)} workers without any")
+            raise ValueError(
+                f"a batch of {sum(counts)} clips leaves some of {len(counts)} workers without any"
+            )
         projected = self._project(features, tokens)
         z = iter(gather_all([x for group in projected.values() for x in group], counts))
         gathered = {name: [next(z) for _ in group] for name, group in projected.items()}
@@ -136,11 +157,17 @@ class Objective(nn.Module):
     def _taken_apart(self, z: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
         if "decomposition" not in self.weights:
             return {}
-        likeness = [cosine(p, t) for p, t in zip(z["predictions"], z["targets"], strict=True)]  # part after part
+        likeness = [
+            cosine(p, t) for p, t in zip(z["predictions"], z["targets"], strict=True)
+        ]  # part after part
         size = len(self.modalities)
-        return {f"decomposition/{m}": _mean(likeness[i::size]) for i, m in enumerate(self.modalities)}
+        return {
+            f"decomposition/{m}": _mean(likeness[i::size]) for i, m in enumerate(self.modalities)
+        }
 
-    def _project(self, features: Mapping[str, Tensor], tokens: Mapping[str, Tokens] | None) -> dict[str, list[Tensor]]:
+    def _project(
+        self, features: Mapping[str, Tensor], tokens: Mapping[str, Tokens] | None
+    ) -> dict[str, list[Tensor]]:
         """What the terms compare, each tensor [n, output] of this worker's clips."""
         unimodal = {m: features[m] for m in self.modalities if m in features}
         if self.stop_gradient:
@@ -173,7 +200,9 @@ class Objective(nn.Module):
         if "view" in self.weights:
             terms["view"] = self.align(*z["fused"])
         if "regularisation" in self.weights:
-            terms["regularisation"] = _mean(self.align.regularisation(x) for group in z.values() for x in group)
+            terms["regularisation"] = _mean(
+                self.align.regularisation(x) for group in z.values() for x in group
+            )
         return terms
 
     def _to_mean(self, z: Sequence[Tensor]) -> Tensor:

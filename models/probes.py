@@ -39,7 +39,9 @@ class LinearProbe:
 
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
-            raise ValueError(f"probe optimiser {self.optimiser!r} is not one of {', '.join(OPTIMISERS)}")
+            raise ValueError(
+                f"probe optimiser {self.optimiser!r} is not one of {', '.join(OPTIMISERS)}"
+            )
         if self.batch_size < 1 or self.epochs < 1 or self.lr <= 0:
             raise ValueError("probe batch_size and epochs must be at least 1 and lr above 0")
         if self.momentum and self.optimiser != "sgd":
@@ -84,7 +86,9 @@ def linear_evaluation(
     The classes are the labels that occur on the training side. Raises ValueError for an empty side, unlabelled clips
     (negative labels), a test label that never occurs in training, and features or a loss that are not finite.
     """
-    classes, train_targets, test_targets = _targets(train_features, train_labels, test_features, test_labels)
+    classes, train_targets, test_targets = _targets(
+        train_features, train_labels, test_features, test_labels
+    )
     device = train_features.device
     if probe.standardise:
         train_features, test_features = standardise(train_features, test_features)
@@ -106,20 +110,29 @@ def linear_evaluation(
         for batch in batches:
             x, targets = train_features[batch], train_targets[batch]
             # The sum: no layer's gradient depends on how many there are.
-            loss = sum(F.cross_entropy(layer(x[:, part]), targets) for layer, part in zip(layers, parts, strict=True))
+            loss = sum(
+                F.cross_entropy(layer(x[:, part]), targets)
+                for layer, part in zip(layers, parts, strict=True)
+            )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             total += loss.detach()
         schedule.step()
         with torch.no_grad():
-            logits = _fused([layer(test_features[:, part]) for layer, part in zip(layers, parts, strict=True)])
+            logits = _fused(
+                [layer(test_features[:, part]) for layer, part in zip(layers, parts, strict=True)]
+            )
         test_accuracy.append(_accuracy(logits.argmax(1), test_targets))
         train_loss.append(total.item() / len(batches) / len(parts))
     if not torch.isfinite(logits).all():
-        raise ValueError(f"the linear probe diverged at lr={probe.lr}: lower it or standardise the features")
+        raise ValueError(
+            f"the linear probe diverged at lr={probe.lr}: lower it or standardise the features"
+        )
     predictions = classes[logits.argmax(1)].cpu()
-    return LinearResult(logits.cpu(), classes.cpu(), predictions, test_accuracy[-1], test_accuracy, train_loss)
+    return LinearResult(
+        logits.cpu(), classes.cpu(), predictions, test_accuracy[-1], test_accuracy, train_loss
+    )
 
 
 def retrieval(
@@ -139,9 +152,13 @@ def retrieval(
     Similarities are computed `chunk_elements` at a time (float32, 128 MB), so memory does not grow with their number.
     Raises ValueError as `linear_evaluation`, and for a number of neighbours that the gallery does not have.
     """
-    classes, train_targets, test_targets = _targets(train_features, train_labels, test_features, test_labels)
+    classes, train_targets, test_targets = _targets(
+        train_features, train_labels, test_features, test_labels
+    )
     if not 1 <= neighbours <= len(train_targets):
-        raise ValueError(f"retrieval asks for {neighbours} neighbours of a gallery of {len(train_targets)} clips")
+        raise ValueError(
+            f"retrieval asks for {neighbours} neighbours of a gallery of {len(train_targets)} clips"
+        )
     if len(parts) > 1:
         train_features, test_features = (
             torch.cat([F.normalize(features[:, part], dim=1) for part in parts], dim=1)
@@ -168,7 +185,9 @@ def standardise(train_features: Tensor, test_features: Tensor) -> tuple[Tensor, 
 def _vote(similarity: Tensor, targets: Tensor, neighbours: int, classes: int) -> Tensor:
     """Winning class index [n] from similarities [n, N_train]."""
     if neighbours == 1:
-        return targets[similarity.argmax(1)]  # of equally near clips the first, which topk does not promise
+        return targets[
+            similarity.argmax(1)
+        ]  # of equally near clips the first, which topk does not promise
     near = targets[similarity.topk(neighbours, dim=1).indices]
     votes = F.one_hot(near, classes).sum(1)
     # argmax returns the first maximum: of the neighbours in order of nearness, the first of a class with most votes.
@@ -191,7 +210,9 @@ def class_targets(train_labels: Tensor, test_labels: Tensor) -> tuple[Tensor, Te
     unseen = classes[test_targets] != test_labels
     if unseen.any():
         missing = ", ".join(str(label) for label in test_labels[unseen].unique().tolist())
-        raise ValueError(f"test clips carry labels that never occur on the training side: {missing}")
+        raise ValueError(
+            f"test clips carry labels that never occur on the training side: {missing}"
+        )
     return classes, train_targets, test_targets
 
 
@@ -199,7 +220,10 @@ def _targets(
     train_features: Tensor, train_labels: Tensor, test_features: Tensor, test_labels: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`class_targets`, with a check of the features beside them."""
-    for side, features, labels in (("training", train_features, train_labels), ("test", test_features, test_labels)):
+    for side, features, labels in (
+        ("training", train_features, train_labels),
+        ("test", test_features, test_labels),
+    ):
         if features.dim() != 2 or labels.shape != features.shape[:1]:
             raise ValueError(
                 f"the {side} side needs features [N, D] and labels [N], "
@@ -231,5 +255,9 @@ def _fused(logits: Sequence[Tensor]) -> Tensor:
 
 def _optimiser(layer: nn.Module, probe: LinearProbe) -> torch.optim.Optimizer:
     if probe.optimiser == "adamw":
-        return torch.optim.AdamW(layer.parameters(), probe.lr, weight_decay=probe.weight_decay, fused=True)
-    return torch.optim.SGD(layer.parameters(), probe.lr, probe.momentum, weight_decay=probe.weight_decay, fused=True)
+        return torch.optim.AdamW(
+            layer.parameters(), probe.lr, weight_decay=probe.weight_decay, fused=True
+        )
+    return torch.optim.SGD(
+        layer.parameters(), probe.lr, probe.momentum, weight_decay=probe.weight_decay, fused=True
+    )

@@ -14,7 +14,9 @@ def projector(inputs: int, hidden: int, output: int, layers: int) -> nn.Sequenti
     Raises ValueError where a size is not at least 1.
     """
     if min(inputs, hidden, output, layers) < 1:
-        raise ValueError(f"a projector needs sizes of at least 1, got {inputs}-{hidden}-{output} in {layers} layers")
+        raise ValueError(
+            f"a projector needs sizes of at least 1, got {inputs}-{hidden}-{output} in {layers} layers"
+        )
     modules: list[nn.Module] = []
     for _ in range(layers - 1):
         modules += [nn.Linear(inputs, hidden), GlobalBatchNorm1d(hidden), nn.ReLU()]

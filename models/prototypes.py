@@ -26,7 +26,11 @@ class Prototypes(nn.Module):
         super().__init__()
         if count < 2:
             raise ValueError(f"at least two prototypes are needed, got {count}")
-        for name, value in (("temperature", temperature), ("epsilon", epsilon), ("iterations", iterations)):
+        for name, value in (
+            ("temperature", temperature),
+            ("epsilon", epsilon),
+            ("iterations", iterations),
+        ):
             if value <= 0:
                 raise ValueError(f"{name} of the prototypes must be positive, got {value}")
         self.prototypes = nn.Parameter(torch.empty(count, width).normal_())
@@ -38,7 +42,9 @@ class Prototypes(nn.Module):
 
 
 @full_precision
-def _swapped(a: Tensor, b: Tensor, prototypes: Tensor, temperature: float, epsilon: float, iterations: int) -> Tensor:
+def _swapped(
+    a: Tensor, b: Tensor, prototypes: Tensor, temperature: float, epsilon: float, iterations: int
+) -> Tensor:
     directions = F.normalize(prototypes, dim=1).T
     of_a, of_b = (F.normalize(x, dim=1) @ directions for x in (a, b))
     losses = [

@@ -37,11 +37,15 @@ class SkeletonLayout:
                 f"skeleton {self.name}: needs at least one joint, and different names for different joints"
             )
         if len(self.parents) != count:
-            raise ValueError(f"skeleton {self.name}: {count} joints but {len(self.parents)} parents")
+            raise ValueError(
+                f"skeleton {self.name}: {count} joints but {len(self.parents)} parents"
+            )
         paired = [joint for pair in self.mirror for joint in pair]
         for joint in (*self.parents, self.centre, self.left_shoulder, self.right_shoulder, *paired):
             if not 0 <= joint < count:
-                raise ValueError(f"skeleton {self.name}: joint number {joint} is not one of 0 to {count - 1}")
+                raise ValueError(
+                    f"skeleton {self.name}: joint number {joint} is not one of 0 to {count - 1}"
+                )
         roots = [self.joints[joint] for joint, parent in enumerate(self.parents) if joint == parent]
         if len(roots) > 1:
             raise ValueError(
@@ -75,7 +79,9 @@ class SkeletonLayout:
             seen, at = {joint}, joint
             while (up := self.parents[at]) != at:
                 if up in seen:
-                    raise ValueError(f"skeleton {self.name}: the bones from {self.joints[up]} upwards form a cycle")
+                    raise ValueError(
+                        f"skeleton {self.name}: the bones from {self.joints[up]} upwards form a cycle"
+                    )
                 seen.add(up)
                 at = up
 
@@ -103,7 +109,9 @@ class SkeletonLayout:
 
         for pair in mirror:
             if len(pair) != 2:
-                raise ValueError(f"skeleton {name}: a mirror pair is a left and a right joint, got {list(pair)}")
+                raise ValueError(
+                    f"skeleton {name}: a mirror pair is a left and a right joint, got {list(pair)}"
+                )
         return cls(
             name=name,
             joints=tuple(joints),
@@ -137,5 +145,7 @@ class SkeletonLayout:
 @lru_cache(maxsize=64)
 def index_tensor(indices: tuple[int, ...], device: torch.device) -> Tensor:
     """The indices as an int64 tensor on `device`, made once: copying them in every step would make the host wait."""
-    with torch.inference_mode(False):  # a tensor born in inference mode could not be used in training afterwards
+    with torch.inference_mode(
+        False
+    ):  # a tensor born in inference mode could not be used in training afterwards
         return torch.tensor(indices, device=device)

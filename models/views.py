@@ -18,7 +18,17 @@ from models.skeleton import SkeletonLayout, index_tensor
 
 # How many random numbers each decision takes, in this order; the choice of joints comes last and takes one a joint.
 # Every number has its place whether it is used or not, so that one setting does not touch the others' randomness.
-_NUMBERS = {"ratio": 1, "start": 1, "mirror": 1, "turn": 1, "size": 1, "corrupt": 1, "erase": 1, "noise": 9, "shear": 9}
+_NUMBERS = {
+    "ratio": 1,
+    "start": 1,
+    "mirror": 1,
+    "turn": 1,
+    "size": 1,
+    "corrupt": 1,
+    "erase": 1,
+    "noise": 9,
+    "shear": 9,
+}
 
 
 @dataclass(frozen=True)
@@ -55,9 +65,17 @@ class Views:
         joints = self.layout.num_joints
         for name, fine, allowed in (
             ("frames", self.frames >= 1, "at least 1"),
-            ("crop", 0 <= low <= high <= 1, "two shares of a clip between 0 and 1, the smaller first"),
+            (
+                "crop",
+                0 <= low <= high <= 1,
+                "two shares of a clip between 0 and 1, the smaller first",
+            ),
             ("min_frames", self.min_frames >= 1, "at least 1"),
-            ("corrupt_joints", 0 <= self.corrupt_joints <= joints, f"from 0 to {joints}, the joints there are"),
+            (
+                "corrupt_joints",
+                0 <= self.corrupt_joints <= joints,
+                f"from 0 to {joints}, the joints there are",
+            ),
             ("shear", self.shear >= 0, "at least 0"),
             ("corrupt_probability", 0 <= self.corrupt_probability <= 1, "between 0 and 1"),
             ("rotation", 0 <= self.rotation <= 180, "between 0 and 180 degrees"),
@@ -80,15 +98,22 @@ class Views:
         random = self._random(clips.ids, seed, epoch, draw)
         views = resample(clips, *self._parts(clips.lengths, random), self.frames)
         if self.mirror > 0:
-            swapped = views.index_select(-2, index_tensor(self.layout.mirror_permutation, views.device))
+            swapped = views.index_select(
+                -2, index_tensor(self.layout.mirror_permutation, views.device)
+            )
             views = torch.where(self._mirrored(random)[:, None, None, None, None], swapped, views)
         return transform(views, self._matrices(random)[:, None, None])
 
     def _random(self, ids: Tensor, seed: int, epoch: int, draw: int) -> dict[str, Tensor]:
         """Name of a decision -> its uniform numbers, [B] or [B, how many]."""
         sizes = _NUMBERS | {"joints": self.layout.num_joints}
-        parts = uniform(seed, epoch, ids, draw, sum(sizes.values())).split(tuple(sizes.values()), dim=1)
-        return {name: part[:, 0] if _NUMBERS.get(name) == 1 else part for name, part in zip(sizes, parts, strict=True)}
+        parts = uniform(seed, epoch, ids, draw, sum(sizes.values())).split(
+            tuple(sizes.values()), dim=1
+        )
+        return {
+            name: part[:, 0] if _NUMBERS.get(name) == 1 else part
+            for name, part in zip(sizes, parts, strict=True)
+        }
 
     def _parts(self, lengths: Tensor, random: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """First frame and number of frames of each clip's part, float64 [B]: exact, so that all devices cut alike."""

@@ -31,7 +31,9 @@ Groups, group=choice:
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Options `cfg` (None or "job"), `config_dir` and `overrides` (key=value strings); wrong use exits with 2."""
-    lines = "\n".join(f"  {group + '=':<12} {', '.join(choices)}" for group, choices in groups().items())
+    lines = "\n".join(
+        f"  {group + '=':<12} {', '.join(choices)}" for group, choices in groups().items()
+    )
     parser = argparse.ArgumentParser(
         prog="run.py",
         usage="python pipeline/run.py [--help] [--cfg job] [--config-dir DIR] [key=value ...]",
@@ -40,5 +42,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--cfg", choices=["job"], help="print the resolved configuration and exit")
     parser.add_argument("--config-dir", metavar="DIR", help="more choices, laid out as conf/")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, in Hydra's grammar")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="settings, in Hydra's grammar"
+    )
     return parser.parse_intermixed_args(arguments)

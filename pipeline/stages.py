@@ -57,7 +57,9 @@ def ingest_stage(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any
     for reject in manifest["rejected"][:3]:
         say(f"  set aside: {reject['name']}: {reject['reason']}")
     if rejected:
-        say(f"  {rejected} recordings set aside; all of them with reasons: {storage.join(config.store, REJECTS)}")
+        say(
+            f"  {rejected} recordings set aside; all of them with reasons: {storage.join(config.store, REJECTS)}"
+        )
     if manifest["left_out"]:
         say(f"  {manifest['left_out']} clips left out, as {data.left_out} says")
     if manifest["flawed"]:
@@ -86,7 +88,11 @@ STAGES = {
 def announce(config: Config, run: RunDir) -> None:
     """Say what happened and where things are."""
     summary = storage.read_json(run.path(SUMMARY))
-    table(config.name, ["", ""], [[key, _shown(key, summary[key])] for key in HEADLINES if key in summary])
+    table(
+        config.name,
+        ["", ""],
+        [[key, _shown(key, summary[key])] for key in HEADLINES if key in summary],
+    )
     say(f"summary: {run.path(SUMMARY)}")
     local = config.tracking.uri.startswith("sqlite:")
     where = f"mlflow ui --backend-store-uri {config.tracking.uri}" if local else config.tracking.uri
@@ -96,4 +102,10 @@ def announce(config: Config, run: RunDir) -> None:
 def _shown(key: str, value: Any) -> str:
     if "_top1" in key:
         return f"{100 * value:.1f} %"
-    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
+    return (
+        f"{value:,.4g}"
+        if isinstance(value, float)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else value
+    )

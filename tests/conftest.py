@@ -31,7 +31,9 @@ def ray_session():
         logging_level=logging.ERROR,
         log_to_driver=False,
         # The mark tells the processes of this Ray from those of others on the machine.
-        runtime_env={"env_vars": {"PYTHONPATH": python_path, "PYTEST_CURRENT_RUN": str(os.getpid())}},
+        runtime_env={
+            "env_vars": {"PYTHONPATH": python_path, "PYTEST_CURRENT_RUN": str(os.getpid())}
+        },
     )
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False

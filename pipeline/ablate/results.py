@@ -38,7 +38,16 @@ RECORDED = {
     *STARTS,
     *(f"random_{name}" for name in MEASURED),
     *COSTS,
-    *("linear_best_top1", "test_copies", "probe", "protocol", "train_clips", "test_clips", "classes", "epochs"),
+    *(
+        "linear_best_top1",
+        "test_copies",
+        "probe",
+        "protocol",
+        "train_clips",
+        "test_clips",
+        "classes",
+        "epochs",
+    ),
     *("loss", "clips_per_second", "feature_width", "collapsed"),
 }
 
@@ -70,7 +79,10 @@ def read(place: str) -> dict[str, dict[str, Any]]:
         if entry.path.endswith(".json"):
             uri = storage.join(place, storage.name(entry.path))
             record = storage.read_json(uri)
-            if not isinstance(record, dict) or not {"variant", "seed", "hash", "stores", "figures"} <= record.keys():
+            if (
+                not isinstance(record, dict)
+                or not {"variant", "seed", "hash", "stores", "figures"} <= record.keys()
+            ):
                 raise UserError(f"{uri}: not the figures of a cell; move it elsewhere")
             found[storage.name(entry.path).removesuffix(".json")] = record
     return found
@@ -84,13 +96,17 @@ def spread(values: Iterable[float]) -> Spread:
 def rows_of(records: Sequence[Mapping[str, Any]], order: Sequence[str]) -> list[Row]:
     """The table's rows: the variants of `order` that have records, the first of them the reference, and last `random`,
     the reference's encoders before training."""
-    by_variant = {name: {r["seed"]: r["figures"] for r in records if r["variant"] == name} for name in order}
+    by_variant = {
+        name: {r["seed"]: r["figures"] for r in records if r["variant"] == name} for name in order
+    }
     by_variant = {name: by_seed for name, by_seed in by_variant.items() if by_seed}
     reference = by_variant.get(order[0], {})
     rows = [_row(name, by_seed, reference) for name, by_seed in by_variant.items()]
     if reference:
         start = {
-            seed: {name: figures[f"random_{name}"] for name in MEASURED if f"random_{name}" in figures}
+            seed: {
+                name: figures[f"random_{name}"] for name in MEASURED if f"random_{name}" in figures
+            }
             | {name: figures[name] for name in ("parameters", "gflops")}
             | {"pretraining_parameters": 0, "pretraining_gflops": 0.0}
             for seed, figures in reference.items()
@@ -128,7 +144,10 @@ def flat(rows: Sequence[Row]) -> dict[str, float]:
     found = {}
     for row in rows:
         for name in MEASURED.keys() & row.figures.keys():
-            for suffix, value in (("", row.figures[name]), ("_difference", row.differences.get(name))):
+            for suffix, value in (
+                ("", row.figures[name]),
+                ("_difference", row.differences.get(name)),
+            ):
                 if value is not None:
                     found[f"{row.variant}_{name}{suffix}"] = value.mean
                 if value is not None and value.deviation is not None:
@@ -141,10 +160,19 @@ def cells_of(rows: Sequence[Row], short: bool = False) -> tuple[list[str], list[
 
     short: what fits a console.
     """
-    shown = [name for name in list(MEASURED)[: 2 if short else None] if any(name in row.figures for row in rows)]
+    shown = [
+        name
+        for name in list(MEASURED)[: 2 if short else None]
+        if any(name in row.figures for row in rows)
+    ]
     starts = [name for name in STARTS if not short and any(name in row.figures for row in rows)]
     compared = [name for name in ("linear_top1", "knn_top1") if name in shown]
-    header = ["", "seeds", *(MEASURED[name] for name in shown), *(f"\u0394 {MEASURED[name]}" for name in compared)]
+    header = [
+        "",
+        "seeds",
+        *(MEASURED[name] for name in shown),
+        *(f"\u0394 {MEASURED[name]}" for name in compared),
+    ]
     header += [*(STARTS[name] for name in starts), "GFLOPs"]
     header += [] if short else ["parameters", "GFLOPs of pretraining", "its parameters"]
     body = [
@@ -163,7 +191,9 @@ def cells_of(rows: Sequence[Row], short: bool = False) -> tuple[list[str], list[
 
 
 def _other_costs(costs: Mapping[str, float]) -> list[str]:
-    size, training_size = (f"{costs[name] / 1e6:.2f} M" for name in ("parameters", "pretraining_parameters"))
+    size, training_size = (
+        f"{costs[name] / 1e6:.2f} M" for name in ("parameters", "pretraining_parameters")
+    )
     return [size, f"{costs['pretraining_gflops']:.3g}", training_size]
 
 
@@ -184,7 +214,15 @@ def plot(rows: Sequence[Row], title: str) -> Figure:
         for number, row in enumerate(rows):
             colour = LEFT if number == 0 else MUTED if row.variant == RANDOM else INK
             error = errors[number] or None
-            axes.errorbar(costs[number], means[number], error, fmt="o", color=colour, elinewidth=0.8, markersize=5)
+            axes.errorbar(
+                costs[number],
+                means[number],
+                error,
+                fmt="o",
+                color=colour,
+                elinewidth=0.8,
+                markersize=5,
+            )
         axes.set_xlim(0, 1.25 * costs.max())
         axes.margins(y=0.1)
         low, high = axes.get_ylim()
@@ -227,7 +265,9 @@ def publish(config: Config, run: RunDir, records: Sequence[Mapping[str, Any]]) -
     storage.write_bytes(run.path(PLOT), image)
     storage.write_bytes(run.path(MARKDOWN), markdown(config, about, header, body, PLOT).encode())
     caption = "Linear accuracy over what inference of one clip costs."
-    content = pages.image("plot", image, caption) + pages.section("Table", pages.table(body, header))
+    content = pages.image("plot", image, caption) + pages.section(
+        "Table", pages.table(body, header)
+    )
     storage.write_bytes(run.path(PAGE), pages.document(config.name, about, content))
 
     page = config.ablate.page
@@ -248,10 +288,17 @@ def description(config: Config, records: Sequence[Mapping[str, Any]]) -> str:
     hours = sum(record["seconds"] for record in records) / 3600
     counts = sorted({(r["workers"], "GPU" if r["gpu"] else "worker") for r in records})
     machines = [f"{count} {kind}{'s' if count > 1 else ''}" for count, kind in counts]
-    versions = sorted({", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records})
+    versions = sorted(
+        {", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records}
+    )
     codes = sorted({record["code"] for record in records})
     when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
-    splits = sorted({(f["protocol"], f["train_clips"], f["test_clips"]) for f in (r["figures"] for r in records)})
+    splits = sorted(
+        {
+            (f["protocol"], f["train_clips"], f["test_clips"])
+            for f in (r["figures"] for r in records)
+        }
+    )
     protocols = ", ".join(f"{name} ({train:,} / {test:,} clips)" for name, train, test in splits)
     protocols = f"protocol{'s' if len(splits) > 1 else ''} {protocols}"
     return (
@@ -275,10 +322,19 @@ def command(config: Config) -> str:
     return " ".join(["python pipeline/run.py stages=[ablate]", *map(shlex.quote, shown)])
 
 
-def markdown(config: Config, about: str, header: Sequence[str], body: Sequence[Sequence[str]], image: str) -> str:
+def markdown(
+    config: Config, about: str, header: Sequence[str], body: Sequence[Sequence[str]], image: str
+) -> str:
     """The table with what stands over and under it."""
-    scatter = "from seed to seed, each on a split of its own" if config.ablate.splits else "from seed to seed"
-    lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---", *["---:"] * (len(header) - 1)], *body)]
+    scatter = (
+        "from seed to seed, each on a split of its own"
+        if config.ablate.splits
+        else "from seed to seed"
+    )
+    lines = [
+        f"| {' | '.join(cells)} |"
+        for cells in (header, ["---", *["---:"] * (len(header) - 1)], *body)
+    ]
     return "\n".join(
         [
             f"## {config.name}",
@@ -302,5 +358,7 @@ def replaced(text: str, name: str, part: str) -> str:
     begin, end = f"<!-- {name}: generated, begin -->", f"<!-- {name}: generated, end -->"
     block = f"{begin}\n{part}\n{end}"
     if begin in text and end in text:
-        return re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: block, text, flags=re.DOTALL)
+        return re.sub(
+            f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: block, text, flags=re.DOTALL
+        )
     return f"{text.rstrip()}\n\n{block}\n"

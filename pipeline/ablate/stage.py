@@ -77,7 +77,11 @@ def variants(config: Config) -> dict[str, Config]:
 def cells(config: Config) -> list[Cell]:
     """All cells of the table, seed by seed: after the first seed there is a whole table already."""
     composed = variants(config)
-    return [_cell(config, name, base, seed) for seed in config.ablate.seeds for name, base in composed.items()]
+    return [
+        _cell(config, name, base, seed)
+        for seed in config.ablate.seeds
+        for name, base in composed.items()
+    ]
 
 
 def _cell(config: Config, variant: str, base: Config, seed: int) -> Cell:
@@ -96,7 +100,11 @@ def _cell(config: Config, variant: str, base: Config, seed: int) -> Cell:
 
 def _of_seed(base: Config, variant: str, seed: int, splits: list[str] | None) -> Config:
     """A variant's configuration with a seed: the cell's name, and of `splits` the one whose turn it is."""
-    data = base.data.model_copy(update={"protocol": splits[seed % len(splits)]}) if splits else base.data
+    data = (
+        base.data.model_copy(update={"protocol": splits[seed % len(splits)]})
+        if splits
+        else base.data
+    )
     return base.model_copy(update={"name": f"{variant}-{seed}", "seed": seed, "data": data})
 
 
@@ -121,14 +129,20 @@ def ablate(config: Config, run: RunDir, tracker: Tracker, stages: Stages) -> dic
         if stale or cell.name not in found:
             missing.append(cell)
     if len(missing) < len(wanted):
-        say(f"  {len(wanted) - len(missing)} of {len(wanted)} cells are in {config.ablate.results}, skipped")
+        say(
+            f"  {len(wanted) - len(missing)} of {len(wanted)} cells are in {config.ablate.results}, skipped"
+        )
     spent = []
     for number, cell in enumerate(missing, 1):
         found = results.read(config.ablate.results)
         if cell.name in found and not variant_of[cell.variant].why_stale(found[cell.name]):
-            say(f"  cell {number} of {len(missing)}: {cell.name} was measured elsewhere meanwhile, skipped")
+            say(
+                f"  cell {number} of {len(missing)}: {cell.name} was measured elsewhere meanwhile, skipped"
+            )
             continue
-        say(f"  cell {number} of {len(missing)}: {cell.name}{_left(spent, len(missing) - number + 1)}")
+        say(
+            f"  cell {number} of {len(missing)}: {cell.name}{_left(spent, len(missing) - number + 1)}"
+        )
         started = time.monotonic()
         record = _run(cell, config, tracker, stages)
         storage.write_json(storage.join(config.ablate.results, f"{cell.name}.json"), record)
@@ -138,7 +152,9 @@ def ablate(config: Config, run: RunDir, tracker: Tracker, stages: Stages) -> dic
     rows = results.publish(config, run, _of_table(variant_of, found))
     tracker.artifacts([run.path(name) for name in results.FILES])
     table(config.name, *results.cells_of(rows, short=True))
-    say(f"  the table: {config.ablate.page}, the plot: {run.path(results.PLOT)}, both: {run.path(results.PAGE)}")
+    say(
+        f"  the table: {config.ablate.page}, the plot: {run.path(results.PLOT)}, both: {run.path(results.PAGE)}"
+    )
     return {"cells": len(wanted)} | results.flat(rows)
 
 
@@ -184,7 +200,10 @@ def _run(cell: Cell, config: Config, tracker: Tracker, stages: Stages) -> dict[s
 
 def _stores(run: RunDir, config: Config) -> list[str]:
     """What a finished cell was pretrained on: the fingerprints of its store and of those that it pools."""
-    return [run.state[key] for key in ("fingerprint", *(f"pool_{n}" for n in range(len(config.data.pool))))]
+    return [
+        run.state[key]
+        for key in ("fingerprint", *(f"pool_{n}" for n in range(len(config.data.pool))))
+    ]
 
 
 def _take_up(config: Config) -> RunDir:

@@ -41,7 +41,9 @@ def gif(clip: np.ndarray, title: str, layout: SkeletonLayout, fps: float) -> byt
             _View(axes, across, up, name, points, layout)
             for axes, (across, up, name) in zip(panels, VIEWS, strict=True)
         ]
-        figure.text(0.015, 0.935, shorten(title, MOST_LETTERS), fontsize=8.5, color=INK, fontweight="bold")
+        figure.text(
+            0.015, 0.935, shorten(title, MOST_LETTERS), fontsize=8.5, color=INK, fontweight="bold"
+        )
         figure.text(0.82, 0.875, "left", fontsize=8.5, color=LEFT, fontweight="bold", ha="right")
         figure.text(0.83, 0.875, "right", fontsize=8.5, color=RIGHT, fontweight="bold")
         clock = figure.text(0.015, 0.875, "", fontsize=8, color=MUTED)
@@ -61,7 +63,15 @@ def gif(clip: np.ndarray, title: str, layout: SkeletonLayout, fps: float) -> byt
 class _View:
     """One view of all persons: the same metres to the right and up, wide enough for the whole clip."""
 
-    def __init__(self, axes: Axes, across: int, up: int, name: str, points: np.ndarray, layout: SkeletonLayout):
+    def __init__(
+        self,
+        axes: Axes,
+        across: int,
+        up: int,
+        name: str,
+        points: np.ndarray,
+        layout: SkeletonLayout,
+    ):
         self.across, self.up = across, up
         self.pairs = np.array(bones(layout))
         colours = joint_colours(layout)
@@ -70,7 +80,10 @@ class _View:
         for person in range(points.shape[1]):
             strength = 1 if person == 0 else 0.5
             lines = LineCollection(
-                [], colors=[colours[joint] for joint in self.pairs[:, 0]], linewidths=2, alpha=strength
+                [],
+                colors=[colours[joint] for joint in self.pairs[:, 0]],
+                linewidths=2,
+                alpha=strength,
             )
             axes.add_collection(lines)
             places = np.zeros(len(colours))
@@ -81,7 +94,9 @@ class _View:
         axes.set_ylim(centre[up] - span / 2, centre[up] + span / 2)
         axes.set_aspect("equal")
         letters = "xyz"
-        axes.set_title(f"{name}: {letters[across]} and {letters[up]}", fontsize=8, color=MUTED, pad=3)
+        axes.set_title(
+            f"{name}: {letters[across]} and {letters[up]}", fontsize=8, color=MUTED, pad=3
+        )
         axes.set_xlabel(f"{letters[across]} (m)", labelpad=1, fontsize=8)
         axes.set_ylabel(f"{letters[up]} (m)", labelpad=0, fontsize=8)
         axes.tick_params(labelsize=7)
@@ -89,7 +104,9 @@ class _View:
 
     def show(self, frame: np.ndarray) -> None:
         """Move to a frame [M, V, 3]; what is missing is NaN, which is not drawn."""
-        for (lines, dots), person in zip(self.persons, frame[..., [self.across, self.up]], strict=True):
+        for (lines, dots), person in zip(
+            self.persons, frame[..., [self.across, self.up]], strict=True
+        ):
             lines.set_segments(person[self.pairs])
             dots.set_offsets(person)
 
@@ -105,7 +122,9 @@ def _frame(points: np.ndarray) -> tuple[np.ndarray, float]:
 
 def _encode(images: list[Image.Image], seconds: float) -> bytes:
     """A GIF that takes so long; one palette for all frames, or colours would flicker."""
-    colours = np.array(images[len(images) // 2].quantize(COLOURS).getpalette()[: 3 * COLOURS]).reshape(-1, 3)
+    colours = np.array(
+        images[len(images) // 2].quantize(COLOURS).getpalette()[: 3 * COLOURS]
+    ).reshape(-1, 3)
     colours[colours.min(1) > 245] = 255  # quantising makes the paper a little grey
     palette = Image.new("P", (1, 1))
     palette.putpalette(colours.ravel().tolist())
@@ -113,5 +132,13 @@ def _encode(images: list[Image.Image], seconds: float) -> bytes:
     buffer = io.BytesIO()
     # GIF counts hundredths of a second, and viewers do not show less than two.
     duration = max(20, round(100 * seconds / len(images)) * 10)
-    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=duration, loop=0, optimize=False)
+    frames[0].save(
+        buffer,
+        "GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=duration,
+        loop=0,
+        optimize=False,
+    )
     return buffer.getvalue()

@@ -59,10 +59,14 @@ def contents(
             for label, number in _counted(index.label, range(len(classes) if labelled else 0))
         ],
         **{
-            f"{name}s": [{name: value, "clips": number} for value, number in _counted(getattr(index, name))]
+            f"{name}s": [
+                {name: value, "clips": number} for value, number in _counted(getattr(index, name))
+            ]
             for name in ("subject", "camera", "setup")
         },
-        "persons": [{"persons": value, "clips": number} for value, number in _counted(columns["persons"])],
+        "persons": [
+            {"persons": value, "clips": number} for value, number in _counted(columns["persons"])
+        ],
         "lengths": _lengths(frames),
         "missing": _missing(columns, layout),
         "bones": _bones(columns, layout),
@@ -71,7 +75,10 @@ def contents(
             kind: {
                 "name": RULES[kind][0],
                 "rule": RULES[kind][1],
-                "clips": [{"clip": str(index.clip_id[f.clip]), "what": f.text, "score": f.score} for f in found],
+                "clips": [
+                    {"clip": str(index.clip_id[f.clip]), "what": f.text, "score": f.score}
+                    for f in found
+                ],
             }
             for kind, found in findings.items()
         },
@@ -79,8 +86,12 @@ def contents(
         "recordings": manifest.get("recordings"),
         "left_out": manifest.get("left_out", 0),
         "rejected": len(manifest.get("rejected", ())),
-        "rejects": grouped((reject["reason"], reject["name"]) for reject in manifest.get("rejected", ())),
-        "flaws": None if flaws is None else grouped((flaw["flaw"], flaw["clip_id"]) for flaw in flaws),
+        "rejects": grouped(
+            (reject["reason"], reject["name"]) for reject in manifest.get("rejected", ())
+        ),
+        "flaws": None
+        if flaws is None
+        else grouped((flaw["flaw"], flaw["clip_id"]) for flaw in flaws),
     }
     return card | {"warnings": list(_warnings(card))}
 
@@ -97,7 +108,9 @@ def _warnings(card: Mapping[str, Any]) -> Iterator[str]:
     for protocol, sides in card["protocols"].items():
         across = card["copies_across_sides"][protocol]
         if any(across.values()):
-            which = ", ".join(f"{across[side]} of {clips} {side} clips" for side, clips in sides.items())
+            which = ", ".join(
+                f"{across[side]} of {clips} {side} clips" for side, clips in sides.items()
+            )
             yield f"{protocol}: exact copies lie on different sides: {which}"
         for side, clips in sides.items():
             if not clips:
@@ -119,7 +132,10 @@ def grouped(reasons: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
     for reason, name in reasons:
         names[re.sub(r"'[^']*'|-?\d+(\.\d+)?(e[+-]?\d+)?", "...", reason)].append(name)
     order = sorted(names, key=lambda reason: (-len(names[reason]), reason))
-    return [{"reason": reason, "count": len(names[reason]), "example": min(names[reason])} for reason in order]
+    return [
+        {"reason": reason, "count": len(names[reason]), "example": min(names[reason])}
+        for reason in order
+    ]
 
 
 def _counted(values: np.ndarray, expected: Iterable[int] = ()) -> list[tuple[int | None, int]]:
@@ -137,11 +153,16 @@ def _copies_across_sides(
     groups = copies(digests)
     if not groups:
         return {name: dict.fromkeys(sides, 0) for name, sides in protocols.items()}
-    member, group = np.concatenate(groups), np.repeat(np.arange(len(groups)), [len(one) for one in groups])
+    member, group = (
+        np.concatenate(groups),
+        np.repeat(np.arange(len(groups)), [len(one) for one in groups]),
+    )
     across = {}
     for protocol, sides in parse(protocols).items():
         on = {name: mask(index.columns, side)[member] for name, side in sides.items()}
-        held = {name: np.bincount(group[there], minlength=len(groups)) > 0 for name, there in on.items()}
+        held = {
+            name: np.bincount(group[there], minlength=len(groups)) > 0 for name, there in on.items()
+        }
         several = sum(there.astype(np.int64) for there in held.values()) > 1
         across[protocol] = {name: int(several[group[there]].sum()) for name, there in on.items()}
     return across
@@ -164,7 +185,9 @@ def _lengths(frames: np.ndarray) -> dict[str, Any]:
 def _missing(columns: Mapping[str, np.ndarray], layout: SkeletonLayout) -> dict[str, Any]:
     bodies, missing = int(columns["bodies"].sum()), columns["missing"].sum(0)
     return {
-        "joints": {name: int(n) / max(bodies, 1) for name, n in zip(layout.joints, missing, strict=True)},
+        "joints": {
+            name: int(n) / max(bodies, 1) for name, n in zip(layout.joints, missing, strict=True)
+        },
         "joint_count": int(missing.sum()),
         "clips_with_missing_joints": int((missing_share(columns) > 0).sum()),
         "frames": int(columns["empty_frames"].sum()),

@@ -68,7 +68,8 @@ def _name_bars(axes: Axes, rows: Sequence[tuple[str, int]], height: int, most: i
 def recordings(card: Mapping[str, Any]) -> Figure:
     """Clips of every subject, camera and setup, where the data set numbers them, and of every number of persons."""
     panels = [
-        (name, [(one[name], one["clips"]) for one in card[f"{name}s"]]) for name in ("subject", "camera", "setup")
+        (name, [(one[name], one["clips"]) for one in card[f"{name}s"]])
+        for name in ("subject", "camera", "setup")
     ]
     panels = [(name, rows) for name, rows in panels if any(value is not None for value, _ in rows)]
     panels.append(("persons", [(one["persons"], one["clips"]) for one in card["persons"]]))
@@ -76,7 +77,9 @@ def recordings(card: Mapping[str, Any]) -> Figure:
         ratios = [8 + min(len(rows), 36) for _, rows in panels]
         figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
         for axes, (name, rows) in zip(
-            figure.subplots(1, len(panels), width_ratios=ratios, squeeze=False)[0], panels, strict=True
+            figure.subplots(1, len(panels), width_ratios=ratios, squeeze=False)[0],
+            panels,
+            strict=True,
         ):
             _number_bars(axes, rows)
             axes.set_xlabel(name)
@@ -88,7 +91,9 @@ def _number_bars(axes: Axes, rows: Sequence[tuple[int | None, int]]) -> None:
     places = np.arange(len(rows))
     axes.bar(places, [number for _, number in rows], width=0.75, color=BAR)
     step = -(-len(rows) // MOST_TICKS)
-    axes.set_xticks(places[::step], ["?" if value is None else str(value) for value, _ in rows][::step])
+    axes.set_xticks(
+        places[::step], ["?" if value is None else str(value) for value, _ in rows][::step]
+    )
     axes.set_xlim(-0.6 - max(0, 4 - len(rows)) / 2, len(rows) - 0.4 + max(0, 4 - len(rows)) / 2)
     axes.set_ylim(0, 1.12 * max(number for _, number in rows))
     axes.grid(axis="x", visible=False)
@@ -104,17 +109,29 @@ def lengths(card: Mapping[str, Any]) -> Figure:
     figure, axes = single(WIDTH, 2.7, "Lengths of the clips")
     with matplotlib.rc_context(STYLE):
         axes.bar(
-            edges[:-1], held["clips"], width=np.diff(edges), align="edge", color=BAR, edgecolor="white", linewidth=0.6
+            edges[:-1],
+            held["clips"],
+            width=np.diff(edges),
+            align="edge",
+            color=BAR,
+            edgecolor="white",
+            linewidth=0.6,
         )
         axes.axvline(held["median"], color=INK, linewidth=1)
         axes.annotate(
-            f" median {held['median']:g}", (held["median"], 1), xycoords=("data", "axes fraction"), va="top", fontsize=8
+            f" median {held['median']:g}",
+            (held["median"], 1),
+            xycoords=("data", "axes fraction"),
+            va="top",
+            fontsize=8,
         )
         axes.set_xlabel("frames")
         axes.set_ylabel("clips")
         axes.grid(axis="x", visible=False)
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-        seconds = axes.secondary_xaxis("top", functions=(lambda frames: frames / fps, lambda time: time * fps))
+        seconds = axes.secondary_xaxis(
+            "top", functions=(lambda frames: frames / fps, lambda time: time * fps)
+        )
         seconds.set_xlabel(f"seconds at {fps:g} frames a second", fontsize=8)
         seconds.spines[:].set_visible(False)
     return figure
@@ -126,8 +143,12 @@ def missing(card: Mapping[str, Any]) -> Figure:
     figure, axes = single(WIDTH, 0.17 * len(shares) + 0.9, "Missing joints")
     places = np.arange(len(shares))
     with matplotlib.rc_context(STYLE):
-        axes.barh(places, list(shares.values()), height=0.7, color=[_side_colour(name) for name in shares])
-        axes.set_yticks(places, [name.replace("_", " ") for name in shares], fontsize=7.5, color=INK)
+        axes.barh(
+            places, list(shares.values()), height=0.7, color=[_side_colour(name) for name in shares]
+        )
+        axes.set_yticks(
+            places, [name.replace("_", " ") for name in shares], fontsize=7.5, color=INK
+        )
         axes.set_ylim(len(shares) - 0.4, -0.6)
         axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
         axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -139,23 +160,37 @@ def missing(card: Mapping[str, Any]) -> Figure:
 def bone_lengths(card: Mapping[str, Any]) -> Figure:
     """Median lengths of each bone over the clips: a dot in the middle, 90 % of the clips a bar, all of them a line."""
     rows = list(dict.fromkeys(_bone(one) for one in card["bones"]))
-    figure, axes = single(WIDTH, 0.27 * len(rows) + 1.1, "Bone lengths: a clip's median, over all clips")
+    figure, axes = single(
+        WIDTH, 0.27 * len(rows) + 1.1, "Bone lengths: a clip's median, over all clips"
+    )
     with matplotlib.rc_context(STYLE):
         for one in card["bones"]:
             side = _side(one["joint"])
             place = rows.index(_bone(one)) + {"left": -0.17, "right": 0.17, None: 0}[side]
             colour = SIDES.get(side, MIDDLE)
-            axes.plot([one["least"], one["most"]], [place, place], color=colour, linewidth=0.8, alpha=0.6)
             axes.plot(
-                [one["low"], one["high"]], [place, place], color=colour, linewidth=4, alpha=0.45, solid_capstyle="butt"
+                [one["least"], one["most"]], [place, place], color=colour, linewidth=0.8, alpha=0.6
+            )
+            axes.plot(
+                [one["low"], one["high"]],
+                [place, place],
+                color=colour,
+                linewidth=4,
+                alpha=0.45,
+                solid_capstyle="butt",
             )
             axes.plot(one["metres"], place, "o", color=colour, markersize=4)
         axes.set_yticks(range(len(rows)), rows, fontsize=7.5, color=INK)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xscale("log")
-        low, high = min(one["least"] for one in card["bones"]), max(one["most"] for one in card["bones"])
+        low, high = (
+            min(one["least"] for one in card["bones"]),
+            max(one["most"] for one in card["bones"]),
+        )
         axes.set_xlim(max(low, 0.003) / 1.1, high * 1.1)
-        axes.xaxis.set_major_locator(FixedLocator([0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50]))
+        axes.xaxis.set_major_locator(
+            FixedLocator([0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50])
+        )
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_xlabel("metres (logarithmic)")
@@ -177,7 +212,9 @@ def bone_lengths(card: Mapping[str, Any]) -> Figure:
 
 def _bone(one: Mapping[str, Any]) -> str:
     side = _side(one["joint"])
-    return "-".join(name.removeprefix(f"{side}_").replace("_", " ") for name in (one["joint"], one["parent"]))
+    return "-".join(
+        name.removeprefix(f"{side}_").replace("_", " ") for name in (one["joint"], one["parent"])
+    )
 
 
 def _side(joint: str) -> str | None:
@@ -197,19 +234,33 @@ def joint_names(frame: np.ndarray, layout: SkeletonLayout, title: str) -> Figure
     with matplotlib.rc_context(STYLE):
         drawn = pairs[seen[pairs].all(1)]
         axes.add_collection(
-            LineCollection(frame[drawn][..., :2], colors=[colours[joint] for joint in drawn[:, 0]], linewidths=2.4)
+            LineCollection(
+                frame[drawn][..., :2],
+                colors=[colours[joint] for joint in drawn[:, 0]],
+                linewidths=2.4,
+            )
         )
-        axes.scatter(*frame[seen, :2].T, c=[colours[joint] for joint in np.flatnonzero(seen)], s=22, zorder=3)
+        axes.scatter(
+            *frame[seen, :2].T, c=[colours[joint] for joint in np.flatnonzero(seen)], s=22, zorder=3
+        )
         low, high = frame[seen, :2].min(0), frame[seen, :2].max(0)
         height = max(high[1] - low[1], 0.5)
         middle = (low[0] + high[0]) / 2
         for right in (False, True):
-            joints = [joint for joint in np.flatnonzero(seen) if (frame[joint, 0] > middle) == right]
+            joints = [
+                joint for joint in np.flatnonzero(seen) if (frame[joint, 0] > middle) == right
+            ]
             joints.sort(key=lambda joint: frame[joint, 1])
             edge = (high[0] + 0.2 * height) if right else (low[0] - 0.2 * height)
             levels = _apart(frame[joints, 1], 0.052 * height)
             for joint, level in zip(joints, levels, strict=True):
-                axes.plot([frame[joint, 0], edge], [frame[joint, 1], level], color=GRID, linewidth=0.8, zorder=0)
+                axes.plot(
+                    [frame[joint, 0], edge],
+                    [frame[joint, 1], level],
+                    color=GRID,
+                    linewidth=0.8,
+                    zorder=0,
+                )
                 name = f"{joint} {layout.joints[joint].replace('_', ' ')}"
                 axes.text(
                     edge,
@@ -231,5 +282,7 @@ def joint_names(frame: np.ndarray, layout: SkeletonLayout, title: str) -> Figure
 
 def _apart(values: np.ndarray, gap: float) -> np.ndarray:
     """Ascending values moved so that neighbours are `gap` apart, as a whole where they were."""
-    moved = np.maximum.accumulate(values - gap * np.arange(len(values))) + gap * np.arange(len(values))
+    moved = np.maximum.accumulate(values - gap * np.arange(len(values))) + gap * np.arange(
+        len(values)
+    )
     return moved - (moved - values).mean() if len(values) else moved

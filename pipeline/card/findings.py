@@ -44,10 +44,16 @@ RULES = {
         f"within the clip a bone's length (95th over 5th percentile) varies {VARIATION_RATIO:g} times or more, and the "
         f"logarithm of this ratio is more than {OUTLIER:g} robust standard deviations above that bone's median",
     ),
-    "jump": ("jumps", f"a joint moves faster than {JUMP_SPEED:g} m/s into a frame (frames count from 0)"),
+    "jump": (
+        "jumps",
+        f"a joint moves faster than {JUMP_SPEED:g} m/s into a frame (frames count from 0)",
+    ),
     "missing_frames": ("missing frames", "a frame that nobody is in"),
     "missing_joints": ("missing joints", "a person lacks a joint (exactly zero)"),
-    "still": ("no movement", f"no joint leaves a box with a diagonal of {1000 * STILL_METRES:g} mm"),
+    "still": (
+        "no movement",
+        f"no joint leaves a box with a diagonal of {1000 * STILL_METRES:g} mm",
+    ),
     "few_frames": ("few frames", f"{FEW_FRAMES} frames or fewer"),
 }
 
@@ -96,7 +102,10 @@ def find(
     found = {
         "duplicate": _duplicates(columns, index),
         "upside_down": _postures(
-            "upside_down", columns["upright"], UPSIDE_DOWN, "head against ankles, y of the direction"
+            "upside_down",
+            columns["upright"],
+            UPSIDE_DOWN,
+            "head against ankles, y of the direction",
         ),
         "swapped": _postures("swapped", columns["toes"], SWAPPED, "toes against the front, cosine"),
         **_bones(columns, layout),
@@ -106,14 +115,20 @@ def find(
         "still": _still(columns),
         "few_frames": _few(columns),
     }
-    return {kind: sorted(found[kind], key=lambda one: (-one.score, index.clip_id[one.clip])) for kind in RULES}
+    return {
+        kind: sorted(found[kind], key=lambda one: (-one.score, index.clip_id[one.clip]))
+        for kind in RULES
+    }
 
 
 def _robust(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Median and robust standard deviation over clips and persons [N, M, K] -> [K] each; NaN is no value."""
     columns = [column[~np.isnan(column)] for column in values.reshape(-1, values.shape[-1]).T]
     middle = np.array([np.median(column) if len(column) else np.nan for column in columns])
-    spread = [1.4826 * np.median(np.abs(c - m)) if len(c) else np.nan for c, m in zip(columns, middle, strict=True)]
+    spread = [
+        1.4826 * np.median(np.abs(c - m)) if len(c) else np.nan
+        for c, m in zip(columns, middle, strict=True)
+    ]
     return middle, np.maximum(spread, LEAST_SPREAD)
 
 
@@ -144,7 +159,9 @@ def copies(digests: np.ndarray) -> list[np.ndarray]:
     _, number, count = np.unique(digests, return_inverse=True, return_counts=True)
     some = np.flatnonzero(count[number] > 1)
     order = some[np.argsort(number[some], kind="stable")]
-    return [group for group in np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(group)]
+    return [
+        group for group in np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(group)
+    ]
 
 
 def _postures(kind: str, values: np.ndarray, limit: float, what: str) -> list[Finding]:
@@ -153,7 +170,10 @@ def _postures(kind: str, values: np.ndarray, limit: float, what: str) -> list[Fi
 
 def _bones(columns: Mapping[str, np.ndarray], layout: SkeletonLayout) -> dict[str, list[Finding]]:
     norms = BoneNorms.of(columns)
-    names = [f"{layout.joints[joint]}-{layout.joints[parent]}".replace("_", " ") for joint, parent in bones(layout)]
+    names = [
+        f"{layout.joints[joint]}-{layout.joints[parent]}".replace("_", " ")
+        for joint, parent in bones(layout)
+    ]
     off, ratio = _log(columns["length"]) - norms.length, _log_ratio(columns)
     score = bone_scores(columns, norms)
     wrong = (score > OUTLIER) & (np.abs(off) >= np.log(LENGTH_RATIO))
@@ -174,7 +194,11 @@ def _bones(columns: Mapping[str, np.ndarray], layout: SkeletonLayout) -> dict[st
 
 
 def _worst_bones(
-    kind: str, wrong: np.ndarray, score: np.ndarray, names: list[str], text: Callable[[int, int, int], str]
+    kind: str,
+    wrong: np.ndarray,
+    score: np.ndarray,
+    names: list[str],
+    text: Callable[[int, int, int], str],
 ) -> list[Finding]:
     """One finding a clip, of its worst bone; wrong, score [N, M, K]."""
     ranked = np.where(wrong, score, -np.inf).reshape(len(wrong), -1)
@@ -207,14 +231,22 @@ def _jumps(columns: Mapping[str, np.ndarray], layout: SkeletonLayout, fps: float
 
 def _missing_frames(columns: Mapping[str, np.ndarray]) -> list[Finding]:
     empty, frames = columns["empty_frames"], columns["frames"]
-    return _where("missing_frames", empty > 0, empty / frames, lambda clip: f"{empty[clip]} of {frames[clip]} frames")
+    return _where(
+        "missing_frames",
+        empty > 0,
+        empty / frames,
+        lambda clip: f"{empty[clip]} of {frames[clip]} frames",
+    )
 
 
 def _missing_joints(columns: Mapping[str, np.ndarray], layout: SkeletonLayout) -> list[Finding]:
     missing, share = columns["missing"], missing_share(columns)
 
     def text(clip: int) -> str:
-        which = [layout.joints[joint].replace("_", " ") for joint in np.argsort(-missing[clip], kind="stable")]
+        which = [
+            layout.joints[joint].replace("_", " ")
+            for joint in np.argsort(-missing[clip], kind="stable")
+        ]
         which = which[: int((missing[clip] > 0).sum())]
         more = f" and {len(which) - 3} more" if len(which) > 3 else ""
         return f"{100 * share[clip]:.2g} % of the joints: {', '.join(which[:3])}{more}"
@@ -231,17 +263,25 @@ def missing_share(columns: Mapping[str, np.ndarray]) -> np.ndarray:
 def _still(columns: Mapping[str, np.ndarray]) -> list[Finding]:
     extent, frames = columns["extent"], columns["frames"]
     still = (frames > 1) & (extent < STILL_METRES)
-    return _where("still", still, frames, lambda clip: f"{frames[clip]} frames, {1000 * extent[clip]:.2g} mm")
+    return _where(
+        "still", still, frames, lambda clip: f"{frames[clip]} frames, {1000 * extent[clip]:.2g} mm"
+    )
 
 
 def _few(columns: Mapping[str, np.ndarray]) -> list[Finding]:
     frames = columns["frames"]
-    return _where("few_frames", frames <= FEW_FRAMES, -frames, lambda clip: _count(int(frames[clip]), "frame"))
+    return _where(
+        "few_frames", frames <= FEW_FRAMES, -frames, lambda clip: _count(int(frames[clip]), "frame")
+    )
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _where(kind: str, hit: np.ndarray, score: np.ndarray, text: Callable[[int], str]) -> list[Finding]:
-    return [Finding(kind, int(clip), float(score[clip]), text(clip)) for clip in np.flatnonzero(hit)]
+def _where(
+    kind: str, hit: np.ndarray, score: np.ndarray, text: Callable[[int], str]
+) -> list[Finding]:
+    return [
+        Finding(kind, int(clip), float(score[clip]), text(clip)) for clip in np.flatnonzero(hit)
+    ]

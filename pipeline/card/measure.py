@@ -28,15 +28,21 @@ def measure(store: ClipStore, layout: SkeletonLayout, quiet: bool) -> dict[str, 
         batch_format="pyarrow",
         num_cpus=1,
     )
-    described.context.op_resource_reservation_enabled = False  # all CPUs: there is no other operator to keep some for
+    described.context.op_resource_reservation_enabled = (
+        False  # all CPUs: there is no other operator to keep some for
+    )
     columns, done = {}, 0
     try:
         with Bar("inspect", store.clips, unit="clips") as bar, hushed(quiet):
             for part in described.iter_batches(batch_format="numpy", batch_size=None):
                 ids = part.pop("id")
                 for name, values in part.items():
-                    kind = values.dtype if values.dtype != object else "U32"  # text comes back as objects
-                    column = columns.setdefault(name, np.empty((store.clips, *values.shape[1:]), kind))
+                    kind = (
+                        values.dtype if values.dtype != object else "U32"
+                    )  # text comes back as objects
+                    column = columns.setdefault(
+                        name, np.empty((store.clips, *values.shape[1:]), kind)
+                    )
                     column[ids] = values
                 done += len(ids)
                 bar.update(done)
@@ -47,7 +53,9 @@ def measure(store: ClipStore, layout: SkeletonLayout, quiet: bool) -> dict[str, 
     return columns
 
 
-def _describe(pieces: pa.Table, persons: int, layout: SkeletonLayout) -> Iterator[dict[str, np.ndarray]]:
+def _describe(
+    pieces: pa.Table, persons: int, layout: SkeletonLayout
+) -> Iterator[dict[str, np.ndarray]]:
     for rows in read_pieces(pieces):
         clips = table_to_clips(rows, persons, layout.num_joints)
         columns = statistics(clips.frames.numpy(), clips.offsets.numpy(), layout)

@@ -20,7 +20,12 @@ CAPTIONS = {
 }
 
 
-def page(title: str, card: Mapping[str, Any], charts: Mapping[str, bytes], animations: Mapping[str, bytes]) -> bytes:
+def page(
+    title: str,
+    card: Mapping[str, Any],
+    charts: Mapping[str, bytes],
+    animations: Mapping[str, bytes],
+) -> bytes:
     """The card as a page.
 
     Args:
@@ -51,10 +56,15 @@ def page(title: str, card: Mapping[str, Any], charts: Mapping[str, bytes], anima
             "What is unusual, not what must go. The worst come first; card.json names all, clips.csv has a row a clip.",
         ),
         pages.section("Protocols", _protocols(card)),
-        pages.section("What was recorded", chart("classes") + chart("recordings") + chart("lengths")),
+        pages.section(
+            "What was recorded", chart("classes") + chart("recordings") + chart("lengths")
+        ),
         pages.section("Bones and joints", chart("bones") + chart("missing") + _missing(card)),
         pages.section("Set aside at ingest", _rejects(card)),
-        pages.section("Store", pages.table((key, "" if value is None else value) for key, value in store.items())),
+        pages.section(
+            "Store",
+            pages.table((key, "" if value is None else value) for key, value in store.items()),
+        ),
     ]
     about = f"{store['dataset']}, skeleton {store['skeleton']}, data card of the clip store {store['fingerprint'][:12]}"
     return pages.document(title, about, "".join(body))
@@ -78,7 +88,9 @@ def _looks(card: Mapping[str, Any], animations: Mapping[str, bytes]) -> str:
             f"{_percent(posture['toes_forward_clips'])} the toes point to where left and right say that the front is."
         )
     else:
-        how.append("The layout has no head, ankles and feet by name: which way is up and front was not measured.")
+        how.append(
+            "The layout has no head, ankles and feet by name: which way is up and front was not measured."
+        )
     shown = pages.gallery(pages.image(name, data, "") for name, data in animations.items())
     return "".join(pages.paragraph(sentence) for sentence in how) + shown
 
@@ -94,7 +106,8 @@ def _findings(card: Mapping[str, Any]) -> str:
     listed = [
         pages.folded(
             f"{found['name']}: {len(found['clips']):,}",
-            pages.table((one["clip"], one["what"]) for one in found["clips"][:NAMED]) + _more(found["clips"], NAMED),
+            pages.table((one["clip"], one["what"]) for one in found["clips"][:NAMED])
+            + _more(found["clips"], NAMED),
             is_open=True,
         )
         for found in card["findings"].values()

@@ -19,7 +19,9 @@ def choose(index: StoreIndex, seed: int) -> np.ndarray:
     order = np.random.default_rng(seed).permutation(long)
     crowded = _class_by_class(order[index.num_persons[order] > 1], index.label)[:CROWDED_SAMPLES]
     others = order[~np.isin(order, crowded)]
-    return _class_by_class(np.concatenate([crowded, others]), index.label, kept=len(crowded))[:SAMPLES]
+    return _class_by_class(np.concatenate([crowded, others]), index.label, kept=len(crowded))[
+        :SAMPLES
+    ]
 
 
 def _class_by_class(order: np.ndarray, label: np.ndarray, kept: int = 0) -> np.ndarray:
@@ -34,7 +36,11 @@ def _class_by_class(order: np.ndarray, label: np.ndarray, kept: int = 0) -> np.n
 
 def title(index: StoreIndex, row: int, classes: Sequence[str]) -> str:
     """What a clip is, in a line."""
-    who = [f"{key} {getattr(index, key)[row]}" for key in ("subject", "camera") if getattr(index, key)[row] != UNKNOWN]
+    who = [
+        f"{key} {getattr(index, key)[row]}"
+        for key in ("subject", "camera")
+        if getattr(index, key)[row] != UNKNOWN
+    ]
     return ", ".join([f"{class_name(int(index.label[row]), classes)}: {index.clip_id[row]}", *who])
 
 

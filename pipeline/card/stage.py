@@ -50,7 +50,9 @@ def inspect(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     titles = {row: title(index, row, classes) for row in samples}
     animations = {titles[row]: gif(clip, titles[row], layout, fps) for row, clip in samples.items()}
     drawn = {
-        "joints": charts.joint_names(clearest(list(samples.values())), layout, "Joints by number and name"),
+        "joints": charts.joint_names(
+            clearest(list(samples.values())), layout, "Joints by number and name"
+        ),
         "classes": charts.classes(card),
         "recordings": charts.recordings(card),
         "lengths": charts.lengths(card),
@@ -98,7 +100,10 @@ def _worst(
     strips = []
     for kind, found in findings.items():
         if found:
-            row, what = found[0].clip, f"{RULES[kind][0]}: {index.clip_id[found[0].clip]}: {found[0].text}"
+            row, what = (
+                found[0].clip,
+                f"{RULES[kind][0]}: {index.clip_id[found[0].clip]}: {found[0].text}",
+            )
             clip = store.clip(row)
             if kind == "jump":
                 at = int(columns["step_frame"][row])
@@ -124,7 +129,9 @@ def clip_table(
         "persons": columns["persons"],
         "missing_joints": missing_share(columns).round(6),
         "missing_frames": (columns["empty_frames"] / columns["frames"]).round(6),
-        "bone_score": np.nan_to_num(bone_scores(columns, BoneNorms.of(columns))).max((1, 2)).round(2),
+        "bone_score": np.nan_to_num(bone_scores(columns, BoneNorms.of(columns)))
+        .max((1, 2))
+        .round(2),
         "findings": [";".join(names) for names in kinds],
     }
     text = io.StringIO(newline="")
@@ -143,7 +150,9 @@ def _announce(card: Mapping[str, Any], place: str) -> None:
     for found in card["findings"].values():
         if clips := found["clips"]:
             more = ", ..." if len(clips) > 3 else ""
-            say(f"    {found['name']}: {len(clips):,} ({', '.join(one['clip'] for one in clips[:3])}{more})")
+            say(
+                f"    {found['name']}: {len(clips):,} ({', '.join(one['clip'] for one in clips[:3])}{more})"
+            )
     for sentence in card["warnings"]:
         say(f"  warning: {sentence}")
     say(f"  data card: {place}")

@@ -23,7 +23,9 @@ def bones(layout: SkeletonLayout) -> list[tuple[int, int]]:
     return [(joint, parent) for joint, parent in enumerate(layout.parents) if joint != parent]
 
 
-def statistics(frames: np.ndarray, offsets: np.ndarray, layout: SkeletonLayout) -> dict[str, np.ndarray]:
+def statistics(
+    frames: np.ndarray, offsets: np.ndarray, layout: SkeletonLayout
+) -> dict[str, np.ndarray]:
     """Describe clips.
 
     Args:
@@ -68,7 +70,10 @@ def statistics(frames: np.ndarray, offsets: np.ndarray, layout: SkeletonLayout) 
         "extent": _extent(frames, there, starts),
         **_postures(frames, there, offsets, layout),
         "digest": np.array(
-            [hashlib.blake2b(frames[a:b].tobytes(), digest_size=16).hexdigest() for a, b in pairwise(offsets)]
+            [
+                hashlib.blake2b(frames[a:b].tobytes(), digest_size=16).hexdigest()
+                for a, b in pairwise(offsets)
+            ]
         ),
     }
 
@@ -118,11 +123,17 @@ def _extent(frames: np.ndarray, there: np.ndarray, starts: np.ndarray) -> np.nda
     return np.linalg.norm(np.where(low <= high, high - low, 0), axis=-1).max((1, 2))
 
 
-def _postures(frames: np.ndarray, there: np.ndarray, offsets: np.ndarray, layout: SkeletonLayout) -> dict:
+def _postures(
+    frames: np.ndarray, there: np.ndarray, offsets: np.ndarray, layout: SkeletonLayout
+) -> dict:
     number = {name: joint for joint, name in enumerate(layout.joints)}
     if not {HEAD, *ANKLES, *FEET} <= number.keys():
         return {name: np.full(len(offsets) - 1, np.nan, np.float32) for name in ("upright", "toes")}
-    head, ankles, feet = number[HEAD], [number[name] for name in ANKLES], [number[name] for name in FEET]
+    head, ankles, feet = (
+        number[HEAD],
+        [number[name] for name in ANKLES],
+        [number[name] for name in FEET],
+    )
     shoulders = [layout.left_shoulder, layout.right_shoulder]
     standing = _unit(frames[:, :, head] - frames[:, :, ankles].mean(2))[..., 1]
     spine = frames[:, :, shoulders].mean(2) - frames[:, :, layout.centre]

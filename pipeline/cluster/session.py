@@ -47,7 +47,9 @@ def reach_storage(cluster: Cluster) -> None:
     if cluster.storage_endpoint:
         given = _job_variables().get(ENDPOINT, cluster.storage_endpoint)
         if given != cluster.storage_endpoint:
-            raise ConfigError(f"cluster.storage_endpoint={cluster.storage_endpoint}: the job sets {ENDPOINT}={given}")
+            raise ConfigError(
+                f"cluster.storage_endpoint={cluster.storage_endpoint}: the job sets {ENDPOINT}={given}"
+            )
         os.environ[ENDPOINT] = cluster.storage_endpoint
 
 
@@ -81,7 +83,9 @@ def session(cluster: Cluster, say: Callable[[str], None]) -> Iterator[None]:
     }
     if address == "local":
         # Workers inherit the environment of the Ray that this process starts: they import what it imports.
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
         settings["include_dashboard"] = False
         if cluster.object_store_gb:
             settings["object_store_memory"] = int(cluster.object_store_gb * 1e9)
@@ -90,7 +94,9 @@ def session(cluster: Cluster, say: Callable[[str], None]) -> Iterator[None]:
     try:
         ray.init(**settings)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise UserError(f"cluster.address={address}: no Ray to work on ({first_line(error)})") from error
+        raise UserError(
+            f"cluster.address={address}: no Ray to work on ({first_line(error)})"
+        ) from error
     try:
         _hush(cluster.quiet)
         require(cluster, say)
@@ -116,7 +122,10 @@ def require(cluster: Cluster, say: Callable[[str], None]) -> None:
             return
         say(f"waiting for the cluster: {problem or 'others hold what the workers need'}")
         if not room.wait(timeout_seconds=max(RELEASE_SECONDS, 60 * cluster.wait_minutes)):
-            problem = shortage(cluster, _nodes()) or "others hold what they need; set cluster.wait_minutes to wait"
+            problem = (
+                shortage(cluster, _nodes())
+                or "others hold what they need; set cluster.wait_minutes to wait"
+            )
             raise ConfigError(f"cluster.workers={cluster.workers}: {problem}")
     finally:
         remove_placement_group(room)
@@ -136,7 +145,10 @@ def shortage(cluster: Cluster, nodes: list[dict[str, float]]) -> str | None:
         return f"the cluster has room for {fitting} workers of {each}"
     # A task that reads takes SPARE_CPUS of one node.
     roomy = [node for node in nodes if node.get("CPU", 0) >= SPARE_CPUS]
-    lost = [_fitting(node, need) - _fitting(node | {"CPU": node["CPU"] - SPARE_CPUS}, need) for node in roomy]
+    lost = [
+        _fitting(node, need) - _fitting(node | {"CPU": node["CPU"] - SPARE_CPUS}, need)
+        for node in roomy
+    ]
     if not lost or fitting - min(lost) < cluster.workers:
         total = sum(node.get("CPU", 0) for node in nodes)
         return (

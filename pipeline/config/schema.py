@@ -90,7 +90,9 @@ class Mapping(Section):
     def check(self):
         if self.joints.keys() != self.target.joints.keys():
             wrong = ", ".join(sorted(self.joints.keys() ^ self.target.joints.keys()))
-            raise ValueError(f"joints: must name every joint of {self.target.name} and no other; differs in {wrong}")
+            raise ValueError(
+                f"joints: must name every joint of {self.target.name} and no other; differs in {wrong}"
+            )
         return self
 
 
@@ -129,8 +131,12 @@ class Data(Section):
             raise ValueError(f"protocol={self.protocol} is not one of {', '.join(self.protocols)}")
         for options in ("pku_mmd", "arrays"):
             if (self.reader == options) != (getattr(self, options) is not None):
-                raise ValueError(f"{options}: come with reader={options}, and only with it; here it is {self.reader}")
-        if (self.preparation == "untrimmed") != (self.pku_mmd is not None and self.pku_mmd.untrimmed):
+                raise ValueError(
+                    f"{options}: come with reader={options}, and only with it; here it is {self.reader}"
+                )
+        if (self.preparation == "untrimmed") != (
+            self.pku_mmd is not None and self.pku_mmd.untrimmed
+        ):
             raise ValueError("preparation=untrimmed and pku_mmd.untrimmed=true come together")
         return self
 
@@ -193,7 +199,11 @@ class Model(Section):
     positions_spatial: Literal["none", "sinusoidal", "learned"]
     pooling: Literal["max", "mean"]
     # Defaults for the cards of encoders that were exported before these could be chosen.
-    modalities: Annotated[list[Literal["joint", "bone", "motion"]], Field(min_length=1)] = ["joint", "bone", "motion"]
+    modalities: Annotated[list[Literal["joint", "bone", "motion"]], Field(min_length=1)] = [
+        "joint",
+        "bone",
+        "motion",
+    ]
     fusion: Literal["mean", "concatenation", "attention", "late"] = "mean"
     feature_norm: Literal["none", "batch"] = "none"
 
@@ -334,7 +344,8 @@ class Ablate(Section):
     page: str
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
     variants: Annotated[
-        dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")], list[str]], Field(min_length=1)
+        dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")], list[str]],
+        Field(min_length=1),
     ]
     only: list[str] | None = None
     splits: Annotated[list[str], Field(min_length=1)] | None = None
@@ -344,16 +355,24 @@ class Ablate(Section):
     @field_validator("variants", mode="before")
     @classmethod
     def left(cls, variants):
-        return {k: v for k, v in variants.items() if v is not None} if isinstance(variants, dict) else variants
+        return (
+            {k: v for k, v in variants.items() if v is not None}
+            if isinstance(variants, dict)
+            else variants
+        )
 
     @model_validator(mode="after")
     def check(self):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={self.seeds}: each only once")
         if unknown := [name for name in self.only or [] if name not in self.variants]:
-            raise ValueError(f"only: no variant {unknown[0]}; there are: {', '.join(self.variants)}")
+            raise ValueError(
+                f"only: no variant {unknown[0]}; there are: {', '.join(self.variants)}"
+            )
         if "random" in self.variants:
-            raise ValueError("variants.random: is the name of the encoders before training, which every table shows")
+            raise ValueError(
+                "variants.random: is the name of the encoders before training, which every table shows"
+            )
         return self
 
     @property
@@ -406,16 +425,22 @@ class Config(Section):
     @model_validator(mode="after")
     def check(self):
         if "protocols" in self.stages and len(self.stages) > 1:
-            raise ValueError("stages: protocols stands alone: it counts names and leaves nothing behind")
+            raise ValueError(
+                "stages: protocols stands alone: it counts names and leaves nothing behind"
+            )
         if ("protocols" in self.stages) != (self.data.names is not None):
-            raise ValueError("data.names: the clip names that stages=[protocols] counts, and nothing else reads")
+            raise ValueError(
+                "data.names: the clip names that stages=[protocols] counts, and nothing else reads"
+            )
         if "ablate" in self.stages and (len(self.stages) > 1 or self.ablate is None):
             raise ValueError(
                 "stages: ablate stands alone, and needs the variants of an experiment such as ablation_nw_ucla"
             )
         splits = (self.ablate and self.ablate.splits) or []
         if unknown := [name for name in splits if name not in self.data.protocols]:
-            raise ValueError(f"ablate.splits: {unknown[0]} is not one of {', '.join(self.data.protocols)}")
+            raise ValueError(
+                f"ablate.splits: {unknown[0]} is not one of {', '.join(self.data.protocols)}"
+            )
         joints = len(self.data.seen_skeleton.joints)
         if self.views.corrupt_joints > joints:
             raise ValueError(
@@ -423,9 +448,13 @@ class Config(Section):
                 f"{self.data.seen_skeleton.name}"
             )
         if self.stream.cache == "device" and not self.cluster.gpu:
-            raise ValueError("stream.cache=device needs cluster.gpu=true; on a CPU use memory or none")
+            raise ValueError(
+                "stream.cache=device needs cluster.gpu=true; on a CPU use memory or none"
+            )
         if self.stream.pairs == "cameras" and not self.objective.view.weight:
-            raise ValueError("stream.pairs=cameras needs objective.view.weight above 0: it compares the two cameras")
+            raise ValueError(
+                "stream.pairs=cameras needs objective.view.weight above 0: it compares the two cameras"
+            )
         if self.train.batch_size % self.train.accumulate:
             raise ValueError(
                 f"train.accumulate={self.train.accumulate} must divide train.batch_size={self.train.batch_size}"
@@ -450,7 +479,18 @@ class Config(Section):
 
 # What may differ between a run and its continuation: places, resources and logging, never what is computed.
 PLACES = (
-    *("stages", "output", "fresh", "data.raw", "data.store", "data.names", "ingest", "tracking", "cluster", "ablate"),
+    *(
+        "stages",
+        "output",
+        "fresh",
+        "data.raw",
+        "data.store",
+        "data.names",
+        "ingest",
+        "tracking",
+        "cluster",
+        "ablate",
+    ),
     *("train.max_failures", "train.log_every", "train.checkpoint", "train.watch"),
 )
 
@@ -508,7 +548,9 @@ def identity(config: Config) -> dict[str, Any]:
     """The flat settings that decide what a run computes: everything but PLACES."""
     flat = flatten(config.model_dump(mode="json"))
     # Where a pooled store lies does not matter: the run is tied to what it holds.
-    flat["data.pool"] = [{"clips": pooled.clips, "weight": pooled.weight} for pooled in config.data.pool]
+    flat["data.pool"] = [
+        {"clips": pooled.clips, "weight": pooled.weight} for pooled in config.data.pool
+    ]
     return {key: value for key, value in flat.items() if not is_place(key)}
 
 
@@ -539,7 +581,9 @@ def _hydra_line(error: Exception, own: Path | None) -> str:
         key = found.group(1)
         known = list(flatten(yaml_keys()))
         return f"{key}: no such key; {_near(key, known)}see --cfg job for all keys"
-    if found := re.search(r"(?:Error merging override|Error parsing override|mismatched|token recognition).*", text):
+    if found := re.search(
+        r"(?:Error merging override|Error parsing override|mismatched|token recognition).*", text
+    ):
         return f"cannot read the command line: {' '.join(text.split())}"
     return " ".join(text.split())
 

@@ -64,7 +64,9 @@ class Bar:
         """`done` of `total` are done; `text` says how it goes."""
         self.done, self.total = done, total or self.total
         now = time.monotonic()
-        if self.first is None:  # The rate counts from the first report: start-up and resumed work are not speed.
+        if (
+            self.first is None
+        ):  # The rate counts from the first report: start-up and resumed work are not speed.
             self.first, self.started = done, now
         if self.unit and done > self.first:
             text = f"{(done - self.first) / (now - self.started):.0f} {self.unit}/s  {text}"

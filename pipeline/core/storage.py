@@ -30,7 +30,9 @@ def _split_options(uri: str) -> tuple[str, str]:
 
 def absolute(uri: str) -> str:
     """Return the location so that it means the same in every process: local paths absolute, URIs unchanged."""
-    return uri if is_remote(uri) else os.path.abspath(os.path.expanduser(uri.removeprefix("file://")))
+    return (
+        uri if is_remote(uri) else os.path.abspath(os.path.expanduser(uri.removeprefix("file://")))
+    )
 
 
 def join(uri: str, *parts: str) -> str:
@@ -100,10 +102,14 @@ def files(uri: str, recursive: bool = False) -> list[fs.FileInfo]:
         if isinstance(filesystem, fs.LocalFileSystem):
             found = list(_walk(path, recursive))
         else:
-            found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive))
+            found = filesystem.get_file_info(
+                fs.FileSelector(path, allow_not_found=True, recursive=recursive)
+            )
     except OSError as error:
         raise UserError(f"{uri}: cannot be listed ({first_line(error)})") from error
-    return sorted((entry for entry in found if entry.type == fs.FileType.File), key=lambda entry: entry.path)
+    return sorted(
+        (entry for entry in found if entry.type == fs.FileType.File), key=lambda entry: entry.path
+    )
 
 
 def _walk(directory: str, recursive: bool) -> Iterator[fs.FileInfo]:
@@ -119,8 +125,14 @@ def _walk(directory: str, recursive: bool) -> Iterator[fs.FileInfo]:
                     continue
                 if stat.S_ISREG(found.st_mode):
                     name = os.fsencode(entry.path).decode(errors="backslashreplace")
-                    yield fs.FileInfo(name, fs.FileType.File, size=found.st_size, mtime_ns=found.st_mtime_ns)
-                elif recursive and stat.S_ISDIR(found.st_mode) and (found.st_dev, found.st_ino) not in path:
+                    yield fs.FileInfo(
+                        name, fs.FileType.File, size=found.st_size, mtime_ns=found.st_mtime_ns
+                    )
+                elif (
+                    recursive
+                    and stat.S_ISDIR(found.st_mode)
+                    and (found.st_dev, found.st_ino) not in path
+                ):
                     pending.append((entry.path, path))
 
 

@@ -65,11 +65,15 @@ class Preparation:
         frames = [torch.from_numpy(np.array(array, np.float32)) for array in arrays]
         for number, clip in enumerate(frames):
             if clip.dim() != 4 or clip.shape[-1] != 3 or len(clip) == 0:
-                raise ValueError(f"clip {number} must be [frames, persons, joints, 3], is {list(clip.shape)}")
+                raise ValueError(
+                    f"clip {number} must be [frames, persons, joints, 3], is {list(clip.shape)}"
+                )
             if clip.shape != (len(clip), self.persons, self.layout.num_joints, 3):
                 raise ValueError(self._mismatch(clip))
         offsets = torch.tensor([0, *map(len, frames)]).cumsum(0)
-        return ClipBatch(torch.cat(frames), offsets, torch.arange(len(frames)), torch.full((len(frames),), -1))
+        return ClipBatch(
+            torch.cat(frames), offsets, torch.arange(len(frames)), torch.full((len(frames),), -1)
+        )
 
     def _mismatch(self, frames: Tensor) -> str:
         return (
@@ -80,7 +84,9 @@ class Preparation:
 
 def export_encoder(uri: str, backbone: Backbone, config: Config) -> None:
     """Write `backbone`, which `config` built, into the directory `uri`; the card comes last and marks a whole one."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}
+    weights = {
+        name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()
+    }
     card = EncoderCard(
         name=config.name,
         skeleton=config.data.seen_skeleton,
@@ -98,7 +104,9 @@ def load_encoder(uri: str) -> tuple[Backbone, Preparation]:
     Raises UserError naming the file where there is no export, it is damaged, or the weights are not those of its card.
     """
     card, layout = _card(storage.join(uri, CONFIG))
-    with torch.random.fork_rng(devices=[]):  # its initial weights are overwritten: the caller's random state stays
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # its initial weights are overwritten: the caller's random state stays
         backbone = Backbone(layout, card.persons, **card.model.model_dump())
     place = storage.join(uri, WEIGHTS)
     try:
@@ -107,7 +115,9 @@ def load_encoder(uri: str) -> tuple[Backbone, Preparation]:
         raise UserError(f"{place}: not a safetensors file ({error})") from None
     _require_same(place, backbone.state_dict(), weights)
     backbone.load_state_dict(weights)
-    preparation = Preparation(layout, card.persons, card.model.frames, card.normalise.centre, card.normalise.align)
+    preparation = Preparation(
+        layout, card.persons, card.model.frames, card.normalise.centre, card.normalise.align
+    )
     return backbone.eval().requires_grad_(False), preparation
 
 
@@ -118,7 +128,9 @@ def _card(place: str) -> tuple[EncoderCard, SkeletonLayout]:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise UserError(f"{place}: not the card of an encoder ({f'{key}: ' if key else ''}{first['msg']})") from None
+        raise UserError(
+            f"{place}: not the card of an encoder ({f'{key}: ' if key else ''}{first['msg']})"
+        ) from None
     except ValueError as error:
         raise UserError(f"{place}: not the card of an encoder ({error})") from None
 
@@ -134,7 +146,9 @@ def _require_same(place: str, expected: dict[str, Tensor], found: dict[str, Tens
     ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise UserError(f"{place}: not the weights that {CONFIG} describes: {'; '.join(sorted(problems)[:3])}{more}")
+        raise UserError(
+            f"{place}: not the weights that {CONFIG} describes: {'; '.join(sorted(problems)[:3])}{more}"
+        )
 
 
 def _describe(tensor: Tensor) -> str:

@@ -63,8 +63,13 @@ def evaluate(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     copies = copied(contents, split)
     card = cost_card(config)
     for name, result in measured.items():
-        storage.write_bytes(run.path(FEATURES, f"{name}.safetensors"), _save(features[name], split, result))
-    curves = {name: {"test_top1": m.test_accuracy, "train_loss": m.train_loss} for name, m in measured.items()}
+        storage.write_bytes(
+            run.path(FEATURES, f"{name}.safetensors"), _save(features[name], split, result)
+        )
+    curves = {
+        name: {"test_top1": m.test_accuracy, "train_loss": m.train_loss}
+        for name, m in measured.items()
+    }
     storage.write_json(run.path(RESULTS), {"probe": config.evaluate.probe, "linear": curves})
     _show(config, split, measured, copies, card)
     results = {
@@ -123,7 +128,11 @@ def normed(features: np.ndarray, split: Split) -> np.ndarray:
 
 
 def _show(
-    config: Config, split: Split, measured: dict[str, Measured], copies: np.ndarray, card: dict[str, float]
+    config: Config,
+    split: Split,
+    measured: dict[str, Measured],
+    copies: np.ndarray,
+    card: dict[str, float],
 ) -> None:
     nearest = f"{config.evaluate.knn.k}-NN"
     columns = ["", "linear", nearest]
@@ -132,7 +141,8 @@ def _show(
     if any(unseen):
         columns += ["linear unseen", f"{nearest} unseen"]
         rows = [
-            row + [_percent(value) for value in figures.values()] for row, figures in zip(rows, unseen, strict=True)
+            row + [_percent(value) for value in figures.values()]
+            for row, figures in zip(rows, unseen, strict=True)
         ]
     columns += ["weights", "GFLOPs", "training"]  # narrow enough for a console
     costs = [f"{card['parameters'] / 1e6:.2f} M", f"{card['gflops']:.3g}"]
@@ -165,7 +175,9 @@ class Split:
         index = store.index()
         train, test = (store.select(sides[name], index) for name in ("train", "test"))
         if shared := len(np.intersect1d(train, test)):
-            raise UserError(f"{store.uri}: protocol {sides['train'].protocol!r} has {shared} clips on both its sides")
+            raise UserError(
+                f"{store.uri}: protocol {sides['train'].protocol!r} has {shared} clips on both its sides"
+            )
         split = cls(index, train, test)
         try:
             class_targets(torch.from_numpy(split.train_labels), torch.from_numpy(split.test_labels))
@@ -188,7 +200,9 @@ class Split:
 
     def rows(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features of all `ids` cut into those of the training and of the test side."""
-        return features[np.searchsorted(self.ids, self.train)], features[np.searchsorted(self.ids, self.test)]
+        return features[np.searchsorted(self.ids, self.train)], features[
+            np.searchsorted(self.ids, self.test)
+        ]
 
 
 class Extractor:
@@ -196,7 +210,9 @@ class Extractor:
     hash `content` of each clip's coordinates.
     """
 
-    def __init__(self, encoders: dict[str, str], persons: int, joints: int, threads: int, device: str):
+    def __init__(
+        self, encoders: dict[str, str], persons: int, joints: int, threads: int, device: str
+    ):
         torch.set_num_threads(threads)
         self.encoders = {name: load_encoder(uri) for name, uri in encoders.items()}
         self.persons, self.joints, self.device = persons, joints, device
@@ -204,13 +220,20 @@ class Extractor:
             backbone.to(device)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        hashes = [hashlib.blake2b(clip.as_buffer(), digest_size=8).digest() for clip in rows["joints"]]
-        columns = {"id": rows["id"], "content": pa.array(np.frombuffer(b"".join(hashes), np.uint64))}
+        hashes = [
+            hashlib.blake2b(clip.as_buffer(), digest_size=8).digest() for clip in rows["joints"]
+        ]
+        columns = {
+            "id": rows["id"],
+            "content": pa.array(np.frombuffer(b"".join(hashes), np.uint64)),
+        }
         clips = table_to_clips(rows, self.persons, self.joints).to(self.device)
         for name, (backbone, prepare) in self.encoders.items():
             with torch.inference_mode():
                 features = backbone.features(prepare(clips)).float().cpu().numpy()
-            columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), features.shape[1])
+            columns[name] = pa.FixedSizeListArray.from_arrays(
+                pa.array(features.ravel()), features.shape[1]
+            )
         return pa.table(columns)
 
 
@@ -229,7 +252,9 @@ def extract(
         backbone, prepare = load_encoder(uri)
         store.require_layout(prepare.layout)
         if prepare.persons != store.persons:
-            raise UserError(f"{uri}: takes clips of {prepare.persons} persons, {store.uri} holds {store.persons}")
+            raise UserError(
+                f"{uri}: takes clips of {prepare.persons} persons, {store.uri} holds {store.persons}"
+            )
         widths[name] = backbone.feature_width
     ids = split.ids
     features = {name: np.empty((len(ids), width), np.float32) for name, width in widths.items()}
@@ -264,10 +289,18 @@ def extract(
             for block in encoded.iter_batches(batch_format="pyarrow", batch_size=None):
                 place = slice(done, done + block.num_rows)
                 if not np.array_equal(block["id"].to_numpy(), ids[place]):
-                    raise RuntimeError(f"{store.uri}: Ray Data returned other clips than it was told to read")
+                    raise RuntimeError(
+                        f"{store.uri}: Ray Data returned other clips than it was told to read"
+                    )
                 contents[place] = block["content"].to_numpy()
                 for name, values in features.items():
-                    values[place] = block[name].combine_chunks().flatten().to_numpy().reshape(block.num_rows, -1)
+                    values[place] = (
+                        block[name]
+                        .combine_chunks()
+                        .flatten()
+                        .to_numpy()
+                        .reshape(block.num_rows, -1)
+                    )
                 done += block.num_rows
                 bar.update(done)
     except RayError as error:
@@ -291,7 +324,9 @@ class Measured:
     knn: np.ndarray
 
     def figures(self) -> dict[str, float]:
-        return {name: getattr(self, name) for name in ("linear_top1", "linear_best_top1", "knn_top1")}
+        return {
+            name: getattr(self, name) for name in ("linear_top1", "linear_best_top1", "knn_top1")
+        }
 
     def unseen(self, labels: np.ndarray, copies: np.ndarray) -> dict[str, float]:
         """Accuracies over the test clips that are no copies, both [N_test]; empty where all or none are."""
@@ -309,7 +344,9 @@ def measure(
 ) -> dict[str, Measured]:
     """Probe the features of every encoder, each in a Ray task with a worker's resources (and GPU, if it has one)."""
     resources = bundle(config.cluster)
-    task = ray.remote(num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0), max_retries=0)(_measure)
+    task = ray.remote(num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0), max_retries=0)(
+        _measure
+    )
     settings = {
         "train_labels": split.train_labels,
         "test_labels": split.test_labels,
@@ -320,7 +357,9 @@ def measure(
         "threads": config.cluster.threads,
         "gpu": config.cluster.gpu,
     }
-    tasks = {name: task.remote(*split.rows(values), **settings) for name, values in features.items()}
+    tasks = {
+        name: task.remote(*split.rows(values), **settings) for name, values in features.items()
+    }
     try:
         return {name: ray.get(pending) for name, pending in tasks.items()}
     except RayError as error:
@@ -342,7 +381,9 @@ def _measure(
     torch.set_num_threads(threads)
 
     def tensor(array: np.ndarray) -> Tensor:
-        return torch.tensor(array, device="cuda" if gpu else "cpu")  # a copy: Ray's arrays are shared and read-only
+        return torch.tensor(
+            array, device="cuda" if gpu else "cpu"
+        )  # a copy: Ray's arrays are shared and read-only
 
     train, test = map(tensor, sides)
     labelled = train, tensor(train_labels), test, tensor(test_labels)

@@ -141,10 +141,14 @@ def ingest(
     manifest = _existing(store, settings)
     if manifest is not None:
         _mind_dates(store, manifest, dates)
-        storage.delete_directory(storage.join(store, UNFINISHED))  # left where a kill came after the manifest
+        storage.delete_directory(
+            storage.join(store, UNFINISHED)
+        )  # left where a kill came after the manifest
     else:
         if source is None:
-            raise UserError(f"{store}: no clip store there; say where the recordings are (data.raw=...)")
+            raise UserError(
+                f"{store}: no clip store there; say where the recordings are (data.raw=...)"
+            )
         metadata = {
             **{key: settings[key] for key in ("dataset", "layout", "persons", "preparation")},
             "fps": reader.fps,
@@ -153,7 +157,19 @@ def ingest(
             "tool": f"skelfuse {__version__}",
         }
         joints = layout.num_joints
-        job = Job(raw, store, reader, dataset, joints, persons, preparation, classes, left_out, seed, metadata)
+        job = Job(
+            raw,
+            store,
+            reader,
+            dataset,
+            joints,
+            persons,
+            preparation,
+            classes,
+            left_out,
+            seed,
+            metadata,
+        )
         progress = progress or (lambda done, total: None)
         manifest = _build(job, source, dates, settings, protocols, max_rejected, progress)
     # A store may be reused under other protocols than it was made with: they are filters, not content.
@@ -183,7 +199,10 @@ def _dates(raw: Sequence[str]) -> Iterator[str]:
     """When the sources were last changed, file by file: what names and sizes do not show."""
     for place in raw:
         if storage.is_directory(place):
-            yield from (f"{storage.name(file.path)}\t{file.mtime_ns}" for file in storage.files(place, recursive=True))
+            yield from (
+                f"{storage.name(file.path)}\t{file.mtime_ns}"
+                for file in storage.files(place, recursive=True)
+            )
         else:
             yield f"{storage.name(place)}\t{storage.info(place).mtime_ns}"
 
@@ -191,7 +210,9 @@ def _dates(raw: Sequence[str]) -> Iterator[str]:
 def _mind_dates(store: str, manifest: Mapping[str, Any], dates: str | None) -> None:
     """Say so where recordings of the same names and sizes have other dates: copied, which does no harm, or changed."""
     if dates is not None and dates != manifest.get("dates"):
-        say(f"  the recordings have other dates than when {store} was made of them; if they changed, delete it")
+        say(
+            f"  the recordings have other dates than when {store} was made of them; if they changed, delete it"
+        )
 
 
 def _inventory(raw: Sequence[str], source: Listing) -> Iterator[str]:
@@ -213,7 +234,9 @@ def _inventory(raw: Sequence[str], source: Listing) -> Iterator[str]:
 
 def _digest(lines: Iterable[str]) -> str:
     """Identity of some lines."""
-    return hashlib.blake2b("\n".join(lines).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return hashlib.blake2b(
+        "\n".join(lines).encode("utf-8", "surrogatepass"), digest_size=16
+    ).hexdigest()
 
 
 def _existing(store: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -225,7 +248,11 @@ def _existing(store: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     differing = [key for key, value in settings.items() if had.get(key) != value]
     if differing:
         key = differing[0]
-        what = "" if key in ("recordings", "layout") else f": it has {had.get(key)!r}, {settings[key]!r} is asked for"
+        what = (
+            ""
+            if key in ("recordings", "layout")
+            else f": it has {had.get(key)!r}, {settings[key]!r} is asked for"
+        )
         raise ConfigError(
             f"{store}: holds a clip store made with other settings ({', '.join(differing)}{what}); "
             "choose another data.store or delete it"
@@ -307,7 +334,11 @@ def _require_usable(job: Job, rejects: Rejects, clips: int, max_rejected: float)
     found = clips + len(rejects)
     if clips and len(rejects) <= max_rejected * found:
         return
-    reason = Counter(reject["reason"] for reject in rejects).most_common(1)[0][0] if rejects else "all are left out"
+    reason = (
+        Counter(reject["reason"] for reject in rejects).most_common(1)[0][0]
+        if rejects
+        else "all are left out"
+    )
     if clips:
         what = (
             f"{len(rejects)} of {found} recordings ({len(rejects) / found:.1%}) cannot be used, "
@@ -316,7 +347,9 @@ def _require_usable(job: Job, rejects: Rejects, clips: int, max_rejected: float)
     else:
         what = f"none of {found} recordings can be used"
     table = storage.join(job.store, REJECTS)
-    raise UserError(f"{', '.join(job.sources)}: {what} (most often: {reason}); every reason is in {table}")
+    raise UserError(
+        f"{', '.join(job.sources)}: {what} (most often: {reason}); every reason is in {table}"
+    )
 
 
 def _distinct(members: Sequence[Member]) -> tuple[list[Member], Rejects]:
@@ -332,7 +365,9 @@ def _distinct(members: Sequence[Member]) -> tuple[list[Member], Rejects]:
 
 def _place(seed: int, name: str) -> bytes:
     """Where a name comes in the seeded random order: a hash, so that it is the same everywhere."""
-    return hashlib.blake2b(f"{seed}/{name}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return hashlib.blake2b(
+        f"{seed}/{name}".encode("utf-8", "surrogatepass"), digest_size=16
+    ).digest()
 
 
 def _begin(store: str, settings: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
@@ -363,7 +398,9 @@ def _begin(store: str, settings: Mapping[str, Any]) -> dict[int, dict[str, Any]]
 
 
 # Shards, and what a kill leaves of a file that was being written.
-_OURS = re.compile(rf"shard-\d+\.parquet|(shard-\d+\.parquet|{MANIFEST}|{REJECTS}|{FLAWS})\.[0-9a-f]{{8}}\.tmp")
+_OURS = re.compile(
+    rf"shard-\d+\.parquet|(shard-\d+\.parquet|{MANIFEST}|{REJECTS}|{FLAWS})\.[0-9a-f]{{8}}\.tmp"
+)
 
 
 def _is_whole(store: str, shard: Mapping[str, Any] | None, names: set[str]) -> bool:
@@ -371,7 +408,8 @@ def _is_whole(store: str, shard: Mapping[str, Any] | None, names: set[str]) -> b
     if shard is None:
         return True
     return (
-        shard["name"] in names and checksum(storage.read_bytes(storage.join(store, shard["name"]))) == shard["checksum"]
+        shard["name"] in names
+        and checksum(storage.read_bytes(storage.join(store, shard["name"]))) == shard["checksum"]
     )
 
 
@@ -388,16 +426,24 @@ def _run(
         members = [Member(*member) for member in json.loads(row["members"])]
         try:
             report = write(job, row["shard"], members)
-        except UserError as error:  # as a value: raised here, Ray would print it with its own frames around it
+        except (
+            UserError
+        ) as error:  # as a value: raised here, Ray would print it with its own frames around it
             report = {"error": str(error)}
         return {"report": json.dumps(report)}
 
     rows = [
-        {"shard": number, "members": json.dumps([(m.name, m.path, m.size, m.source) for m in shard])}
+        {
+            "shard": number,
+            "members": json.dumps([(m.name, m.path, m.size, m.source) for m in shard]),
+        }
         for number, shard in enumerate(shards)
         if number not in done
     ]
-    total, count = sum(len(shard) for shard in shards), sum(report["recordings"] for report in done.values())
+    total, count = (
+        sum(len(shard) for shard in shards),
+        sum(report["recordings"] for report in done.values()),
+    )
     progress(count, total)
     if not rows:
         return
@@ -413,7 +459,9 @@ def _run(
             progress(count, total)
             yield report
     except ray.exceptions.RayError as error:
-        raise UserError(f"{', '.join(job.sources)}: ingest failed, see Ray's log ({first_line(error)})") from error
+        raise UserError(
+            f"{', '.join(job.sources)}: ingest failed, see Ray's log ({first_line(error)})"
+        ) from error
 
 
 def write(job: Job, number: int, members: Sequence[Member]) -> dict[str, Any]:
@@ -423,7 +471,13 @@ def write(job: Job, number: int, members: Sequence[Member]) -> dict[str, Any]:
         number, recordings, rejects (name and reason of each), flaws (clip_id and flaw), left_out (how many clips),
         shard (see `store.write_shard`; None where nothing was usable).
     """
-    report: dict[str, Any] = {"number": number, "recordings": len(members), "rejects": [], "flaws": [], "left_out": 0}
+    report: dict[str, Any] = {
+        "number": number,
+        "recordings": len(members),
+        "rejects": [],
+        "flaws": [],
+        "left_out": 0,
+    }
     rows = []
     with job.reader.opened(job.sources, job.joints) as parse:
         for member in members:
@@ -435,7 +489,9 @@ def write(job: Job, number: int, members: Sequence[Member]) -> dict[str, Any]:
     return report
 
 
-def _usable(job: Job, parse: Parse, member: Member, report: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _usable(
+    job: Job, parse: Parse, member: Member, report: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
     """Yield the rows of a member; the report gets what is wrong with it."""
     try:
         recordings = parse(member)
@@ -453,7 +509,9 @@ def _usable(job: Job, parse: Parse, member: Member, report: dict[str, Any]) -> I
             yield _row(job, recording)
         except RejectedRecording as reason:
             alone = len(recordings) == 1  # then the file itself is what cannot be used
-            report["rejects"].append({"name": member.path if alone else recording.clip_id, "reason": str(reason)})
+            report["rejects"].append(
+                {"name": member.path if alone else recording.clip_id, "reason": str(reason)}
+            )
             continue
         flaws = _flaws(recording, job.persons)
         report["flaws"] += [{"clip_id": recording.clip_id, "flaw": flaw} for flaw in flaws]
@@ -461,9 +519,15 @@ def _usable(job: Job, parse: Parse, member: Member, report: dict[str, Any]) -> I
 
 def _row(job: Job, recording: RawRecording) -> dict[str, Any]:
     labels = [recording.label, *(segment[0] for segment in recording.segments or ())]
-    beyond = [label for label in labels if label is not None and job.classes is not None and label >= job.classes]
+    beyond = [
+        label
+        for label in labels
+        if label is not None and job.classes is not None and label >= job.classes
+    ]
     if beyond:
-        raise RejectedRecording(f"label {beyond[0]} is not one of the {job.classes} classes (0 to {job.classes - 1})")
+        raise RejectedRecording(
+            f"label {beyond[0]} is not one of the {job.classes} classes (0 to {job.classes - 1})"
+        )
     joints, present = prepare(recording, PRESETS[job.preparation], job.persons)
     return {
         "clip_id": recording.clip_id,
@@ -472,7 +536,9 @@ def _row(job: Job, recording: RawRecording) -> dict[str, Any]:
         **{name: getattr(recording, name) for name in INTEGERS},
         "split": list(recording.split),
         "segments": recording.segments
-        and [{"label": label, "start": start, "end": end} for label, start, end in recording.segments],
+        and [
+            {"label": label, "start": start, "end": end} for label, start, end in recording.segments
+        ],
         "num_frames": len(joints),
         "num_persons": present,
         "joints": joints,
@@ -499,4 +565,7 @@ def _write_table(uri: str, columns: Sequence[str], rows: Sequence[Mapping[str, s
 
 def _histogram(values: np.ndarray) -> dict[str, int]:
     found, counts = np.unique(values, return_counts=True)
-    return {"unknown" if value == UNKNOWN else str(value): int(n) for value, n in zip(found, counts, strict=True)}
+    return {
+        "unknown" if value == UNKNOWN else str(value): int(n)
+        for value, n in zip(found, counts, strict=True)
+    }

@@ -57,7 +57,9 @@ def of_clips(key: str, place: str, lines: list[str], reader: Reader) -> list[str
     Raises:
         ConfigError: no line names a clip.
     """
-    found = {line: _name(line, reader) if isinstance(reader, FileReader) else line for line in lines}
+    found = {
+        line: _name(line, reader) if isinstance(reader, FileReader) else line for line in lines
+    }
     names = [name for name in found.values() if name]
     if not names:
         raise ConfigError(f"{key}={place}: holds no clip names")
@@ -94,12 +96,18 @@ def count(config: Config, reader: Reader) -> dict[str, list[int]]:
         ConfigError: the list cannot be read or names no clip, or the names of this kind of recordings say nothing.
     """
     if not isinstance(reader, FileReader):
-        raise ConfigError(f"data.reader={reader.name}: the names of its clips do not say who, what and where")
+        raise ConfigError(
+            f"data.reader={reader.name}: the names of its clips do not say who, what and where"
+        )
     place = config.data.names
     names = of_clips("data.names", place, read("data.names", place), reader)
     kept = sorted(set(names).difference(left_out(config.data.left_out, reader)))
     found = [reader.who(name + reader.suffix) for name in kept]
-    columns = {name: np.array([who.get(name, UNKNOWN) for who in found], np.int64) for name in INTEGERS}
+    columns = {
+        name: np.array([who.get(name, UNKNOWN) for who in found], np.int64) for name in INTEGERS
+    }
     columns[SPLIT] = np.fromiter(((),) * len(found), object, len(found))
-    sides = counts(columns, {name: sides.model_dump() for name, sides in config.data.protocols.items()})
+    sides = counts(
+        columns, {name: sides.model_dump() for name, sides in config.data.protocols.items()}
+    )
     return {name: [found["train"], found["test"]] for name, found in sides.items()}

@@ -13,9 +13,7 @@ from pipeline.ingest import source
 from pipeline.ingest.source import Listing, Member, RejectedRecording
 
 # Camera space of both Kinects.
-KINECT_AXES = (
-    "camera space in metres: x to the camera's left (the right of a person who faces it), y up, z away from it"
-)
+KINECT_AXES = "camera space in metres: x to the camera's left (the right of a person who faces it), y up, z away from it"
 
 Segment = tuple[int, int, int]
 
@@ -110,7 +108,9 @@ class FileReader(Reader):
         """Parse a file (its name without directories, its content). Raises RejectedRecording."""
 
     def listing(self, sources: Sequence[str]) -> Listing:
-        return source.listing(sources, lambda path: path.name.endswith(self.suffix), f"{self.suffix} file")
+        return source.listing(
+            sources, lambda path: path.name.endswith(self.suffix), f"{self.suffix} file"
+        )
 
     @contextmanager
     def opened(self, sources: Sequence[str], joints: int) -> Iterator[Parse]:

@@ -74,7 +74,9 @@ def listing(sources: Sequence[str], wanted: Callable[[PurePosixPath], bool], wha
         ]
     if not members:
         hint = "; name its zip files themselves: data.raw=[a.zip,b.zip]" if archives else ""
-        raise UserError(f"{', '.join(sources)}: holds no recordings (no {what} among its {files} files{hint})")
+        raise UserError(
+            f"{', '.join(sources)}: holds no recordings (no {what} among its {files} files{hint})"
+        )
     return Listing(sorted(members), files - len(members))
 
 
@@ -85,7 +87,10 @@ def _files(uri: str) -> tuple[list[tuple[str, int]], int]:
         raise UserError(f"{uri}: recordings not found")
     if kind == fs.FileType.Directory:
         base = storage.resolve(uri)[1].rstrip("/")
-        return [(file.path.removeprefix(base).lstrip("/"), file.size) for file in storage.files(uri, recursive=True)], 0
+        return [
+            (file.path.removeprefix(base).lstrip("/"), file.size)
+            for file in storage.files(uri, recursive=True)
+        ], 0
     with _open_zip(uri) as archive:
         entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
     plain = [(entry.filename, entry.file_size) for entry in entries if _is_plain(entry)]
@@ -108,7 +113,9 @@ def _open_zip(uri: str) -> Iterator[zipfile.ZipFile]:
         try:
             archive = zipfile.ZipFile(stack.enter_context(filesystem.open_input_file(path)))
         except Exception as error:  # a damaged zip may fail in any way, in zipfile or below it
-            raise UserError(f"{uri}: neither a directory nor a readable zip file ({first_line(error)})") from error
+            raise UserError(
+                f"{uri}: neither a directory nor a readable zip file ({first_line(error)})"
+            ) from error
         yield stack.enter_context(archive)
 
 

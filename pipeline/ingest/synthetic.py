@@ -18,7 +18,11 @@ from pipeline.core import storage
 
 FPS = 30
 MAX_CAMERAS = 3
-CAMERA_YAW = (0.0, -45.0, 45.0)  # degrees; as in NTU, odd replications face camera 2 and even ones camera 3
+CAMERA_YAW = (
+    0.0,
+    -45.0,
+    45.0,
+)  # degrees; as in NTU, odd replications face camera 2 and even ones camera 3
 
 # 0-based joints of Kinect v2, in an order in which a parent comes before its children.
 # joint: (parent, offset from it in metres in the rest pose, part of the body whose proportion scales it)
@@ -124,7 +128,11 @@ def _throw(u: np.ndarray, s: Style) -> Pose:
 def _shake_hands(u: np.ndarray, s: Style) -> Pose:
     up = _hold(u, s.early, s.late) * s.reach
     swing = _hold(u, s.early, s.late) * np.sin(2 * np.pi * s.cycles * u)
-    return {"shoulder_flex_r": 0.7 * up + 0.12 * swing, "elbow_r": 0.7 * up + 0.15 * swing, "lean": 0.1 * up}
+    return {
+        "shoulder_flex_r": 0.7 * up + 0.12 * swing,
+        "elbow_r": 0.7 * up + 0.15 * swing,
+        "lean": 0.1 * up,
+    }
 
 
 def _sit(down: np.ndarray) -> Pose:
@@ -207,11 +215,17 @@ def _walk_apart(u: np.ndarray, s: Style) -> Pose:
 
 def _pushed(u: np.ndarray, s: Style) -> Pose:
     back = _ramp(u, (s.early + s.late) / 2, s.late)
-    return {"z": -0.35 * back, "lean": -0.3 * back * (1 - _ramp(u, s.late, 1.2)), "knee_r": 0.4 * back}
+    return {
+        "z": -0.35 * back,
+        "lean": -0.3 * back * (1 - _ramp(u, s.late, 1.2)),
+        "knee_r": 0.4 * back,
+    }
 
 
 # name: what the actor does, and what a second person does meanwhile
-ACTIONS: dict[str, tuple[Callable[[np.ndarray, Style], Pose], Callable[[np.ndarray, Style], Pose] | None]] = {
+ACTIONS: dict[
+    str, tuple[Callable[[np.ndarray, Style], Pose], Callable[[np.ndarray, Style], Pose] | None]
+] = {
     "raise hand": (_raise_hand, None),
     "wave": (_wave, None),
     "clap": (_clap, None),
@@ -245,7 +259,9 @@ class Person:
     def draw(cls, rng: np.random.Generator) -> "Person":
         """A person between about 1.45 and 1.95 m."""
         size = rng.uniform(0.85, 1.15)
-        proportions = {part: size * rng.uniform(0.93, 1.07) for part in ("trunk", "shoulders", "arms", "legs")}
+        proportions = {
+            part: size * rng.uniform(0.93, 1.07) for part in ("trunk", "shoulders", "arms", "legs")
+        }
         habit = {
             "lean": rng.normal(0.05, 0.06),
             "head": rng.normal(0, 0.12),
@@ -291,7 +307,9 @@ def animate(pose: Pose, person: Person, frames: int) -> np.ndarray:
     joints = np.zeros((frames, JOINTS, 3))
     facing = {0: turn[0]}
     for joint, (parent, offset, part) in BONES.items():
-        joints[:, joint] = joints[:, parent] + facing[parent] @ (np.array(offset) * person.proportions[part])
+        joints[:, joint] = joints[:, parent] + facing[parent] @ (
+            np.array(offset) * person.proportions[part]
+        )
         facing[joint] = facing[parent] @ turn[joint] if joint in turn else facing[parent]
     joints[..., 1] += (angle("jump") - joints[:, (14, 18), 1].min(axis=1) + 0.08)[:, None]
     joints[..., 0] += angle("x")[:, None]
@@ -299,7 +317,9 @@ def animate(pose: Pose, person: Person, frames: int) -> np.ndarray:
     return joints
 
 
-def _smooth_noise(rng: np.random.Generator, frames: int, shape: tuple[int, ...], period: int) -> np.ndarray:
+def _smooth_noise(
+    rng: np.random.Generator, frames: int, shape: tuple[int, ...], period: int
+) -> np.ndarray:
     """Unit-variance noise [frames, *shape] that changes over `period` frames."""
     knots = rng.normal(size=(frames // period + 2, *shape))
     at = np.arange(frames) / period
@@ -314,12 +334,15 @@ def _mirrored(pose: Pose) -> Pose:
     swap = {"r": "l", "l": "r"}
     signs = {"twist": -1, "yaw": -1, "roll": -1, "x": -1, "look": -1}
     return {
-        (f"{name[:-2]}_{swap[name[-1]]}" if name[-2:] in ("_r", "_l") else name): signs.get(name, 1) * values
+        (f"{name[:-2]}_{swap[name[-1]]}" if name[-2:] in ("_r", "_l") else name): signs.get(name, 1)
+        * values
         for name, values in pose.items()
     }
 
 
-def perform(action: str, people: list[Person], replication: int, rng: np.random.Generator) -> np.ndarray:
+def perform(
+    action: str, people: list[Person], replication: int, rng: np.random.Generator
+) -> np.ndarray:
     """Return one performance, [T, M, 25, 3] in metres in the scene (y up, origin on the floor), M 1 or 2.
 
     Args:
@@ -331,7 +354,12 @@ def perform(action: str, people: list[Person], replication: int, rng: np.random.
     actor = people[0]
     frames = int(np.clip(rng.normal(58, 5) / actor.tempo, 40, 76))
     early = rng.uniform(0.15, 0.35)
-    style = Style(actor.reach * rng.uniform(0.7, 1.15), int(rng.integers(2, 5)), early, early + rng.uniform(0.35, 0.5))
+    style = Style(
+        actor.reach * rng.uniform(0.7, 1.15),
+        int(rng.integers(2, 5)),
+        early,
+        early + rng.uniform(0.35, 0.5),
+    )
     left_handed = rng.random() < 0.3
     u = np.linspace(0, 1, frames)
     bodies = []
@@ -375,7 +403,9 @@ def film(
     height = 1.0 + 0.25 * (setup % 3) + 0.35 * (camera - 1)
     distance = 2.6 + 0.3 * (setup % 4) + 0.3 * (camera - 1)
     pitch = np.arctan2(height - 1.0, distance) + rng.normal(0, 0.03)
-    seen = scene @ _rotation("y", np.array([-yaw]))[0].T * np.array([-1, 1, -1]) + np.array([0, -height, distance])
+    seen = scene @ _rotation("y", np.array([-yaw]))[0].T * np.array([-1, 1, -1]) + np.array(
+        [0, -height, distance]
+    )
     seen = seen @ _rotation("x", np.array([-pitch]))[0].T
     behind = seen[..., 2] - seen[:, :, 20:21, 2]
     hidden = 1 / (1 + np.exp(-(behind - 0.06) / 0.03))
@@ -400,7 +430,9 @@ _JOINT_LINE = "%.6f %.6f %.6f %.3f %.3f %.2f %.2f 0 0 0 0 %d\r\n"
 _BODY_TEXT = "%d 0 1 0 1 0 0 %.6f %.6f 2\r\n25\r\n" + _JOINT_LINE * JOINTS
 
 
-def write_skeleton(bodies: list[list[int]], joints: np.ndarray, state: np.ndarray, ids: list[int]) -> bytes:
+def write_skeleton(
+    bodies: list[list[int]], joints: np.ndarray, state: np.ndarray, ids: list[int]
+) -> bytes:
     """Return the text of a `.skeleton` file.
 
     Args:
@@ -411,7 +443,9 @@ def write_skeleton(bodies: list[list[int]], joints: np.ndarray, state: np.ndarra
     """
     depth = joints[..., 2:].clip(0.5)
     image = joints[..., :2] / depth * (1, -1)
-    fields = np.concatenate([joints, image * 365 + (256, 212), image * 1060 + (960, 540), state[..., None]], axis=-1)
+    fields = np.concatenate(
+        [joints, image * 365 + (256, 212), image * 1060 + (960, 540), state[..., None]], axis=-1
+    )
     rows = fields.reshape(*fields.shape[:2], -1).tolist()
     text = [f"{len(bodies)}\r\n"]
     for frame, listed in zip(rows, bodies, strict=True):
@@ -441,7 +475,14 @@ def require_limits(**counts: int) -> None:
 
 
 def record(
-    out_dir: str, *, actions: int, subjects: int, replications: int, cameras: int, seed: int, noise: float
+    out_dir: str,
+    *,
+    actions: int,
+    subjects: int,
+    replications: int,
+    cameras: int,
+    seed: int,
+    noise: float,
 ) -> list[str]:
     """Record every action by every subject, `replications` times, with every camera; return the file names, sorted.
 
@@ -471,8 +512,12 @@ def record(
                     setup = 1 + p % 4
                     joints, state = film(scene, c + 1, setup, noise, rng)
                     listed = _listed_bodies(*joints.shape[:2], rng)
-                    ids = [BODY_ID + int(rng.integers(0, 99999)) + m for m in range(joints.shape[1])]
+                    ids = [
+                        BODY_ID + int(rng.integers(0, 99999)) + m for m in range(joints.shape[1])
+                    ]
                     name = f"S{setup:03}C{c + 1:03}P{p + 1:03}R{r + 1:03}A{a + 1:03}.skeleton"
-                    storage.write_bytes(storage.join(out_dir, name), write_skeleton(listed, joints, state, ids))
+                    storage.write_bytes(
+                        storage.join(out_dir, name), write_skeleton(listed, joints, state, ids)
+                    )
                     names.append(name)
     return sorted(names)

@@ -37,7 +37,10 @@ def bodies_of(persons: np.ndarray) -> dict[str, Any]:
         "bodies": persons.swapaxes(0, 1)[kept],
         "body_ids": kept.nonzero()[1].astype(np.uint64),
         "offsets": np.append(0, np.cumsum(bodies)),
-        "flaws": (f"{flawed} of {frames} frames have joints that are not numbers, taken as not seen",) * (flawed > 0),
+        "flaws": (
+            f"{flawed} of {frames} frames have joints that are not numbers, taken as not seen",
+        )
+        * (flawed > 0),
     }
     check_coordinates(result["bodies"])
     return result

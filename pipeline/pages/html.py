@@ -15,7 +15,10 @@ def document(title: str, about: str, body: str) -> bytes:
 
 def tiles(values: Iterable[tuple[str, str]]) -> str:
     """Headline numbers, each with what it is."""
-    shown = "".join(f"<div><b>{html.escape(value)}</b><span>{html.escape(text)}</span></div>" for value, text in values)
+    shown = "".join(
+        f"<div><b>{html.escape(value)}</b><span>{html.escape(text)}</span></div>"
+        for value, text in values
+    )
     return f'<div class="headline">{shown}</div>'
 
 
@@ -50,7 +53,8 @@ def table(rows: Iterable[Sequence[Any]], header: Sequence[str] = ()) -> str:
     """Rows of cells; the first cell of each names the row."""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
     body = "".join(
-        f"<tr>{_cell('th', first)}{''.join(_cell('td', value) for value in others)}</tr>" for first, *others in rows
+        f"<tr>{_cell('th', first)}{''.join(_cell('td', value) for value in others)}</tr>"
+        for first, *others in rows
     )
     return f"<table>{f'<thead><tr>{head}</tr></thead>' if header else ''}{body}</table>"
 

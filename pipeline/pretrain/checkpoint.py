@@ -68,8 +68,13 @@ def newest(uri: str) -> str | None:
     """The whole checkpoint with most updates below `uri` (attempts / checkpoints), None where there is none."""
     metas = [entry.path for entry in storage.files(uri, recursive=True) if entry.base_name == META]
     base = storage.resolve(uri)[1]
-    candidates = [storage.join(uri, path.removeprefix(base).strip("/").removesuffix("/" + META)) for path in metas]
-    for candidate in sorted(candidates, key=storage.name, reverse=True):  # step-00000120 sorts by its number
+    candidates = [
+        storage.join(uri, path.removeprefix(base).strip("/").removesuffix("/" + META))
+        for path in metas
+    ]
+    for candidate in sorted(
+        candidates, key=storage.name, reverse=True
+    ):  # step-00000120 sorts by its number
         if _read(candidate):
             return candidate
     return None
@@ -95,5 +100,7 @@ def _read(uri: str) -> tuple[dict[str, Any], bytes] | None:
         data = storage.read_bytes(storage.join(uri, STATE))
     except UserError:
         return None
-    whole = len(data) == meta.get("bytes") and hashlib.sha256(data).hexdigest() == meta.get("sha256")
+    whole = len(data) == meta.get("bytes") and hashlib.sha256(data).hexdigest() == meta.get(
+        "sha256"
+    )
     return (meta, data) if whole else None

@@ -13,6 +13,8 @@ def factor(schedule: Schedule, update: int, updates_an_epoch: int, epochs: int) 
     if update < schedule.warmup_steps:
         return (update + 1) / schedule.warmup_steps
     if schedule.name == "step":
-        return schedule.gamma ** sum(update // updates_an_epoch >= milestone for milestone in schedule.milestones)
+        return schedule.gamma ** sum(
+            update // updates_an_epoch >= milestone for milestone in schedule.milestones
+        )
     total = updates_an_epoch * epochs - schedule.warmup_steps
     return 0.5 * (1 + math.cos(math.pi * (update - schedule.warmup_steps) / max(1, total)))

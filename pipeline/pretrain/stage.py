@@ -43,7 +43,9 @@ def pretrain(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     """
     parts = open_pool(config, run)
     if "evaluate" in config.stages:
-        Split.of(parts[0].store, sides_of(config))  # what evaluation would refuse is refused before hours of training
+        Split.of(
+            parts[0].store, sides_of(config)
+        )  # what evaluation would refuse is refused before hours of training
     for part in parts:
         tracker.dataset(part.store, "pretraining")
     plan = _plan(config, parts, run)
@@ -58,7 +60,9 @@ def pretrain(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
         watch = Watch.beside(config, parts[0], plan.cache, begun)
         resume = _fit(config, plan, place, resume, history, watch)
     _export(config, run, resume)
-    tracker.artifacts([run.path("encoder", name) for name in (export.CONFIG, export.WEIGHTS)], "encoder")
+    tracker.artifacts(
+        [run.path("encoder", name) for name in (export.CONFIG, export.WEIGHTS)], "encoder"
+    )
     return _results(config, history, resume)
 
 
@@ -78,7 +82,14 @@ def _plan(config: Config, parts: list[Part], run: RunDir) -> StreamPlan:
     return replace(plan, automatic=config.stream.cache == "auto")
 
 
-def _fit(config: Config, plan: StreamPlan, place: str, resume: str | None, history: "History", watch: Watch) -> str:
+def _fit(
+    config: Config,
+    plan: StreamPlan,
+    place: str,
+    resume: str | None,
+    history: "History",
+    watch: Watch,
+) -> str:
     """Run Ray Train and return the final checkpoint's location."""
     checkpoint.prune(place, keep=resume)
     filesystem, path = storage.resolve(place)
@@ -107,7 +118,10 @@ def _fit(config: Config, plan: StreamPlan, place: str, resume: str | None, histo
     updates = -(-plan.epochs.steps // config.train.accumulate) * config.train.epochs
     interrupt = signal.getsignal(signal.SIGINT)
     watched = storage.join(place, attempt)
-    with Bar("pretrain", updates) as bar, Follower(channel, history, bar, watch, watched) as follower:
+    with (
+        Bar("pretrain", updates) as bar,
+        Follower(channel, history, bar, watch, watched) as follower,
+    ):
         try:
             trainer.fit()
         except (ray.train.TrainingFailedError, RayError) as error:
@@ -188,7 +202,10 @@ class History:
 def _watched(lines: bytes) -> dict[int, dict[str, float]]:
     """The figures of checkpoints in a `metrics.jsonl`, by step."""
     rows = map(json.loads, lines.decode().splitlines())
-    found = {row["step"]: {key: value for key, value in row.items() if key.startswith("watch/")} for row in rows}
+    found = {
+        row["step"]: {key: value for key, value in row.items() if key.startswith("watch/")}
+        for row in rows
+    }
     return {step: figures for step, figures in found.items() if figures}
 
 
@@ -199,7 +216,13 @@ class Follower(threading.Thread):
 
     def __init__(self, channel: Queue, history: History, bar: Bar, watch: Watch, place: str):
         super().__init__(daemon=True)
-        self.channel, self.history, self.bar, self.watch, self.place = channel, history, bar, watch, place
+        self.channel, self.history, self.bar, self.watch, self.place = (
+            channel,
+            history,
+            bar,
+            watch,
+            place,
+        )
         self.newest = ""
         self.failure: str | None = None
         self.reached = True
@@ -217,7 +240,9 @@ class Follower(threading.Thread):
             self._watched(WAIT_SECONDS)
         self.watch.close()
         if isinstance(self.error, RayError):
-            raise UserError(f"training cannot be followed: {first_line(self.error)}") from self.error
+            raise UserError(
+                f"training cannot be followed: {first_line(self.error)}"
+            ) from self.error
         if self.error:
             raise self.error
 
@@ -233,7 +258,9 @@ class Follower(threading.Thread):
         try:
             self.history.send()
             self.reached = True
-        except UserError as error:  # Training does not stop for a tracking server that is away for a while.
+        except (
+            UserError
+        ) as error:  # Training does not stop for a tracking server that is away for a while.
             if self.reached:
                 say(f"  {error}; metrics are kept and sent later")
             self.reached = False
@@ -241,7 +268,9 @@ class Follower(threading.Thread):
     def _watched(self, seconds: float = 0) -> None:
         if found := self.watch.poll(seconds):
             step, figures = found
-            self.newest = "  ".join(f"{name.removeprefix('watch/')} {value:.3f}" for name, value in figures.items())
+            self.newest = "  ".join(
+                f"{name.removeprefix('watch/')} {value:.3f}" for name, value in figures.items()
+            )
             self.newest = f"  (step {step}: {self.newest})"
             self.history.add(step, figures)
             self._send()
@@ -264,7 +293,9 @@ class Follower(threading.Thread):
             self._send()
             last = rows[-1]
             terms = "  ".join(
-                f"{name.removeprefix('loss/')} {value:.3f}" for name, value in last.items() if name.startswith("loss")
+                f"{name.removeprefix('loss/')} {value:.3f}"
+                for name, value in last.items()
+                if name.startswith("loss")
             )
             text = f"epoch {last['epoch'] + 1}  {terms}  {last['train/clips_per_second']:.0f} clips/s{self.newest}"
             self.bar.update(last["step"], text=text)

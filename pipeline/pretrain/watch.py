@@ -35,12 +35,15 @@ NICE = 10
 def held_out(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
     """bool [N]: clips of a share of the groups, at least one and never all of several, by a hash of their names."""
     names = sorted(
-        np.unique(groups).tolist(), key=lambda name: hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
+        np.unique(groups).tolist(),
+        key=lambda name: hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(),
     )
     return np.isin(groups, names[: min(max(1, round(share * len(names))), max(1, len(names) - 1))])
 
 
-def choose(index: StoreIndex, ids: np.ndarray, share: float, most: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def choose(
+    index: StoreIndex, ids: np.ndarray, share: float, most: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Gallery and queries out of the clips `ids`, both ascending ids, at most `most` together; all have labels.
 
     No person, or no performance where people are not known, is on both sides; queries have labels that the gallery has.
@@ -64,7 +67,9 @@ class Watcher:
         torch.set_num_threads(1)
         self.config, store = config, part.store
         index, watch = store.index(), config.train.watch
-        sides = choose(index, store.select(part.side, index), watch.share, watch.max_clips, config.seed)
+        sides = choose(
+            index, store.select(part.side, index), watch.share, watch.max_clips, config.seed
+        )
         self.ids = np.union1d(*sides)
         self.rows = [torch.from_numpy(np.searchsorted(self.ids, side)) for side in sides]
         self.labels = [torch.from_numpy(index.label[side]) for side in sides]
@@ -76,7 +81,10 @@ class Watcher:
         self.backbone = build_framework(config).backbone.eval()
         self.parts = tuple(self.backbone.parts.values())
         self.prepare = Preparation(
-            self.backbone.layout, store.persons, self.backbone.frames, **config.data.normalise.model_dump()
+            self.backbone.layout,
+            store.persons,
+            self.backbone.frames,
+            **config.data.normalise.model_dump(),
         )
 
     def measure(self, uri: str) -> dict[str, float] | None:
@@ -85,22 +93,35 @@ class Watcher:
             return None
         weights = checkpoint.load(uri)[1]["framework"]
         prefix = "backbone."
-        own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        own = {
+            name.removeprefix(prefix): value
+            for name, value in weights.items()
+            if name.startswith(prefix)
+        }
         self.backbone.load_state_dict(own)
         features, size = [], self.config.evaluate.batch_size
         with torch.inference_mode():
             for start in range(0, len(self.ids), size):
                 clips = table_to_clips(
-                    self.table.slice(start, size), self.prepare.persons, self.prepare.layout.num_joints
+                    self.table.slice(start, size),
+                    self.prepare.persons,
+                    self.prepare.layout.num_joints,
                 )
                 features.append(self.backbone.features(self.prepare(clips)))
         features = torch.cat(features).clone()
-        (gallery, known), (queries, asked) = zip((features[rows] for rows in self.rows), self.labels, strict=True)
+        (gallery, known), (queries, asked) = zip(
+            (features[rows] for rows in self.rows), self.labels, strict=True
+        )
         sides = gallery, known, queries, asked
-        probe, k = LinearProbe(**self.config.evaluate.linear.model_dump()), self.config.evaluate.knn.k
+        probe, k = (
+            LinearProbe(**self.config.evaluate.linear.model_dump()),
+            self.config.evaluate.knn.k,
+        )
         return {
             "watch/knn_top1": retrieval(*sides, min(k, len(gallery)), parts=self.parts).accuracy,
-            "watch/linear_top1": linear_evaluation(*sides, probe, self.config.seed, parts=self.parts).accuracy,
+            "watch/linear_top1": linear_evaluation(
+                *sides, probe, self.config.seed, parts=self.parts
+            ).accuracy,
         }
 
 

@@ -55,7 +55,9 @@ def train(job: Job) -> None:
     framework = build_framework(config).to(device)
     model = DistributedDataParallel(framework, broadcast_buffers=False) if world > 1 else framework
     settings = config.train.optimiser
-    optimiser = OPTIMISERS[settings.name](framework.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    optimiser = OPTIMISERS[settings.name](
+        framework.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+    )
     with job.plan.worker(rank, world, device) as stream:
         trainer = Trainer(job, rank, device, framework, model, optimiser)
         trainer.run(stream, trainer.restore(_newest(job), stream))
@@ -71,12 +73,22 @@ def _newest(job: Job) -> str | None:
 class Trainer:
     """The loop of one worker. All workers compute the same losses; rank 0 speaks for them."""
 
-    def __init__(self, job: Job, rank: int, device: torch.device, framework: nn.Module, model: nn.Module, optimiser):
+    def __init__(
+        self,
+        job: Job,
+        rank: int,
+        device: torch.device,
+        framework: nn.Module,
+        model: nn.Module,
+        optimiser,
+    ):
         self.job, self.rank, self.device = job, rank, device
         self.config, self.train = job.config, job.config.train
         self.framework, self.model, self.optimiser = framework, model, optimiser
         self.history: list[dict[str, float]] = []
-        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.train.precision == "bfloat16")
+        self.autocast = torch.autocast(
+            device.type, torch.bfloat16, enabled=self.train.precision == "bfloat16"
+        )
 
     def restore(self, uri: str | None, stream) -> Position:
         """Load the checkpoint, if any, into a model whose gradient buckets are settled; returns where to go on."""
@@ -106,16 +118,21 @@ class Trainer:
         for epoch in range(start.epoch, self.train.epochs):
             first = start.step if epoch == start.epoch else 0
             for step, clips in stream.epoch(epoch, first):
-                last_of_update = (step + 1) % self.train.accumulate == 0 or step + 1 == micro_batches
+                last_of_update = (
+                    step + 1
+                ) % self.train.accumulate == 0 or step + 1 == micro_batches
                 share = min(
-                    self.train.accumulate, micro_batches - step // self.train.accumulate * self.train.accumulate
+                    self.train.accumulate,
+                    micro_batches - step // self.train.accumulate * self.train.accumulate,
                 )
                 position = Position(epoch, step + 1, updates + 1)
                 if step + 1 == micro_batches:
                     position = Position(epoch + 1, 0, updates + 1)
                 due = last_of_update and self._checkpoint_due(position)
                 done = position.epoch == self.train.epochs
-                row_due = last_of_update and (position.updates % self.train.log_every == 0 or due or done)
+                row_due = last_of_update and (
+                    position.updates % self.train.log_every == 0 or due or done
+                )
                 self._seed(epoch, step)
                 losses = self._backward(clips, epoch, share, last_of_update, watch=row_due)
                 meter.add(losses, updates, stream.batch_clips(step))
@@ -131,7 +148,12 @@ class Trainer:
                         return self._fail(
                             f"loss is not finite at step {bad}; lower train.optimiser.lr or set train.clip_norm"
                         )
-                    self._log(meter, position, epoch, {"train/learning_rate": rate, "train/gradient_norm": float(norm)})
+                    self._log(
+                        meter,
+                        position,
+                        epoch,
+                        {"train/learning_rate": rate, "train/gradient_norm": float(norm)},
+                    )
                 if due or done:
                     self._checkpoint(position)
 
@@ -143,10 +165,16 @@ class Trainer:
 
     def _losses(self, clips, epoch: int, watch: bool = False) -> dict[str, Tensor]:
         with self.autocast:
-            return self.model(clips.to(self.device, non_blocking=True), self.config.seed, epoch, watch)
+            return self.model(
+                clips.to(self.device, non_blocking=True), self.config.seed, epoch, watch
+            )
 
-    def _backward(self, clips, epoch: int, share: int, synchronise: bool, watch: bool) -> dict[str, Tensor]:
-        later = nullcontext() if synchronise or self.model is self.framework else self.model.no_sync()
+    def _backward(
+        self, clips, epoch: int, share: int, synchronise: bool, watch: bool
+    ) -> dict[str, Tensor]:
+        later = (
+            nullcontext() if synchronise or self.model is self.framework else self.model.no_sync()
+        )
         with later:
             losses = self._losses(clips, epoch, watch)
             (losses["loss"] / share).backward()
@@ -216,7 +244,9 @@ class Meter:
                 self.sums[name] = self.sums.get(name, 0) + value.detach()
             else:
                 self.figures[name] = value
-        self.bad = torch.where((self.bad < 0) & ~torch.isfinite(losses["loss"].detach()), update, self.bad)
+        self.bad = torch.where(
+            (self.bad < 0) & ~torch.isfinite(losses["loss"].detach()), update, self.bad
+        )
         self.batches += 1
         self.clips += clips
 

@@ -23,7 +23,9 @@ MOST_NAMED = 20  # classes that a legend or a cell's number can still tell apart
 
 def losses(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """Every loss over the steps of pretraining, the total in bold; `rows` as in `metrics.jsonl`."""
-    names = sorted({name for row in rows for name in row if name == "loss" or name.startswith("loss/")})
+    names = sorted(
+        {name for row in rows for name in row if name == "loss" or name.startswith("loss/")}
+    )
     figure, axes = single(7.5, 3.6, title)
     ends = []
     for number, name in enumerate(names):
@@ -31,7 +33,14 @@ def losses(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
         x, y = np.array(points, dtype=float).T
         total = name == "loss"
         colour = INK if total else LINES[(number - 1) % len(LINES)]
-        axes.plot(x, y, color=colour, linewidth=2.2 if total else 1.5, marker="o" if len(x) < 3 else None, markersize=4)
+        axes.plot(
+            x,
+            y,
+            color=colour,
+            linewidth=2.2 if total else 1.5,
+            marker="o" if len(x) < 3 else None,
+            markersize=4,
+        )
         ends.append((y[-1], "total" if total else name.removeprefix("loss/"), colour))
     axes.set_xlabel("optimiser step")
     axes.margins(y=0.08)
@@ -80,7 +89,13 @@ def embedding(
         panels = figure.subplots(1, len(features), squeeze=False)[0]
         for axes, (name, values) in zip(panels, features.items(), strict=True):
             points = _project(values, seed)[order]
-            axes.scatter(*points.T, c=colours[order], s=np.clip(6000 / len(points), 6, 26), linewidths=0, alpha=0.85)
+            axes.scatter(
+                *points.T,
+                c=colours[order],
+                s=np.clip(6000 / len(points), 6, 26),
+                linewidths=0,
+                alpha=0.85,
+            )
             axes.set_title(f"{_NAMES.get(name, name)}   {notes.get(name, '')}", color=INK)
             axes.set_box_aspect(1)
             axes.set_xticks([])
@@ -94,7 +109,9 @@ def embedding(
     return figure
 
 
-def confusion(labels: np.ndarray, predictions: np.ndarray, names: Mapping[int, str], title: str) -> Figure:
+def confusion(
+    labels: np.ndarray, predictions: np.ndarray, names: Mapping[int, str], title: str
+) -> Figure:
     """Confusion matrix in percent of each true class (a row), classes in the order of their labels."""
     classes = np.unique(np.concatenate([labels, predictions]))
     counts = confusion_matrix(labels, predictions, labels=classes)
@@ -110,7 +127,14 @@ def confusion(labels: np.ndarray, predictions: np.ndarray, names: Mapping[int, s
         axes.set_ylabel("true")
         if named:
             texts = [_name(names, label) for label in classes]
-            axes.set_xticks(range(len(classes)), texts, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
+            axes.set_xticks(
+                range(len(classes)),
+                texts,
+                rotation=40,
+                ha="right",
+                rotation_mode="anchor",
+                fontsize=8,
+            )
             axes.set_yticks(range(len(classes)), texts, fontsize=8)
             axes.set_xticks(np.arange(len(classes) + 1) - 0.5, minor=True)
             axes.set_yticks(np.arange(len(classes) + 1) - 0.5, minor=True)
@@ -125,13 +149,17 @@ def confusion(labels: np.ndarray, predictions: np.ndarray, names: Mapping[int, s
             ticks = range(0, len(classes), step)
             axes.set_xticks(ticks, [str(classes[i]) for i in ticks])
             axes.set_yticks(ticks, [str(classes[i]) for i in ticks])
-            bar = figure.colorbar(image, ax=axes, shrink=0.6, format=PercentFormatter(100, decimals=0))
+            bar = figure.colorbar(
+                image, ax=axes, shrink=0.6, format=PercentFormatter(100, decimals=0)
+            )
             bar.outline.set_visible(False)
         headline(figure, title)
     return figure
 
 
-def skeletons(clips: Sequence[tuple[str, np.ndarray]], layout: SkeletonLayout, title: str, moments: int = 8) -> Figure:
+def skeletons(
+    clips: Sequence[tuple[str, np.ndarray]], layout: SkeletonLayout, title: str, moments: int = 8
+) -> Figure:
     """Moments of clips as stick figures: one row for each (name, coordinates [T, M, V, 3]), evenly spaced in time.
 
     x to the right, y up, each moment moved sideways into its place; left limbs blue, right limbs orange, other
@@ -140,8 +168,16 @@ def skeletons(clips: Sequence[tuple[str, np.ndarray]], layout: SkeletonLayout, t
     colours = joint_colours(layout)
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         figure = Figure(figsize=(9.6, 1.75 * len(clips) + 0.4), layout="constrained")
-        for axes, (name, clip) in zip(figure.subplots(len(clips), squeeze=False)[:, 0], clips, strict=True):
-            _strip(axes, clip, np.unique(np.linspace(0, len(clip) - 1, moments).round().astype(int)), layout, colours)
+        for axes, (name, clip) in zip(
+            figure.subplots(len(clips), squeeze=False)[:, 0], clips, strict=True
+        ):
+            _strip(
+                axes,
+                clip,
+                np.unique(np.linspace(0, len(clip) - 1, moments).round().astype(int)),
+                layout,
+                colours,
+            )
             axes.set_title(name, fontsize=9, color=INK, pad=2)
         headline(figure, title)
     return figure
@@ -150,12 +186,23 @@ def skeletons(clips: Sequence[tuple[str, np.ndarray]], layout: SkeletonLayout, t
 def joint_colours(layout: SkeletonLayout) -> list[str]:
     """A colour for every joint, and the bone to its parent: which side of the body it is on."""
     left, right = ({pair[side] for pair in layout.mirror} for side in (0, 1))
-    return [LEFT if joint in left else RIGHT if joint in right else MIDDLE for joint in range(layout.num_joints)]
+    return [
+        LEFT if joint in left else RIGHT if joint in right else MIDDLE
+        for joint in range(layout.num_joints)
+    ]
 
 
-def _strip(axes: Axes, clip: np.ndarray, moments: np.ndarray, layout: SkeletonLayout, colours: Sequence[str]) -> None:
+def _strip(
+    axes: Axes,
+    clip: np.ndarray,
+    moments: np.ndarray,
+    layout: SkeletonLayout,
+    colours: Sequence[str],
+) -> None:
     """One row of `skeletons`."""
-    bones = np.array([(joint, parent) for joint, parent in enumerate(layout.parents) if joint != parent])
+    bones = np.array(
+        [(joint, parent) for joint, parent in enumerate(layout.parents) if joint != parent]
+    )
     there = (clip[moments] != 0).any(-1)
     points = np.where(there[..., None], clip[moments, ..., :2], np.nan)  # [moments, M, V, 2]
     blank = np.zeros((len(moments), 2))
@@ -216,7 +263,9 @@ def _project(values: np.ndarray, seed: int) -> np.ndarray:
     unit = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
     reduced = PCA(min(50, *unit.shape), random_state=seed).fit_transform(unit)
     perplexity = min(30.0, (len(values) - 1) / 3)
-    return TSNE(2, perplexity=perplexity, init="pca", max_iter=500, random_state=seed).fit_transform(reduced)
+    return TSNE(
+        2, perplexity=perplexity, init="pca", max_iter=500, random_state=seed
+    ).fit_transform(reduced)
 
 
 def _palette(count: int) -> np.ndarray:

@@ -39,7 +39,10 @@ def report(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     if run.results("pretrain") is not None:
         drawn["losses"] = _losses(config, run)
     if run.results("evaluate") is not None:
-        saved = {name: load(storage.read_bytes(run.path(FEATURES, f"{name}.safetensors"))) for name in ENCODERS}
+        saved = {
+            name: load(storage.read_bytes(run.path(FEATURES, f"{name}.safetensors")))
+            for name in ENCODERS
+        }
         drawn |= _evaluation(config, run, saved)
         groups = _groups(store, saved)
     images = {name: png(figure) for name, figure in drawn.items()}
@@ -54,7 +57,9 @@ def report(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
 
 def _skeletons(store: ClipStore, config: Config):
     return figures.skeletons(
-        _moments(store, config), recorded_layout(config), f"{config.data.dataset}: clips as recorded"
+        _moments(store, config),
+        recorded_layout(config),
+        f"{config.data.dataset}: clips as recorded",
     )
 
 
@@ -78,11 +83,17 @@ def _moments(store: ClipStore, config: Config) -> list[tuple[str, np.ndarray]]:
 
 
 def _losses(config: Config, run: RunDir):
-    rows = [json.loads(line) for line in storage.read_bytes(run.path(HISTORY)).decode().splitlines()]
-    return figures.losses(rows, f"Pretraining loss: {config.name}, objective {config.objective.name}")
+    rows = [
+        json.loads(line) for line in storage.read_bytes(run.path(HISTORY)).decode().splitlines()
+    ]
+    return figures.losses(
+        rows, f"Pretraining loss: {config.name}, objective {config.objective.name}"
+    )
 
 
-def _evaluation(config: Config, run: RunDir, saved: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
+def _evaluation(
+    config: Config, run: RunDir, saved: Mapping[str, Mapping[str, np.ndarray]]
+) -> dict[str, Any]:
     """saved: of each encoder what evaluation left, see `evaluate._save`."""
     results = run.results("evaluate")
     labels, names = saved["encoder"]["test/labels"], class_names(config)
@@ -100,7 +111,10 @@ def _evaluation(config: Config, run: RunDir, saved: Mapping[str, Mapping[str, np
             {name: saved[name]["test/features"][some] for name in reversed(ENCODERS)},
             labels[some],
             names,
-            {name: f"{k}-NN {100 * results[f'{prefix}knn_top1']:.1f} %" for name, prefix in ENCODERS.items()},
+            {
+                name: f"{k}-NN {100 * results[f'{prefix}knn_top1']:.1f} %"
+                for name, prefix in ENCODERS.items()
+            },
             config.seed,
             f"Features by action (t-SNE): {config.data.dataset} {config.data.protocol}, {len(some):,} test clips",
         ),
@@ -113,14 +127,20 @@ def _evaluation(config: Config, run: RunDir, saved: Mapping[str, Mapping[str, np
     }
 
 
-def _groups(store: ClipStore, saved: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, list[list]]:
+def _groups(
+    store: ClipStore, saved: Mapping[str, Mapping[str, np.ndarray]]
+) -> dict[str, list[list]]:
     """Accuracies over the test clips of each subject and of each camera, where there are several: rows of its number,
     its clips, then linear and nearest neighbours of every encoder, in percent.
 
     A mean hides that features fail on one person, whose tracking was worse, or on one place of the camera.
     """
     index, ids, tables = store.index(), saved["encoder"]["test/ids"], {}
-    right = [test[f"test/{probe}"] == test["test/labels"] for test in saved.values() for probe in ("linear", "knn")]
+    right = [
+        test[f"test/{probe}"] == test["test/labels"]
+        for test in saved.values()
+        for probe in ("linear", "knn")
+    ]
     for name in GROUPED:
         found, group = np.unique(getattr(index, name)[ids], return_inverse=True)
         if len(found) > 1:
@@ -167,7 +187,10 @@ COSTS = {
 
 
 def page(
-    config: Config, summary: Mapping[str, Any], images: Mapping[str, bytes], groups: Mapping[str, list[list]]
+    config: Config,
+    summary: Mapping[str, Any],
+    images: Mapping[str, bytes],
+    groups: Mapping[str, list[list]],
 ) -> bytes:
     """A self-contained HTML page: headline accuracies, the figures, accuracies of parts of the test side (`_groups`),
     every number of the summary, the configuration."""
@@ -175,20 +198,46 @@ def page(
     about = f"{data.dataset}, protocol {data.protocol}, objective {objective}, seed {config.seed}"
     if "collapsed" in summary:
         about += f"; collapsed at {summary['collapsed']}"
-    headline = [(f"{100 * summary[key]:.1f}\u2009%", text) for key, text in FIGURES.items() if key in summary]
+    headline = [
+        (f"{100 * summary[key]:.1f}\u2009%", text)
+        for key, text in FIGURES.items()
+        if key in summary
+    ]
     if headline:  # what an accuracy costs stands beside it
-        headline += [(f"{summary[key] / unit:.3g}", text) for key, (unit, text) in COSTS.items() if key in summary]
+        headline += [
+            (f"{summary[key] / unit:.3g}", text)
+            for key, (unit, text) in COSTS.items()
+            if key in summary
+        ]
     body = [
         pages.tiles(headline),
-        *(pages.image(name, images[name], caption) for name, caption in CAPTIONS.items() if name in images),
+        *(
+            pages.image(name, images[name], caption)
+            for name, caption in CAPTIONS.items()
+            if name in images
+        ),
         *(_group_section(name, rows, config.evaluate.knn.k) for name, rows in groups.items()),
         pages.section("Numbers", pages.table(sorted(summary.items()))),
-        pages.section("Configuration", pages.folded("as it ran, defaults included", pages.code(to_yaml(config)))),
+        pages.section(
+            "Configuration",
+            pages.folded("as it ran, defaults included", pages.code(to_yaml(config))),
+        ),
     ]
     return pages.document(config.name, about, "".join(body))
 
 
 def _group_section(name: str, rows: list[list], k: int) -> str:
-    header = [name, "test clips", "linear", f"{k}-NN", "linear, random start", f"{k}-NN, random start"]
-    shown = pages.folded(f"{len(rows)} {name}s", pages.table(rows, header), is_open=len(rows) <= OPEN_ROWS)
-    return pages.section(f"By {name}", shown, f"Accuracies in % over the test clips of each {name}.")
+    header = [
+        name,
+        "test clips",
+        "linear",
+        f"{k}-NN",
+        "linear, random start",
+        f"{k}-NN, random start",
+    ]
+    shown = pages.folded(
+        f"{len(rows)} {name}s", pages.table(rows, header), is_open=len(rows) <= OPEN_ROWS
+    )
+    return pages.section(
+        f"By {name}", shown, f"Accuracies in % over the test clips of each {name}."
+    )

@@ -14,7 +14,9 @@ SUMMARY = "summary.json"
 Stages = Mapping[str, Callable[[Config, RunDir, Tracker], dict[str, Any]]]
 
 
-def perform(stages: Stages, todo: Iterable[str], config: Config, run: RunDir, tracker: Tracker) -> None:
+def perform(
+    stages: Stages, todo: Iterable[str], config: Config, run: RunDir, tracker: Tracker
+) -> None:
     """Run the stages `todo` in this order; what each returns is recorded in `run`, with its time, and in MLflow."""
     for stage in todo:
         started = time.monotonic()

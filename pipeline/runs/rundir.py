@@ -30,16 +30,26 @@ def settle_places(config: Config) -> Config:
     data, tracking, ablate = values["data"], values["tracking"], values["ablate"] or {}
     uri = tracking["uri"]
     if in_submitted_job():
-        places = {"output": values["output"], "data.store": data["store"], "tracking.uri": _sqlite_path(uri)}
+        places = {
+            "output": values["output"],
+            "data.store": data["store"],
+            "tracking.uri": _sqlite_path(uri),
+        }
         places |= {f"ablate.{key}": ablate.get(key) for key in ("results", "page")}
         for key, place in places.items():
-            if place and not storage.is_remote(place) and not place.startswith(("/", "file://", "~")):
+            if (
+                place
+                and not storage.is_remote(place)
+                and not place.startswith(("/", "file://", "~"))
+            ):
                 raise ConfigError(
                     f"{key}={place}: relative to the job's temporary directory, where it would be lost; "
                     "give an absolute path or a URI"
                 )
     if storage.is_remote(values["output"]) and uri is None:
-        raise ConfigError(f"output={values['output']}: a remote output needs tracking.uri (an MLflow server)")
+        raise ConfigError(
+            f"output={values['output']}: a remote output needs tracking.uri (an MLflow server)"
+        )
     values["output"] = storage.absolute(values["output"])
     if isinstance(data["raw"], list):
         data["raw"] = [storage.absolute(place) for place in data["raw"]]
@@ -48,7 +58,11 @@ def settle_places(config: Config) -> Config:
             data[key] = storage.absolute(data[key])
     for key in ("results", "page"):
         if key in ablate:
-            place = ablate[key] if storage.is_remote(ablate[key]) else str(ROOT / os.path.expanduser(ablate[key]))
+            place = (
+                ablate[key]
+                if storage.is_remote(ablate[key])
+                else str(ROOT / os.path.expanduser(ablate[key]))
+            )
             ablate[key] = storage.absolute(place)
     for pooled in data["pool"]:
         pooled["store"] = storage.absolute(pooled["store"])
@@ -105,15 +119,21 @@ class RunDir:
         if config.fresh:
             return run
         if storage.exists(run.path(CONFIG)):
-            state = storage.read_json(run.path(STATE)) if storage.exists(run.path(STATE)) else run.state
+            state = (
+                storage.read_json(run.path(STATE)) if storage.exists(run.path(STATE)) else run.state
+            )
             differing = run._differing(config)
             if state["stages"] or storage.exists(run.path(CHECKPOINTS)):
                 run._refuse(differing)
                 run.state = state
-            elif not differing:  # Nothing was finished or trained: all that is worth keeping is the tracked run.
+            elif (
+                not differing
+            ):  # Nothing was finished or trained: all that is worth keeping is the tracked run.
                 run.state |= {key: state[key] for key in ("mlflow_run_id",) if key in state}
         elif storage.is_directory(run.uri) and storage.files(run.uri):
-            raise ConfigError(f"output={run.uri}: holds files but no run; choose another, or fresh=true moves it aside")
+            raise ConfigError(
+                f"output={run.uri}: holds files but no run; choose another, or fresh=true moves it aside"
+            )
         return run
 
     def begin(self, config: Config) -> None:
@@ -132,7 +152,9 @@ class RunDir:
         """
         stages = config.ordered_stages
         done = [
-            self.results(stage) is not None and (stage != "ingest" or has_store(config)) and stage != "ablate"
+            self.results(stage) is not None
+            and (stage != "ingest" or has_store(config))
+            and stage != "ablate"
             for stage in stages
         ]
         return stages[done.index(False) :] if False in done else []
@@ -157,7 +179,9 @@ class RunDir:
         stages = get_args(Stage)
         before = stages[: stages.index(stage)]
         done = self.state["stages"]
-        self.state["stages"] = {name: done[name] for name in before if name in done} | {stage: results}
+        self.state["stages"] = {name: done[name] for name in before if name in done} | {
+            stage: results
+        }
         self.state["summarised"] = False
         self.save()
 
@@ -166,21 +190,32 @@ class RunDir:
 
     def summary(self) -> dict[str, Any]:
         """The flat results of all finished stages together."""
-        return {key: value for results in self.state["stages"].values() for key, value in results.items()}
+        return {
+            key: value
+            for results in self.state["stages"].values()
+            for key, value in results.items()
+        }
 
     def _differing(self, config: Config) -> dict[str, tuple[Any, Any]]:
         """The settings in which the saved configuration is another than `config`: key -> (there, now)."""
         try:
             there = identity(check(yaml.safe_load(storage.read_bytes(self.path(CONFIG)))))
         except (ConfigError, yaml.YAMLError) as error:
-            raise ConfigError(f"output={self.uri}: holds a run of another version ({error}); choose another") from error
+            raise ConfigError(
+                f"output={self.uri}: holds a run of another version ({error}); choose another"
+            ) from error
         now = identity(config)
         keys = sorted(there.keys() | now.keys())
-        return {key: (there.get(key), now.get(key)) for key in keys if there.get(key) != now.get(key)}
+        return {
+            key: (there.get(key), now.get(key)) for key in keys if there.get(key) != now.get(key)
+        }
 
     def _refuse(self, differing: dict[str, tuple[Any, Any]]) -> None:
         if differing:
-            shown = ", ".join(f"{key} ({there} there, {now} now)" for key, (there, now) in list(differing.items())[:5])
+            shown = ", ".join(
+                f"{key} ({there} there, {now} now)"
+                for key, (there, now) in list(differing.items())[:5]
+            )
             more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
             raise ConfigError(
                 f"output={self.uri}: holds a run with other settings: {shown}{more}; choose another, or fresh=true"
@@ -194,5 +229,7 @@ class RunDir:
         if isinstance(filesystem, fs.LocalFileSystem):
             filesystem.move(path, aside)
         else:  # Object storage has no rename: copy, then delete.
-            fs.copy_files(path, aside, source_filesystem=filesystem, destination_filesystem=filesystem)
+            fs.copy_files(
+                path, aside, source_filesystem=filesystem, destination_filesystem=filesystem
+            )
             filesystem.delete_dir(path)

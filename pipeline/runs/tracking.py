@@ -68,7 +68,9 @@ class Tracker:
         try:
             yield
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            raise UserError(f"tracking.uri={self.uri}: cannot be used ({first_line(error)})") from error
+            raise UserError(
+                f"tracking.uri={self.uri}: cannot be used ({first_line(error)})"
+            ) from error
 
     def _create(self, config: Config) -> str:
         experiment = self.client.get_experiment_by_name(config.tracking.experiment)
@@ -83,9 +85,13 @@ class Tracker:
             tags = {"mlflow.experimentKind": "custom_model_development"}
             experiment_id = self.client.create_experiment(config.tracking.experiment, place, tags)
         created = self.client.create_run(experiment_id, run_name=config.name, tags=_tags(config))
-        params = [Param(key, str(value)[:6000]) for key, value in flatten(config.model_dump()).items()]
+        params = [
+            Param(key, str(value)[:6000]) for key, value in flatten(config.model_dump()).items()
+        ]
         for start in range(0, len(params), PARAMS_A_REQUEST):
-            self.client.log_batch(created.info.run_id, params=params[start : start + PARAMS_A_REQUEST])
+            self.client.log_batch(
+                created.info.run_id, params=params[start : start + PARAMS_A_REQUEST]
+            )
         return created.info.run_id
 
     def _last_step(self) -> int:
@@ -113,7 +119,9 @@ class Tracker:
         ]
         with self._reached():
             for start in range(0, len(metrics), METRICS_A_REQUEST):
-                self.client.log_batch(self.run_id, metrics=metrics[start : start + METRICS_A_REQUEST])
+                self.client.log_batch(
+                    self.run_id, metrics=metrics[start : start + METRICS_A_REQUEST]
+                )
 
     def results(self, results: dict[str, Any]) -> None:
         """Log a stage's numbers as metrics, under the names of `summary.json`; other values become tags."""
@@ -126,10 +134,14 @@ class Tracker:
 
     def dataset(self, store: ClipStore, context: str) -> None:
         """Log the clip store as the run's input, by name and fingerprint."""
-        profile = json.dumps({"clips": store.clips, "skeleton": store.layout_name, "persons": store.persons})
+        profile = json.dumps(
+            {"clips": store.clips, "skeleton": store.layout_name, "persons": store.persons}
+        )
         source = json.dumps({"uri": store.uri})
         kind = "remote" if storage.is_remote(store.uri) else "local"
-        entity = Dataset(storage.name(store.uri), store.fingerprint[:36], kind, source, profile=profile)
+        entity = Dataset(
+            storage.name(store.uri), store.fingerprint[:36], kind, source, profile=profile
+        )
         entry = DatasetInput(entity, [InputTag("mlflow.data.context", context)])
         with self._reached():
             self.client.log_inputs(self.run_id, [entry])
@@ -160,10 +172,14 @@ def code_version() -> str:
     """The git commit, `+dirty` where code or configuration differ from it; without git a hash over CODE."""
     try:
         git = ["git", "-C", str(ROOT)]
-        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
+        top = subprocess.run(
+            [*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True
+        )
         if Path(top.stdout.strip()).resolve() != ROOT:
             raise FileNotFoundError("installed inside somebody else's repository")
-        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        commit = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        )
         status = subprocess.run(
             [*git, "status", "--porcelain", "--", *CODE], capture_output=True, text=True, check=True
         )

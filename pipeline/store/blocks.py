@@ -35,7 +35,9 @@ class Chunk:
             raise ValueError(f"a clip's joints are not whole frames of {width} float32 numbers")
         self._start = int(self._offsets[0])
         size = int(self._offsets[-1]) - self._start
-        self.values = pa.Array.from_buffers(pa.float32(), size // 4, [None, data.slice(self._start, size)])
+        self.values = pa.Array.from_buffers(
+            pa.float32(), size // 4, [None, data.slice(self._start, size)]
+        )
         # Arrow's arrays are read-only in numpy, which is what keeps mapped memory safe: torch would write to it.
         self.frames = self.values.to_numpy(zero_copy_only=True).reshape(-1, width)
 
@@ -48,8 +50,13 @@ class Chunk:
 
     def spans(self, rows: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
         """Return first frame and number of frames of clips, int64."""
-        begin, end = self._offsets[:-1][rows].astype(np.int64), self._offsets[1:][rows].astype(np.int64)
-        return (begin - self._start) // self._bytes_per_frame, (end - begin) // self._bytes_per_frame
+        begin, end = (
+            self._offsets[:-1][rows].astype(np.int64),
+            self._offsets[1:][rows].astype(np.int64),
+        )
+        return (begin - self._start) // self._bytes_per_frame, (
+            end - begin
+        ) // self._bytes_per_frame
 
 
 def chunks(column: pa.ChunkedArray, width: int) -> list[Chunk]:
@@ -78,7 +85,10 @@ class Blocks:
             frames float32 [F, C] and offsets int64 [B + 1].
         """
         edges = np.searchsorted(rows, self.first)
-        touched = [(self.chunks[k], self.first[k], edges[k], edges[k + 1]) for k in np.flatnonzero(np.diff(edges))]
+        touched = [
+            (self.chunks[k], self.first[k], edges[k], edges[k + 1])
+            for k in np.flatnonzero(np.diff(edges))
+        ]
         spans = [chunk.spans(rows[low:high] - first) for chunk, first, low, high in touched]
         starts, lengths = (np.concatenate(values) for values in zip(*spans, strict=True))
         offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -87,7 +97,11 @@ class Blocks:
         shape = len(source), self.chunks[0].frames.shape[1]
         # Memory from numpy: blocks that torch aligns to 64 bytes do not fit where their like were freed, and the heap
         # grew to ten batches.
-        frames = torch.empty(shape, pin_memory=True) if pin else torch.from_numpy(np.empty(shape, np.float32))
+        frames = (
+            torch.empty(shape, pin_memory=True)
+            if pin
+            else torch.from_numpy(np.empty(shape, np.float32))
+        )
         target = frames.numpy()
         for chunk, _, low, high in touched:
             part = slice(offsets[low], offsets[high])

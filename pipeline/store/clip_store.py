@@ -41,11 +41,21 @@ FIELDS = pa.schema(
         pa.field("num_frames", pa.int32(), nullable=False),
         pa.field("num_persons", pa.int32(), nullable=False),
         # Of an untrimmed recording: what happens when, frames from 0, `end` not included. Null where the row is a clip.
-        pa.field("segments", pa.list_(pa.struct([(name, pa.int32()) for name in ("label", "start", "end")]))),
+        pa.field(
+            "segments",
+            pa.list_(pa.struct([(name, pa.int32()) for name in ("label", "start", "end")])),
+        ),
         pa.field("joints", pa.binary(), nullable=False),
     ]
 )
-_REQUIRED = {"fingerprint": str, "layout": dict, "persons": int, "clips": int, "shards": list, "settings": dict}
+_REQUIRED = {
+    "fingerprint": str,
+    "layout": dict,
+    "persons": int,
+    "clips": int,
+    "shards": list,
+    "settings": dict,
+}
 _REQUIRED_OF_SHARD = {"name": str, "rows": int, "bytes": int, "checksum": str, "row_groups": list}
 
 
@@ -109,7 +119,9 @@ class ClipStore:
         present = {entry.base_name: entry.size for entry in storage.files(uri)}
         for shard in manifest["shards"]:
             if shard["name"] not in present:
-                raise DamagedStore(f"{uri}: clip store is incomplete: {shard['name']} is missing; ingest it again")
+                raise DamagedStore(
+                    f"{uri}: clip store is incomplete: {shard['name']} is missing; ingest it again"
+                )
             if present[shard["name"]] != shard["bytes"]:
                 raise DamagedStore(
                     f"{uri}: clip store is damaged: {shard['name']} has {present[shard['name']]} bytes, "
@@ -127,7 +139,9 @@ class ClipStore:
             UserError: its layout is another, and not the one that `mapping` (see `Conversion.of`) begins with.
             ConfigError: `mapping` does not fit the two layouts.
         """
-        conversion = Conversion.of(self.manifest["layout"], self.manifest["persons"], layout, persons, mapping)
+        conversion = Conversion.of(
+            self.manifest["layout"], self.manifest["persons"], layout, persons, mapping
+        )
         if conversion is None or conversion.same_layout:
             self.require_layout(layout)
         return replace(self, conversion=conversion, seen=layout_record(layout))
@@ -150,7 +164,9 @@ class ClipStore:
         """
         for shard, path in zip(self.manifest["shards"], self.paths, strict=True):
             if checksum(storage.read_bytes(path)) != shard["checksum"]:
-                raise DamagedStore(f"{path}: clip store is damaged: this shard fails its checksum; ingest it again")
+                raise DamagedStore(
+                    f"{path}: clip store is damaged: this shard fails its checksum; ingest it again"
+                )
 
     @property
     def fingerprint(self) -> str:
@@ -208,7 +224,9 @@ class ClipStore:
         """
         ids = np.flatnonzero(mask((index or self.index()).columns, side))
         if not len(ids):
-            raise UserError(f"{self.uri}: protocol {side.protocol!r} has no clip on its side {side.name!r}")
+            raise UserError(
+                f"{self.uri}: protocol {side.protocol!r} has no clip on its side {side.name!r}"
+            )
         return ids
 
     def clip(self, row: int) -> np.ndarray:
@@ -224,10 +242,16 @@ class ClipStore:
             for group, rows in enumerate(shard["row_groups"]):
                 if row < rows:
                     with pq.ParquetFile(inner, filesystem=filesystem) as file:
-                        value = file.read_row_group(group, columns=["joints"])["joints"][row].as_py()
+                        value = file.read_row_group(group, columns=["joints"])["joints"][
+                            row
+                        ].as_py()
                     joints = len(self.manifest["layout"]["joints"])
-                    frames = np.frombuffer(value, np.float32).reshape(-1, self.manifest["persons"], joints, 3)
-                    return self.conversion.frames(frames, [len(frames)]) if self.conversion else frames
+                    frames = np.frombuffer(value, np.float32).reshape(
+                        -1, self.manifest["persons"], joints, 3
+                    )
+                    return (
+                        self.conversion.frames(frames, [len(frames)]) if self.conversion else frames
+                    )
                 row -= rows
         raise IndexError(f"{self.uri}: no such clip")
 
@@ -236,7 +260,9 @@ class ClipStore:
         try:
             return pq.read_table(inner, filesystem=filesystem, columns=list(columns))
         except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"{path}: shard cannot be read ({str(error).splitlines()[0]}); ingest it again") from error
+            raise UserError(
+                f"{path}: shard cannot be read ({str(error).splitlines()[0]}); ingest it again"
+            ) from error
 
 
 def read_manifest(uri: str) -> dict[str, Any]:
@@ -245,7 +271,9 @@ def read_manifest(uri: str) -> dict[str, Any]:
     if not storage.exists(location):
         if not storage.exists(uri):
             raise UserError(f"{uri}: no clip store there")
-        raise UserError(f"{uri}: not a clip store, or half written ({MANIFEST} is missing); ingest it again")
+        raise UserError(
+            f"{uri}: not a clip store, or half written ({MANIFEST} is missing); ingest it again"
+        )
     manifest = storage.read_json(location)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise UserError(f"{location}: not the manifest of a clip store")
@@ -261,7 +289,11 @@ def read_manifest(uri: str) -> dict[str, Any]:
         for key, kind in _REQUIRED_OF_SHARD.items()
         if not isinstance(shard, dict) or not isinstance(shard.get(key), kind)
     ]
-    wrong += [f"layout.{key}" for key in ("name", "joints") if "layout" not in wrong and key not in manifest["layout"]]
+    wrong += [
+        f"layout.{key}"
+        for key in ("name", "joints")
+        if "layout" not in wrong and key not in manifest["layout"]
+    ]
     if wrong:
         raise UserError(
             f"{location}: damaged manifest: {', '.join(wrong[:3])} missing or wrong; delete it, ingest again"
@@ -287,7 +319,9 @@ def checksum(data: bytes | memoryview) -> str:
     return hashlib.blake2b(data, digest_size=32).hexdigest()
 
 
-def write_shard(uri: str, rows: Iterable[Mapping[str, Any]], metadata: Mapping[str, Any]) -> dict[str, Any]:
+def write_shard(
+    uri: str, rows: Iterable[Mapping[str, Any]], metadata: Mapping[str, Any]
+) -> dict[str, Any]:
     """Write one shard whole and return its manifest entry.
 
     Args:
@@ -311,7 +345,9 @@ def write_shard(uri: str, rows: Iterable[Mapping[str, Any]], metadata: Mapping[s
     groups = _row_groups([len(value) for value in joints])
     sink = pa.BufferOutputStream()
     dictionary = [name for name in FIELDS.names if name != "joints"]
-    with pq.ParquetWriter(sink, schema, use_dictionary=dictionary, compression="zstd", compression_level=1) as writer:
+    with pq.ParquetWriter(
+        sink, schema, use_dictionary=dictionary, compression="zstd", compression_level=1
+    ) as writer:
         for start, count in zip(np.cumsum([0, *groups]), groups, strict=False):
             writer.write_table(table.slice(int(start), count), row_group_size=count)
     data = sink.getvalue()

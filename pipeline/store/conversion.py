@@ -25,7 +25,14 @@ class Conversion:
     wanted_persons: int
 
     @classmethod
-    def of(cls, record: Mapping[str, Any], persons: int, layout: Any, wanted_persons: int, mapping: Any = None):
+    def of(
+        cls,
+        record: Mapping[str, Any],
+        persons: int,
+        layout: Any,
+        wanted_persons: int,
+        mapping: Any = None,
+    ):
         """The conversion of a store's clips to `layout`, or None where nothing is to be done.
 
         Args:
@@ -81,7 +88,9 @@ class Conversion:
             starts = np.cumsum([0, *lengths[:-1]])
             present = np.logical_or.reduceat(frames.any(axis=(2, 3)), starts)
             chosen = np.argsort(~present, axis=1, kind="stable")[:, : self.wanted_persons]
-            frames = np.take_along_axis(frames, np.repeat(chosen, lengths, axis=0)[:, :, None, None], axis=1)
+            frames = np.take_along_axis(
+                frames, np.repeat(chosen, lengths, axis=0)[:, :, None, None], axis=1
+            )
         kept = frames[:, :, list(self.order)]
         return np.pad(kept, ((0, 0), (0, self.wanted_persons - kept.shape[1]), (0, 0), (0, 0)))
 
@@ -90,12 +99,18 @@ class Conversion:
 
         Within a row group of the store, so that offsets of 32 bits are enough.
         """
-        return pa.chunked_array([self._chunk(chunk) for chunk in chunks(column, self.persons * self.joints * 3)])
+        return pa.chunked_array(
+            [self._chunk(chunk) for chunk in chunks(column, self.persons * self.joints * 3)]
+        )
 
     def _chunk(self, chunk) -> pa.Array:
         _, lengths = chunk.spans()
         frames = self.frames(chunk.frames.reshape(-1, self.persons, self.joints, 3), lengths)
         width = frames[0].nbytes if len(frames) else 0
         offsets = np.concatenate([[0], np.cumsum(lengths)]) * width
-        buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(frames))]
+        buffers = [
+            None,
+            pa.py_buffer(offsets.astype(np.int32)),
+            pa.py_buffer(np.ascontiguousarray(frames)),
+        ]
         return pa.Array.from_buffers(pa.binary(), len(lengths), buffers)

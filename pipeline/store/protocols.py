@@ -49,14 +49,24 @@ def parse(protocols: Mapping[str, Mapping]) -> dict[str, dict[str, Side]]:
 
 def _parse_protocol(protocol: str, sides: Mapping) -> dict[str, Side]:
     if not isinstance(sides, Mapping) or not sides:
-        raise ConfigError(f"protocols.{protocol}: expected sides such as {{train: {{camera: [1]}}, test: rest}}")
+        raise ConfigError(
+            f"protocols.{protocol}: expected sides such as {{train: {{camera: [1]}}, test: rest}}"
+        )
     rests = [name for name, side in sides.items() if side == REST]
     if len(rests) > 1 or len(rests) == len(sides):
-        raise ConfigError(f"protocols.{protocol}: one side at most can be 'rest', and not the only one")
-    listed = {name: _parse_side(f"protocols.{protocol}.{name}", side) for name, side in sides.items() if side != REST}
+        raise ConfigError(
+            f"protocols.{protocol}: one side at most can be 'rest', and not the only one"
+        )
+    listed = {
+        name: _parse_side(f"protocols.{protocol}.{name}", side)
+        for name, side in sides.items()
+        if side != REST
+    }
     every = tuple(terms for anyof in listed.values() for terms in anyof)
     return {
-        name: Side(protocol, name, every, complement=True) if name in rests else Side(protocol, name, listed[name])
+        name: Side(protocol, name, every, complement=True)
+        if name in rests
+        else Side(protocol, name, listed[name])
         for name in sides
     }
 
@@ -89,7 +99,11 @@ def mask(columns: Mapping[str, np.ndarray], side: Side) -> np.ndarray:
     """
     rows = len(next(iter(columns.values())))
     matches = [
-        reduce(np.logical_and, (_is_in(columns[name], values) for name, values in terms), np.ones(rows, bool))
+        reduce(
+            np.logical_and,
+            (_is_in(columns[name], values) for name, values in terms),
+            np.ones(rows, bool),
+        )
         for terms in side.anyof
     ]
     matched = np.logical_or.reduce(matches)
@@ -103,7 +117,9 @@ def _is_in(column: np.ndarray, values: Sequence) -> np.ndarray:
     return np.fromiter((not wanted.isdisjoint(names) for names in column), bool, len(column))
 
 
-def counts(columns: Mapping[str, np.ndarray], protocols: Mapping[str, Mapping]) -> dict[str, dict[str, int]]:
+def counts(
+    columns: Mapping[str, np.ndarray], protocols: Mapping[str, Mapping]
+) -> dict[str, dict[str, int]]:
     """Return the number of clips on every side of every protocol. Raises ConfigError for a malformed one."""
     return {
         protocol: {name: int(mask(columns, side).sum()) for name, side in sides.items()}
@@ -114,6 +130,10 @@ def counts(columns: Mapping[str, np.ndarray], protocols: Mapping[str, Mapping]) 
 def require_disjoint(columns: Mapping[str, np.ndarray], protocols: Mapping[str, Mapping]) -> None:
     """Raise UserError where two sides of a protocol share clips: what is tested on would be trained on."""
     for protocol, sides in parse(protocols).items():
-        shared = int((sum(mask(columns, side).astype(np.int64) for side in sides.values()) > 1).sum())
+        shared = int(
+            (sum(mask(columns, side).astype(np.int64) for side in sides.values()) > 1).sum()
+        )
         if shared:
-            raise UserError(f"protocols.{protocol}: {shared} clips are on more than one of its sides")
+            raise UserError(
+                f"protocols.{protocol}: {shared} clips are on more than one of its sides"
+            )

@@ -48,8 +48,15 @@ class Rank:
 
     def batch(self, frames: Tensor, offsets: Tensor, ids: Tensor) -> ClipBatch:
         """Make a batch on the worker's device of frames [F, M * V * 3]."""
-        frames, offsets, ids = (value.to(self.device, non_blocking=True) for value in (frames, offsets, ids))
-        return ClipBatch(frames.view(-1, self.persons, self.joints, 3), offsets, ids, torch.full_like(ids, UNKNOWN))
+        frames, offsets, ids = (
+            value.to(self.device, non_blocking=True) for value in (frames, offsets, ids)
+        )
+        return ClipBatch(
+            frames.view(-1, self.persons, self.joints, 3),
+            offsets,
+            ids,
+            torch.full_like(ids, UNKNOWN),
+        )
 
 
 class Stream(ABC):
@@ -115,7 +122,10 @@ class _Shuffled(Stream):
             # In the order of the store, so that a gather visits each block once.
             rows = np.sort(order[start:stop])
             clips = self._gather(rows)
-            yield step, clips if partners is None else replace(clips, other=self._gather(partners[rows]))
+            yield (
+                step,
+                clips if partners is None else replace(clips, other=self._gather(partners[rows])),
+            )
 
     @abstractmethod
     def _gather(self, rows: np.ndarray) -> ClipBatch:
@@ -127,7 +137,9 @@ class MemoryStream(_Shuffled):
 
     def __init__(self, rank: Rank, description: str, tables: Iterable[pa.Table]):
         super().__init__(rank, description)
-        self._blocks = Blocks(chunk for table in tables for chunk in chunks(table["joints"], rank.width))
+        self._blocks = Blocks(
+            chunk for table in tables for chunk in chunks(table["joints"], rank.width)
+        )
 
     def _gather(self, rows: np.ndarray) -> ClipBatch:
         ascending = np.argsort(rows, kind="stable")
@@ -146,9 +158,13 @@ class DeviceStream(_Shuffled):
     def __init__(self, rank: Rank, description: str, tables: Iterable[pa.Table]):
         super().__init__(rank, description)
         ends = np.cumsum(rank.lengths)
-        self._frames = torch.empty((int(ends[-1]), rank.width), dtype=torch.float32, device=rank.device)
+        self._frames = torch.empty(
+            (int(ends[-1]), rank.width), dtype=torch.float32, device=rank.device
+        )
         # First frame, number of frames, id.
-        self._clips = torch.from_numpy(np.stack([ends - rank.lengths, rank.lengths, rank.ids])).to(rank.device)
+        self._clips = torch.from_numpy(np.stack([ends - rank.lengths, rank.lengths, rank.ids])).to(
+            rank.device
+        )
         filled = 0
         for table in tables:
             for chunk in chunks(table["joints"], rank.width):
@@ -158,7 +174,9 @@ class DeviceStream(_Shuffled):
     def _gather(self, rows: np.ndarray) -> ClipBatch:
         # Known here, so that the host need not wait for the device to tell.
         total = int(self._rank.lengths[rows].sum())
-        starts, lengths, ids = self._clips[:, torch.from_numpy(rows).to(self._rank.device, non_blocking=True)]
+        starts, lengths, ids = self._clips[
+            :, torch.from_numpy(rows).to(self._rank.device, non_blocking=True)
+        ]
         return self._rank.batch(*_cut_out(self._frames, starts, lengths, total), ids)
 
 
@@ -199,7 +217,12 @@ class FileStream(Stream):
         reader, self._next = self._reader, None
         try:
             for step in range(start_step, self.steps_per_epoch):
-                yield step, self._gather(reader.take(int(self._positions[step + 1] - self._positions[step])))
+                yield (
+                    step,
+                    self._gather(
+                        reader.take(int(self._positions[step + 1] - self._positions[step]))
+                    ),
+                )
             self._next = (epoch + 1, 0)
         finally:
             # A consumer that stops inside an epoch will not go on from here; at its end the reader runs on.
@@ -209,7 +232,9 @@ class FileStream(Stream):
     def _gather(self, parts: list) -> ClipBatch:
         blocks = Blocks(chunk for window, _ in parts for chunk in window.blocks.chunks)
         first = np.cumsum([0, *(len(window.blocks) for window, _ in parts)])
-        rows = np.concatenate([start + rows for start, (_, rows) in zip(first, parts, strict=False)])
+        rows = np.concatenate(
+            [start + rows for start, (_, rows) in zip(first, parts, strict=False)]
+        )
         frames, offsets = blocks.gather(rows, pin=self._rank.device.type == "cuda")
         ids = np.concatenate([window.ids[rows] for window, rows in parts])
         return self._rank.batch(frames, offsets, torch.from_numpy(ids))

@@ -89,7 +89,9 @@ class Epochs:
         return np.concatenate(
             [
                 start + _permutation(there, self.seed, _PART, epoch, number)[:taken]
-                for number, (start, (there, taken)) in enumerate(zip(starts, self.parts, strict=False))
+                for number, (start, (there, taken)) in enumerate(
+                    zip(starts, self.parts, strict=False)
+                )
             ]
         )
 
@@ -116,7 +118,9 @@ class Pairs:
         performance = np.where(camera < 0, len(clips) + clips, performance)
         order = np.lexsort((camera, performance))
         both = performance * (camera.max() + 2) + camera
-        first, end = (np.searchsorted(performance[order], performance, side) for side in ("left", "right"))
+        first, end = (
+            np.searchsorted(performance[order], performance, side) for side in ("left", "right")
+        )
         own, own_end = (np.searchsorted(both[order], both, side) for side in ("left", "right"))
         return cls(order, first, (end - first) - (own_end - own), own, own_end - own)
 
@@ -160,7 +164,9 @@ class RowGroups:
         ends = np.cumsum(sizes)
         bounds = np.searchsorted(ids, np.concatenate([[0], ends]))
         held = np.flatnonzero(np.diff(bounds))
-        return cls(shard[held], group[held], (ends - sizes)[held], np.append(bounds[held], len(ids)))
+        return cls(
+            shard[held], group[held], (ends - sizes)[held], np.append(bounds[held], len(ids))
+        )
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -194,7 +200,9 @@ class ReadingList:
     @cached_property
     def range(self) -> tuple[int, int]:
         """(start, stop) of this rank in the epoch's list of all ranks."""
-        totals = [int(self.epochs.positions(rank, self.world_size)[-1]) for rank in range(self.rank + 1)]
+        totals = [
+            int(self.epochs.positions(rank, self.world_size)[-1]) for rank in range(self.rank + 1)
+        ]
         return sum(totals[:-1]), sum(totals)
 
     @property

@@ -90,7 +90,9 @@ class StreamPlan:
         device = torch.device(device)
         self.epochs.require(world_size)
         index = ray.get(self.index)
-        share = Rank(self.epochs, rank, world_size, device, **index, persons=self.persons, joints=self.joints)
+        share = Rank(
+            self.epochs, rank, world_size, device, **index, persons=self.persons, joints=self.joints
+        )
         if self.cache == "none":
             return self._from_files(share)
         cache, description = self._on(device)
@@ -103,7 +105,9 @@ class StreamPlan:
 
         def start(epoch: int, position: int) -> Reader:
             size = self.clip_bytes // self.clips
-            return Reader(reading, self.window, share.ids, self.shards, share.width, size, epoch, position)
+            return Reader(
+                reading, self.window, share.ids, self.shards, share.width, size, epoch, position
+            )
 
         return FileStream(share, self.description, start)
 
@@ -197,7 +201,9 @@ def _select(
         chosen = part.store.select(part.side, index)
         taken = round(part.weight * len(chosen))
         if not taken:
-            raise ConfigError(f"{part.side}: weight={part.weight:g} of {len(chosen)} clips leaves none")
+            raise ConfigError(
+                f"{part.side}: weight={part.weight:g} of {len(chosen)} clips leaves none"
+            )
         ids.append(rows + chosen)
         lengths.append(index.num_frames[chosen])
         performances.append(index.performance_id[chosen])
@@ -218,7 +224,9 @@ def _pairs(cache: Cache, pairs: Pairs) -> int:
             "(cluster.object_store_gb)"
         )
     if not (found := int((pairs.count > 0).sum())):
-        raise ConfigError("stream.pairs=cameras: no performance was seen by two of the selected cameras; use none")
+        raise ConfigError(
+            "stream.pairs=cameras: no performance was seen by two of the selected cameras; use none"
+        )
     return found
 
 
@@ -243,7 +251,9 @@ def free_object_store() -> int:
     # Ray has no public call for what a single node has left.
     from ray._private.state import available_resources_per_node
 
-    return int(min(node.get("object_store_memory", 0) for node in available_resources_per_node().values()))
+    return int(
+        min(node.get("object_store_memory", 0) for node in available_resources_per_node().values())
+    )
 
 
 def _blocks(shards: Shards, ids: np.ndarray, sizes: np.ndarray) -> tuple[ray.ObjectRef, ...]:
@@ -262,7 +272,9 @@ def _blocks(shards: Shards, ids: np.ndarray, sizes: np.ndarray) -> tuple[ray.Obj
         raise UserError(first_line(error)) from error
     found_ids, found_sizes = (np.concatenate(values) for values in zip(*found, strict=True))
     if not (np.array_equal(found_ids, ids) and np.array_equal(found_sizes, sizes)):
-        raise UserError(f"{shards.uris[0]} ...: shards hold other clips than their index says; ingest them again")
+        raise UserError(
+            f"{shards.uris[0]} ...: shards hold other clips than their index says; ingest them again"
+        )
     return tuple(blocks)
 
 

@@ -50,7 +50,11 @@ class Shards:
     def of(cls, stores: Iterable[ClipStore]) -> "Shards":
         """Those of some stores, one after another: a clip's id is its row number after the rows of stores before."""
         found = [
-            (uri, store.conversion.dumps() if store.conversion else None, tuple(shard["row_groups"]))
+            (
+                uri,
+                store.conversion.dumps() if store.conversion else None,
+                tuple(shard["row_groups"]),
+            )
             for store in stores
             for uri, shard in zip(store.paths, store.manifest["shards"], strict=True)
         ]
@@ -72,7 +76,12 @@ class Shards:
         pieces = [
             Piece(int(shard), int(group), int(first), int(start), int(stop))
             for shard, group, first, start, stop in zip(
-                groups.shard, groups.group, groups.first, groups.start, groups.start[1:], strict=False
+                groups.shard,
+                groups.group,
+                groups.first,
+                groups.start,
+                groups.start[1:],
+                strict=False,
             )
         ]
         return [self.instruction(piece, ids) for piece in pieces]
@@ -83,7 +92,9 @@ class Shards:
         Not `ray.data.read_parquet`: before reading it lists files in a task of a whole CPU, which others may not leave.
         """
         rows = self.pieces(ids)
-        return ray.data.from_items(rows, override_num_blocks=min(len(rows), tasks or -(-len(rows) // PIECES_PER_TASK)))
+        return ray.data.from_items(
+            rows, override_num_blocks=min(len(rows), tasks or -(-len(rows) // PIECES_PER_TASK))
+        )
 
 
 def instructions(store: ClipStore, ids: np.ndarray) -> ray.data.Dataset:
@@ -103,7 +114,9 @@ def read_pieces(pieces: pa.Table) -> Iterator[pa.Table]:
         filesystem, path = storage.resolve(piece["uri"])
         try:
             with pq.ParquetFile(path, filesystem=filesystem, pre_buffer=True) as file:
-                joints = file.read_row_group(piece["group"], columns=["joints"], use_threads=False)["joints"]
+                joints = file.read_row_group(piece["group"], columns=["joints"], use_threads=False)[
+                    "joints"
+                ]
         except (pa.ArrowInvalid, OSError) as error:
             where = f"{piece['uri']}: row group {piece['group']}"
             raise UserError(f"{where} cannot be read ({first_line(error)})") from error
@@ -122,7 +135,9 @@ class _Dataset:
 
     def __init__(self, pieces: list[dict], clips: int, waiting_bytes: int):
         self.left = clips
-        dataset = ray.data.from_items(pieces, override_num_blocks=-(-len(pieces) // PIECES_PER_TASK))
+        dataset = ray.data.from_items(
+            pieces, override_num_blocks=-(-len(pieces) // PIECES_PER_TASK)
+        )
         tasks = ray.data.TaskPoolStrategy(size=TASKS)
         dataset = dataset.map_batches(
             read_pieces, batch_size=None, batch_format="pyarrow", num_cpus=READ_CPUS, compute=tasks
@@ -131,8 +146,12 @@ class _Dataset:
         context.enable_progress_bars = context.print_on_execution_start = False
         context.target_max_block_size = BLOCK_BYTES
         context.execution_options.preserve_order = True
-        context.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=waiting_bytes)
-        self._tables = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2))
+        context.execution_options.resource_limits = ray.data.ExecutionResources(
+            object_store_memory=waiting_bytes
+        )
+        self._tables = iter(
+            dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2)
+        )
         self._table = self._next()
 
     def __iter__(self) -> Iterator[pa.Table]:
@@ -189,7 +208,13 @@ class Reader:
         epoch: int,
         position: int,
     ):
-        self._reading, self._window, self._ids, self._shards, self._width = reading, window, ids, shards, width
+        self._reading, self._window, self._ids, self._shards, self._width = (
+            reading,
+            window,
+            ids,
+            shards,
+            width,
+        )
         self._waiting_bytes = max(WAITING_BYTES, window * clip_bytes)
         self._epoch, self._begin = epoch, position - position % window
         self._arriving = self._arrive(reading.endless(epoch, self._begin))
@@ -222,7 +247,9 @@ class Reader:
         expected = self._reading.pieces(self._epoch, self._begin, self._begin + count)
         ids = np.concatenate([self._ids[piece.start : piece.stop] for piece in expected])
         if not np.array_equal(table["id"].to_numpy(), ids):
-            raise RuntimeError(f"epoch {self._epoch}: Ray Data returned other clips than it was told to read")
+            raise RuntimeError(
+                f"epoch {self._epoch}: Ray Data returned other clips than it was told to read"
+            )
         order = self._reading.shuffled(self._epoch, self._begin // self._window, count)
         self._begin += count
         if self._begin == self._reading.clips:

@@ -21,17 +21,23 @@ ablate:
 @pytest.mark.slow
 def test_a_table_end_to_end(main_job, tmp_path):
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
-    (tmp_path / "conf" / "experiment" / "tiny_table.yaml").write_text(EXPERIMENT.format(place=tmp_path).lstrip())
+    (tmp_path / "conf" / "experiment" / "tiny_table.yaml").write_text(
+        EXPERIMENT.format(place=tmp_path).lstrip()
+    )
     small = [*TINY, "train.epochs=1", "evaluate.linear.epochs=3", "cluster.workers=1"]
     places = [f"data.store={main_job}/store", f"data.raw={main_job}/raw", f"output={tmp_path}/run"]
     done = run(f"--config-dir={tmp_path}/conf", "experiment=tiny_table", *small, *places)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "cell 2 of 2: late-1" in done.stdout and "ablate: done in" in done.stdout
-    records = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*.json")}
+    records = {
+        path.stem: json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*.json")
+    }
     assert sorted(records) == ["full-1", "late-1"]
     late, full = records["late-1"]["figures"], records["full-1"]["figures"]
     assert late["feature_width"] == 3 * full["feature_width"] and late["gflops"] > full["gflops"]
-    assert full["random_linear_top1"] > 0 and full["protocol"] == "xview" and full["test_clips"] == 32
+    assert (
+        full["random_linear_top1"] > 0 and full["protocol"] == "xview" and full["test_clips"] == 32
+    )
     assert records["late-1"]["stores"] == records["full-1"]["stores"]  # one clip store for all
     assert not list((tmp_path / "run").glob("**/manifest.json"))
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())

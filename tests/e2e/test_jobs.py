@@ -27,19 +27,37 @@ class Head:
     def __init__(self, scratch: Path):
         token = scratch / "auth_token"
         self.env = environment(
-            RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token), PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}"
+            RAY_AUTH_MODE="token",
+            RAY_AUTH_TOKEN_PATH=str(token),
+            PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}",
         )
         # As in production the project comes from the checkout (or the uploaded copy), not from the tests' path.
         self.env.pop("PYTHONPATH")
         token.write_text(secrets.token_hex(32))
         gcs, self.port, client, agent = free_ports(4)
-        start = ["start", "--head", "--block", f"--port={gcs}", f"--dashboard-port={self.port}", "--num-cpus=2"]
+        start = [
+            "start",
+            "--head",
+            "--block",
+            f"--port={gcs}",
+            f"--dashboard-port={self.port}",
+            "--num-cpus=2",
+        ]
         # Another Ray on this machine, the tests' own for one, has the agent's usual port.
         start += [f"--dashboard-agent-listen-port={agent}"]
-        start += [f"--ray-client-server-port={client}", "--object-store-memory=300000000", f"--temp-dir={scratch}/r"]
+        start += [
+            f"--ray-client-server-port={client}",
+            "--object-store-memory=300000000",
+            f"--temp-dir={scratch}/r",
+        ]
         self.log = (scratch / "head.log").open("w")
         self.process = subprocess.Popen(
-            [BIN / "ray", *start], cwd=ROOT, env=self.env, stdout=self.log, stderr=self.log, start_new_session=True
+            [BIN / "ray", *start],
+            cwd=ROOT,
+            env=self.env,
+            stdout=self.log,
+            stderr=self.log,
+            start_new_session=True,
         )
         self.address = f"http://127.0.0.1:{self.port}"
         self._wait()
@@ -60,7 +78,9 @@ class Head:
 
     def submit(self, *arguments, env=None):
         command = [BIN / "ray", "job", "submit", "--address", self.address, *arguments]
-        return subprocess.run(command, env=env or self.env, capture_output=True, text=True, timeout=500, check=False)
+        return subprocess.run(
+            command, env=env or self.env, capture_output=True, text=True, timeout=500, check=False
+        )
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -73,7 +93,9 @@ class Head:
 
 @pytest.fixture(scope="module")
 def head():
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:  # short: Ray's sockets lie deep in it
+    with tempfile.TemporaryDirectory(
+        ignore_cleanup_errors=True
+    ) as scratch:  # short: Ray's sockets lie deep in it
         head = Head(Path(scratch))
         yield head
         head.stop()
@@ -82,7 +104,9 @@ def head():
 def check_results(output: Path, code_version: str):
     summary = json.loads((output / "summary.json").read_text())
     assert summary["clips"] == 4 * 4 * 2 * 3 and 0 <= summary["linear_top1"] <= 1
-    assert (output / "encoder" / "model.safetensors").is_file() and list((output / "figures").glob("*.png"))
+    assert (output / "encoder" / "model.safetensors").is_file() and list(
+        (output / "figures").glob("*.png")
+    )
     run = MlflowClient(f"sqlite:///{output}/mlflow.db").get_run(summary["mlflow_run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.metrics["linear/top1"] == summary["linear_top1"]
@@ -92,19 +116,31 @@ def check_results(output: Path, code_version: str):
 def test_submitted_in_an_installed_checkout(head, tmp_path):
     job = head.submit("--", "python", "pipeline/run.py", *TINY, f"output={tmp_path}/run")
     assert job.returncode == 0, job.stdout + job.stderr
-    commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    )
     check_results(tmp_path / "run", commit.stdout.strip())
 
 
 def test_submitted_with_its_working_directory(head, tmp_path):
-    job = head.submit("--working-dir", str(ROOT), "--", "python", "pipeline/run.py", *TINY, f"output={tmp_path}/run")
+    job = head.submit(
+        "--working-dir",
+        str(ROOT),
+        "--",
+        "python",
+        "pipeline/run.py",
+        *TINY,
+        f"output={tmp_path}/run",
+    )
     assert job.returncode == 0, job.stdout + job.stderr
     # The uploaded copy holds no git: the code is known by its hash.
     check_results(tmp_path / "run", "sha256:")
 
 
 def test_results_that_would_be_lost_are_refused(head):
-    job = head.submit("--working-dir", str(ROOT), "--", "python", "pipeline/run.py", *TINY, "output=results")
+    job = head.submit(
+        "--working-dir", str(ROOT), "--", "python", "pipeline/run.py", *TINY, "output=results"
+    )
     assert job.returncode != 0
     assert "output=results: relative to the job's temporary directory" in job.stdout + job.stderr
     assert "exit code 2" in job.stdout + job.stderr

@@ -21,10 +21,14 @@ def summary(main_job):
 def test_the_summary_says_what_was_done_and_measured(main_job, summary):
     assert (summary["clips"], summary["rejected"]) == (CLIPS, 0)
     assert (summary["train_clips"], summary["test_clips"]) == (CLIPS - TEST_CLIPS, TEST_CLIPS)
-    assert summary["epochs"] == 2 and summary["probe"] == "standardised_adamw" and summary["seed"] == 0
+    assert (
+        summary["epochs"] == 2 and summary["probe"] == "standardised_adamw" and summary["seed"] == 0
+    )
     for key in ("linear_top1", "knn_top1", "random_linear_top1", "random_knn_top1"):
         # An accuracy is a whole number of test clips.
-        assert summary[key] * TEST_CLIPS == pytest.approx(round(summary[key] * TEST_CLIPS), abs=1e-4)
+        assert summary[key] * TEST_CLIPS == pytest.approx(
+            round(summary[key] * TEST_CLIPS), abs=1e-4
+        )
     assert summary["parameters"] > 0 and summary["gflops"] > 0 and summary["clips_per_second"] > 0
     assert (main_job / "checkpoints").is_dir() and summary["checkpoint"].startswith(str(main_job))
 
@@ -35,7 +39,11 @@ def test_the_console_ends_with_what_happened_and_where_things_are(main_job):
         assert f"{stage}: done in" in shown
     assert str(main_job / "summary.json") in shown and "mlflow ui --backend-store-uri" in shown
     # Quiet: none of Ray's or MLflow's own lines.
-    assert not [line for line in shown.splitlines() if "INFO" in line or "WARNING" in line or "(pid=" in line]
+    assert not [
+        line
+        for line in shown.splitlines()
+        if "INFO" in line or "WARNING" in line or "(pid=" in line
+    ]
 
 
 def test_the_store_holds_every_clip_once(main_job):
@@ -53,8 +61,14 @@ def test_mlflow_holds_the_run(main_job, summary):
     assert found.data.params["objective.alignment.temperature"] == "0.1"
     assert found.data.metrics["linear/top1"] == summary["linear_top1"]
     assert found.data.metrics["random_knn/top1"] == summary["random_knn_top1"]
-    assert found.data.tags["store.fingerprint"] and found.data.tags["code.version"] and found.data.tags["ray.version"]
-    steps = [metric.step for metric in client.get_metric_history(found.info.run_id, "loss/decomposition")]
+    assert (
+        found.data.tags["store.fingerprint"]
+        and found.data.tags["code.version"]
+        and found.data.tags["ray.version"]
+    )
+    steps = [
+        metric.step for metric in client.get_metric_history(found.info.run_id, "loss/decomposition")
+    ]
     rows = [json.loads(line) for line in (main_job / "metrics.jsonl").read_text().splitlines()]
     assert steps == [row["step"] for row in rows] and steps[-1] == 2 * 4
     (entry,) = {(i.dataset.name, i.dataset.digest) for i in found.inputs.dataset_inputs}
@@ -80,10 +94,17 @@ def test_the_seed_decides_the_figures(main_job, tmp_path):
     def figures(output):
         rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
         found = json.loads((output / "summary.json").read_text())
-        return [row["loss"] for row in rows], {key: value for key, value in found.items() if key.endswith("_top1")}
+        return [row["loss"] for row in rows], {
+            key: value for key, value in found.items() if key.endswith("_top1")
+        }
 
     for seed in (0, 1):
-        done = run(*TINY, f"seed={seed}", "stages=[ingest,pretrain,evaluate]", f"output={tmp_path / str(seed)}")
+        done = run(
+            *TINY,
+            f"seed={seed}",
+            "stages=[ingest,pretrain,evaluate]",
+            f"output={tmp_path / str(seed)}",
+        )
         assert done.returncode == 0, done.stderr
     assert figures(tmp_path / "0") == figures(main_job)
     assert figures(tmp_path / "1")[0] != figures(main_job)[0]

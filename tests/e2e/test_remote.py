@@ -11,7 +11,11 @@ from pipeline.core import storage
 from tests.helpers.cli import TINY, run
 from tests.helpers.ports import free_ports
 
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 
 
 @pytest.fixture
@@ -39,10 +43,20 @@ def test_a_run_can_leave_everything_on_object_storage(endpoint, tmp_path, monkey
     assert done.returncode == 0, done.stdout + done.stderr
     monkeypatch.setenv(ENDPOINT, endpoint)
     summary = json.loads(storage.read_bytes("s3://bucket/runs/tiny/summary.json"))
-    assert summary["clips"] == 96 and summary["checkpoint"].startswith("s3://bucket/runs/tiny/checkpoints/")
-    for part in ("store/manifest.json", "encoder/model.safetensors", "figures/losses.png", "metrics.jsonl"):
+    assert summary["clips"] == 96 and summary["checkpoint"].startswith(
+        "s3://bucket/runs/tiny/checkpoints/"
+    )
+    for part in (
+        "store/manifest.json",
+        "encoder/model.safetensors",
+        "figures/losses.png",
+        "metrics.jsonl",
+    ):
         assert storage.exists(f"s3://bucket/runs/tiny/{part}"), part
-    assert {path.name for path in tmp_path.iterdir()} <= {"mlflow.db", "mlartifacts"}  # nothing lies elsewhere
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "mlflow.db",
+        "mlartifacts",
+    }  # nothing lies elsewhere
 
     again = run(*job, cwd=tmp_path)
     assert again.returncode == 0 and again.stdout.count("done before, skipped") == 4, again.stderr

@@ -54,7 +54,10 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, store, workers
     broken = [*settings, f"output={tmp_path / 'broken'}"]
     stop_after_first_checkpoint(broken, tmp_path / "broken" / "checkpoints", signal.SIGKILL)
 
-    metas = [json.loads(meta.read_text()) for meta in (tmp_path / "broken").glob("checkpoints/*/*/meta.json")]
+    metas = [
+        json.loads(meta.read_text())
+        for meta in (tmp_path / "broken").glob("checkpoints/*/*/meta.json")
+    ]
     assert any(meta["step"] for meta in metas), "not killed inside an epoch"
     assert not (tmp_path / "broken" / "encoder").exists(), "killed too late"
     resumed = run(*broken)
@@ -63,7 +66,8 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, store, workers
 
     for encoder in ("random", "encoder"):
         expected, found = (
-            load_file(tmp_path / name / encoder / "model.safetensors") for name in ("unbroken", "broken")
+            load_file(tmp_path / name / encoder / "model.safetensors")
+            for name in ("unbroken", "broken")
         )
         assert expected.keys() == found.keys()
         assert [key for key in expected if not expected[key].equal(found[key])] == []
@@ -82,4 +86,7 @@ def test_an_interrupted_run_says_so_and_is_not_a_success(tmp_path, store):
     settings = [*SETTINGS, f"data.store={store}", "train.epochs=400", f"output={tmp_path / 'run'}"]
     process = stop_after_first_checkpoint(settings, tmp_path / "run" / "checkpoints", signal.SIGINT)
     assert process.returncode == 1
-    assert process.stderr.read().decode().splitlines()[-1] == "interrupted; the same command goes on from here"
+    assert (
+        process.stderr.read().decode().splitlines()[-1]
+        == "interrupted; the same command goes on from here"
+    )

@@ -19,7 +19,13 @@ TRACKING = f"sqlite:///{_TRACKING}/mlflow.db"
 TINY = [
     *("data.synthetic.actions=4", "data.synthetic.subjects=4", "data.synthetic.replications=2"),
     *("data.protocols.xsub.train.subject=[1,2]", "data.files_per_shard=24"),
-    *("model.frames=16", "model.width=32", "model.heads=2", "model.feedforward=32", "views.min_frames=8"),
+    *(
+        "model.frames=16",
+        "model.width=32",
+        "model.heads=2",
+        "model.feedforward=32",
+        "views.min_frames=8",
+    ),
     *("train.epochs=2", "train.batch_size=16", "train.log_every=2", "evaluate.linear.epochs=10"),
     *("cluster.object_store_gb=0.3",),
 ]
@@ -31,14 +37,27 @@ def command(*overrides: str) -> list[str]:
 
 def environment(**extra: str) -> dict[str, str]:
     """The tests' environment without what would steer a run from outside."""
-    steering = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI", "SKELFUSE_STORAGE", "RAY_JOB_CONFIG_JSON_ENV_VAR")
+    steering = (
+        "RAY_ADDRESS",
+        "MLFLOW_TRACKING_URI",
+        "SKELFUSE_STORAGE",
+        "RAY_JOB_CONFIG_JSON_ENV_VAR",
+    )
     kept = {key: value for key, value in os.environ.items() if key not in steering}
     return kept | {"PYTHONPATH": str(ROOT)} | extra
 
 
-def run(*overrides: str, cwd: Path | None = None, timeout: float = 300) -> subprocess.CompletedProcess:
+def run(
+    *overrides: str, cwd: Path | None = None, timeout: float = 300
+) -> subprocess.CompletedProcess:
     """Run to the end, tracked in TRACKING unless told otherwise; output as text. The caller checks the exit code."""
     variables = environment(MLFLOW_TRACKING_URI=TRACKING)
     return subprocess.run(
-        command(*overrides), env=variables, cwd=cwd, timeout=timeout, capture_output=True, text=True, check=False
+        command(*overrides),
+        env=variables,
+        cwd=cwd,
+        timeout=timeout,
+        capture_output=True,
+        text=True,
+        check=False,
     )

@@ -15,7 +15,8 @@ def skeleton_text(frames, eol="\r\n", joints=25):
         for body_id, xyz in bodies:
             lines += [f"{body_id} 0 1 0 1 0 0 -0.25 0.1 2", str(joints)]
             lines += [
-                f"{x!r} {y!r} {z!r} 250.5 nan 1000.25 500 0.1 0.2 0.3 0.4 2" for x, y, z in np.asarray(xyz).tolist()
+                f"{x!r} {y!r} {z!r} 250.5 nan 1000.25 500 0.1 0.2 0.3 0.4 2"
+                for x, y, z in np.asarray(xyz).tolist()
             ]
     return eol.join([*lines, ""]).encode()
 
@@ -24,7 +25,8 @@ def people(frames=6, persons=1, joints=25, seed=0):
     """Frames of persons at random coordinates, as `skeleton_text` takes them."""
     rng = np.random.default_rng(seed)
     return [
-        [(72057594037930000 + m, rng.normal(size=(joints, 3)).round(7)) for m in range(persons)] for _ in range(frames)
+        [(72057594037930000 + m, rng.normal(size=(joints, 3)).round(7)) for m in range(persons)]
+        for _ in range(frames)
     ]
 
 
@@ -46,7 +48,9 @@ def plain_parse(data):
             assert whole(next(lines)) == 25
             joints = [next(lines).split() for _ in range(25)]
             assert all(len(joint) == 12 for joint in joints)
-            bodies.append((int(fields[0]), [[float(text) for text in joint[:3]] for joint in joints]))
+            bodies.append(
+                (int(fields[0]), [[float(text) for text in joint[:3]] for joint in joints])
+            )
         frames.append(bodies)
     assert next(lines, None) is None
     assert frames

@@ -23,7 +23,9 @@ def write_store(uri: str, config: Config, spoil=lambda row: row) -> str:
         for row in range(ROWS):
             label, length = int(random.integers(ACTIONS)), int(random.integers(1, 13))
             phase = np.linspace(0, 1, length)[:, None, None, None]
-            values = pose + moves[label] * phase + 0.8 * random.normal(size=(length, persons, joints, 3))
+            values = (
+                pose + moves[label] * phase + 0.8 * random.normal(size=(length, persons, joints, 3))
+            )
             rows.append(
                 spoil(
                     {

@@ -109,30 +109,52 @@ def test_a_cell_is_the_experiment_with_its_variant_and_seed(tmp_path):
     assert [cell.name for cell in table] == ALL  # seed by seed: a whole table early
     for cell in table:
         assert cell.config.train.epochs == 7 and cell.config.seed == int(cell.name[-1])
-        assert cell.config.output == f"{tmp_path}/run/{cell.name}" and cell.config.store == f"{tmp_path}/run/store"
+        assert (
+            cell.config.output == f"{tmp_path}/run/{cell.name}"
+            and cell.config.store == f"{tmp_path}/run/store"
+        )
         assert cell.config.stages == ["pretrain", "evaluate"]
         assert cell.config.objective.name == {"full": "dc"}.get(cell.variant, cell.variant)
     # The same as the run that a user would start with these settings.
-    by_hand = load(["experiment=nw_ucla", "train.epochs=7", "objective=late", "name=late-1", "seed=1"])
+    by_hand = load(
+        ["experiment=nw_ucla", "train.epochs=7", "objective=late", "name=late-1", "seed=1"]
+    )
     assert digest(table[-1].config) == digest(by_hand)
 
 
 def test_splits_take_turns_from_seed_to_seed(tmp_path):
     config = configured(
-        tmp_path, "ablate.splits=[dev,cross_view]", "ablate.seeds=[0,1,2]", "data.protocol=dev_camera_1"
+        tmp_path,
+        "ablate.splits=[dev,cross_view]",
+        "ablate.seeds=[0,1,2]",
+        "data.protocol=dev_camera_1",
     )
     protocols = ["dev", "cross_view", "dev"]
-    assert [cell.config.data.protocol for cell in cells(config)] == [p for p in protocols for _ in range(3)]
-    by_hand = load(["experiment=nw_ucla", "data.protocol=cross_view", "objective=early", "name=early-1", "seed=1"])
+    assert [cell.config.data.protocol for cell in cells(config)] == [
+        p for p in protocols for _ in range(3)
+    ]
+    by_hand = load(
+        [
+            "experiment=nw_ucla",
+            "data.protocol=cross_view",
+            "objective=early",
+            "name=early-1",
+            "seed=1",
+        ]
+    )
     assert digest(cells(config)[4].config) == digest(by_hand)
 
     first = run(config, Stages())
-    assert run(config, again := Stages()) == first and again.calls == [("ingest", "small_table")]  # none is stale
+    assert run(config, again := Stages()) == first and again.calls == [
+        ("ingest", "small_table")
+    ]  # none is stale
     page = (tmp_path / "results.md").read_text()
     assert "each on a split of its own" in page and "ablate.splits=[dev,cross_view]" in page
     assert "protocols cross_view (1,020 / 464 clips), dev (1,020 / 464 clips), 24 epochs" in page
 
-    run(configured(tmp_path, "ablate.seeds=[0,1,2]"), other := Stages())  # seed 1 was on this protocol, the others not
+    run(
+        configured(tmp_path, "ablate.seeds=[0,1,2]"), other := Stages()
+    )  # seed 1 was on this protocol, the others not
     assert {name for _, name in other.calls} == {
         "small_table",
         *(f"{v}-{s}" for v in ("full", "early", "late") for s in (0, 2)),
@@ -140,7 +162,9 @@ def test_splits_take_turns_from_seed_to_seed(tmp_path):
 
 
 def test_splits_must_be_protocols(tmp_path):
-    with pytest.raises(ConfigError, match=r"ablate\.splits: sideways is not one of cross_view, dev, "):
+    with pytest.raises(
+        ConfigError, match=r"ablate\.splits: sideways is not one of cross_view, dev, "
+    ):
         configured(tmp_path, "ablate.splits=[dev,sideways]")
 
 
@@ -150,10 +174,19 @@ def test_a_whole_table(tmp_path, capsys):
     assert stages.calls[0] == ("ingest", "small_table")
     assert stages.calls[1:] == [(stage, name) for name in ALL for stage in ("pretrain", "evaluate")]
     record = json.loads((tmp_path / "runs" / "late-1.json").read_text())
-    assert (record["variant"], record["seed"], record["overrides"]) == ("late", 1, ["objective=late"])
+    assert (record["variant"], record["seed"], record["overrides"]) == (
+        "late",
+        1,
+        ["objective=late"],
+    )
     assert record["hash"] == digest(cells(config)[-1].config)
-    assert record["figures"]["linear_top1"] == linear("late", 1) and "checkpoint" not in record["figures"]
-    assert {"torch", "ray", "numpy"} == record["versions"].keys() and record["code"] and record["date"]
+    assert (
+        record["figures"]["linear_top1"] == linear("late", 1)
+        and "checkpoint" not in record["figures"]
+    )
+    assert (
+        {"torch", "ray", "numpy"} == record["versions"].keys() and record["code"] and record["date"]
+    )
     shown = capsys.readouterr().out
     assert "cell 1 of 6: full-0" in shown and "cell 6 of 6: late-1   about 0 h 00 min left" in shown
 
@@ -161,13 +194,21 @@ def test_a_whole_table(tmp_path, capsys):
     assert found["full_linear_top1"] == pytest.approx(np.mean(full))
     assert found["full_linear_top1_std"] == pytest.approx(abs(full[0] - full[1]) / np.sqrt(2))
     assert found["early_linear_top1_difference"] == pytest.approx(np.mean(np.subtract(early, full)))
-    assert found["early_linear_top1_difference_std"] == pytest.approx(np.std(np.subtract(early, full), ddof=1))
+    assert found["early_linear_top1_difference_std"] == pytest.approx(
+        np.std(np.subtract(early, full), ddof=1)
+    )
     assert found["random_linear_top1"] == pytest.approx(0.705)
     assert "full_linear_top1_difference" not in found
 
     page = (tmp_path / "results.md").read_text()
-    assert "| early | 2 | 81.0 ± 1.4 | 71.0 ± 1.4 | -11.0 ± 1.4 | -11.0 ± 1.4 | 70.5 ± 0.7 | 60.0 ± 0.0 |" in page
-    assert "stages=[ablate] experiment=small_table data.raw=nw-ucla.zip`" in page and str(tmp_path) not in page
+    assert (
+        "| early | 2 | 81.0 ± 1.4 | 71.0 ± 1.4 | -11.0 ± 1.4 | -11.0 ± 1.4 | 70.5 ± 0.7 | 60.0 ± 0.0 |"
+        in page
+    )
+    assert (
+        "stages=[ablate] experiment=small_table data.raw=nw-ucla.zip`" in page
+        and str(tmp_path) not in page
+    )
     assert (tmp_path / "results" / "small_table.png").read_bytes().startswith(b"\x89PNG")
     assert "(results/small_table.png)" in page
     html = (tmp_path / "run" / "ablation.html").read_text()
@@ -177,7 +218,9 @@ def test_a_whole_table(tmp_path, capsys):
     parent = RunDir.open(config).state.get("mlflow_run_id")
     parent = parent or json.loads((tmp_path / "run" / "run.json").read_text())["mlflow_run_id"]
     (experiment,) = [e for e in client.search_experiments() if e.name == config.tracking.experiment]
-    children = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'")
+    children = client.search_runs(
+        [experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'"
+    )
     assert sorted(child.info.run_name for child in children) == sorted(ALL)
     assert {child.info.status for child in children} == {"FINISHED"}
     by_name = {child.info.run_name: child for child in children}
@@ -188,12 +231,16 @@ def test_what_is_done_is_skipped_and_what_is_stale_done_again(tmp_path, capsys):
     run(configured(tmp_path), Stages())
     again = Stages()
     found = run(configured(tmp_path), again)
-    assert again.calls == [("ingest", "small_table")] and found["full_linear_top1"] == pytest.approx(0.92)
+    assert again.calls == [("ingest", "small_table")] and found[
+        "full_linear_top1"
+    ] == pytest.approx(0.92)
     assert "6 of 6 cells" in capsys.readouterr().out
 
     # Another seed, and `early` with other settings: what is there of the others stays.
     other = configured(
-        tmp_path, "ablate.seeds=[0,1,2]", variants=VARIANTS.replace("objective=early", "objective=umurl")
+        tmp_path,
+        "ablate.seeds=[0,1,2]",
+        variants=VARIANTS.replace("objective=early", "objective=umurl"),
     )
     stages = Stages()
     run(other, stages)
@@ -202,8 +249,12 @@ def test_what_is_done_is_skipped_and_what_is_stale_done_again(tmp_path, capsys):
         *("full-2", "early-2", "late-2"),
     ]
     assert "early-0: stale, of another configuration" in capsys.readouterr().out
-    assert len(list((tmp_path / "run").glob("early-0.*"))) == 1  # what the directory held moved aside
-    assert json.loads((tmp_path / "runs" / "early-0.json").read_text())["overrides"] == ["objective=umurl"]
+    assert (
+        len(list((tmp_path / "run").glob("early-0.*"))) == 1
+    )  # what the directory held moved aside
+    assert json.loads((tmp_path / "runs" / "early-0.json").read_text())["overrides"] == [
+        "objective=umurl"
+    ]
 
     # A smaller request shows all seeds that are there.
     assert run(configured(tmp_path, "ablate.seeds=[1]", variants="{full: []}"), Stages())[
@@ -224,7 +275,9 @@ def test_a_killed_table_goes_on_inside_its_cell(tmp_path, stage):
     assert stages.calls[1 : 1 + len(rest)] == rest and ("pretrain", "full-0") not in stages.calls
     after = json.loads((tmp_path / "run" / "early-0" / "run.json").read_text())
     assert after["mlflow_run_id"] == state["mlflow_run_id"]
-    assert not list((tmp_path / "run").glob("early-0.*"))  # the same directory, its checkpoints in it
+    assert not list(
+        (tmp_path / "run").glob("early-0.*")
+    )  # the same directory, its checkpoints in it
 
 
 def test_a_run_of_some_variants_shows_the_whole_table(tmp_path):
@@ -232,11 +285,15 @@ def test_a_run_of_some_variants_shows_the_whole_table(tmp_path):
     page = (tmp_path / "results.md").read_text()
     (tmp_path / "runs" / "late-1.json").unlink()
     stages = Stages()
-    some = configured(tmp_path, f"output={tmp_path}/elsewhere", "ablate.only=[late]", "ablate.seeds=[1]")
+    some = configured(
+        tmp_path, f"output={tmp_path}/elsewhere", "ablate.only=[late]", "ablate.seeds=[1]"
+    )
     assert run(some, stages) == whole | {"cells": 1}
     assert [name for stage, name in stages.calls if stage == "pretrain"] == ["late-1"]
     assert (tmp_path / "results.md").read_text() == page  # the command, too
-    with pytest.raises(ConfigError, match=r"ablate.only: no variant single; there are: full, early, late"):
+    with pytest.raises(
+        ConfigError, match=r"ablate.only: no variant single; there are: full, early, late"
+    ):
         configured(tmp_path, "ablate.only=[single]")
 
 
@@ -266,7 +323,10 @@ def test_cells_that_pooled_other_clips_are_stale(tmp_path):
         pretrained.append(sum(stage == "pretrain" for stage, _ in stages.calls))
     manifest = tmp_path / "store" / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"fingerprint": "of others"}))
-    run(configured(tmp_path, f"output={tmp_path}/elsewhere", "ablate.seeds=[0]", **pooled), stages := Pooling())
+    run(
+        configured(tmp_path, f"output={tmp_path}/elsewhere", "ablate.seeds=[0]", **pooled),
+        stages := Pooling(),
+    )
     assert [*pretrained, sum(stage == "pretrain" for stage, _ in stages.calls)] == [1, 0, 1]
 
 
@@ -301,33 +361,53 @@ def test_cells_measured_elsewhere_count(tmp_path):
 
 def test_two_at_work_on_a_table_share_it(tmp_path, capsys):
     """While one run is in its first cell, another finishes the last one."""
-    config, elsewhere = configured(tmp_path), configured(tmp_path, f"output={tmp_path}/elsewhere", "ablate.seeds=[1]")
+    config, elsewhere = (
+        configured(tmp_path),
+        configured(tmp_path, f"output={tmp_path}/elsewhere", "ablate.seeds=[1]"),
+    )
 
     class Beside(Stages):
         def pretrain(self, config, run_, tracker):
             if config.name == "full-0":
-                assert run(elsewhere, Stages())["full_linear_top1"] == pytest.approx(linear("full", 1))
+                assert run(elsewhere, Stages())["full_linear_top1"] == pytest.approx(
+                    linear("full", 1)
+                )
             return super().pretrain(config, run_, tracker)
 
     stages = Beside()
     found = run(config, stages)
-    assert {name for stage, name in stages.calls if stage == "pretrain"} == {"full-0", "early-0", "late-0"}
-    assert found["full_linear_top1"] == pytest.approx(np.mean([linear("full", seed) for seed in (0, 1)]))
+    assert {name for stage, name in stages.calls if stage == "pretrain"} == {
+        "full-0",
+        "early-0",
+        "late-0",
+    }
+    assert found["full_linear_top1"] == pytest.approx(
+        np.mean([linear("full", seed) for seed in (0, 1)])
+    )
     assert "late-1 was measured elsewhere meanwhile, skipped" in capsys.readouterr().out
 
 
 def test_hand_written_text_stays(tmp_path):
-    (tmp_path / "results.md").write_text("# Results\n\nBefore.\n\n<!-- other: generated, begin -->\nkept\n")
+    (tmp_path / "results.md").write_text(
+        "# Results\n\nBefore.\n\n<!-- other: generated, begin -->\nkept\n"
+    )
     run(configured(tmp_path, **ONE), Stages())
     first = (tmp_path / "results.md").read_text()
-    assert first.startswith("# Results\n\nBefore.\n\n<!-- other: generated, begin -->\nkept\n\n<!-- small_table: gen")
+    assert first.startswith(
+        "# Results\n\nBefore.\n\n<!-- other: generated, begin -->\nkept\n\n<!-- small_table: gen"
+    )
     (tmp_path / "results.md").write_text(first + "\nAfter, with a \\1 in it.\n")
     run(configured(tmp_path, **ONE), Stages())
     assert (tmp_path / "results.md").read_text() == first + "\nAfter, with a \\1 in it.\n"
 
 
 def figures(seed: int, **values: float) -> dict:
-    costs = {"parameters": 10, "gflops": 0.5, "pretraining_parameters": 20, "pretraining_gflops": 2.0}
+    costs = {
+        "parameters": 10,
+        "gflops": 0.5,
+        "pretraining_parameters": 20,
+        "pretraining_gflops": 2.0,
+    }
     return costs | {"random_linear_top1": 0.5 + seed / 10} | values
 
 
@@ -350,7 +430,10 @@ def test_differences_are_paired_by_seed():
     alone = results.rows_of(records[:1], ["full"])
     assert alone[0].figures["linear_top1"] == results.Spread(0.90, None)
     header, body = results.cells_of(list(rows.values()))
-    assert body[1][header.index("Δ linear")] == "-2.0 ± 1.4" and body[0][header.index("linear")] == "85.0 ± 5.0"
+    assert (
+        body[1][header.index("Δ linear")] == "-2.0 ± 1.4"
+        and body[0][header.index("linear")] == "85.0 ± 5.0"
+    )
 
 
 def test_a_wrong_variant_is_named_before_anything_starts(tmp_path):
@@ -377,14 +460,22 @@ def test_a_wrong_variant_is_named_before_anything_starts(tmp_path):
 
 
 def test_the_shipped_tables_differ_in_data_alone():
-    tables = {name: load([f"experiment={name}"]) for name in ("ablation_nw_ucla", "ablation_msr_action3d")}
+    tables = {
+        name: load([f"experiment={name}"]) for name in ("ablation_nw_ucla", "ablation_msr_action3d")
+    }
     ucla, msr = (config.model_dump() for config in tables.values())
     rows = msr["ablate"]["variants"]
     assert list(rows) == ["full", "umurl", "early", "no_rotation", "umurl_no_rotation"]
-    assert all(rows[name] == ucla["ablate"]["variants"][name] for name in ("full", "umurl", "early"))
-    assert all(ucla[key] == msr[key] for key in ("views", "model", "objective", "train", "evaluate"))
+    assert all(
+        rows[name] == ucla["ablate"]["variants"][name] for name in ("full", "umurl", "early")
+    )
+    assert all(
+        ucla[key] == msr[key] for key in ("views", "model", "objective", "train", "evaluate")
+    )
     # MSR-Action3D had one camera.
-    assert msr["stream"] == ucla["stream"] | {"pairs": "none"} and ucla["stream"]["pairs"] == "cameras"
+    assert (
+        msr["stream"] == ucla["stream"] | {"pairs": "none"} and ucla["stream"]["pairs"] == "cameras"
+    )
     by_name = variants(tables["ablation_nw_ucla"])
     assert next(iter(by_name)) == "full" and by_name["no_view"].objective.view.weight == 0
     assert by_name["umurl"].objective.alignment.loss == "variance_covariance"
@@ -396,7 +487,10 @@ def test_the_shipped_tables_differ_in_data_alone():
 
 
 def test_a_variant_of_null_is_not_in_the_table(tmp_path):
-    assert list(configured(tmp_path, "ablate.variants.early=null").ablate.variants) == ["full", "late"]
+    assert list(configured(tmp_path, "ablate.variants.early=null").ablate.variants) == [
+        "full",
+        "late",
+    ]
 
 
 def test_where_it_would_be_lost_a_relative_place_is_refused(monkeypatch):

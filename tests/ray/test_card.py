@@ -57,7 +57,11 @@ STANDING = {
     "left_ankle": (-0.11, -0.85, 0),
     "left_foot": (-0.12, -0.9, -0.12),
 }
-STANDING |= {f"right{name[4:]}": (-x, y, z) for name, (x, y, z) in STANDING.items() if name.startswith("left")}
+STANDING |= {
+    f"right{name[4:]}": (-x, y, z)
+    for name, (x, y, z) in STANDING.items()
+    if name.startswith("left")
+}
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +73,24 @@ def joint(layout: SkeletonLayout, name: str) -> int:
     return layout.joints.index(name)
 
 
-def person(layout: SkeletonLayout, random: np.random.Generator, frames: int, x: float = 0.0) -> np.ndarray:
+def person(
+    layout: SkeletonLayout, random: np.random.Generator, frames: int, x: float = 0.0
+) -> np.ndarray:
     """[T, V, 3]: somebody of some size who turns and walks a little, with a sensor's noise."""
     pose = np.array([STANDING[name] for name in layout.joints]) * random.uniform(0.9, 1.1)
     turn = random.uniform(-0.6, 0.6) + 0.3 * np.sin(np.linspace(0, 3, frames))
     cosine, sine, zero = np.cos(turn), np.sin(turn), np.zeros(frames)
-    yaw = np.stack([cosine, zero, sine, zero, zero + 1, zero, -sine, zero, cosine], -1).reshape(frames, 3, 3)
-    place = np.array([x, 0.2, 3]) + np.linspace(0, 0.5, frames)[:, None] * random.uniform(-1, 1, (1, 3)) * [1, 0, 1]
-    return pose @ yaw.transpose(0, 2, 1) + place[:, None] + 0.003 * random.normal(size=(frames, len(pose), 3))
+    yaw = np.stack([cosine, zero, sine, zero, zero + 1, zero, -sine, zero, cosine], -1).reshape(
+        frames, 3, 3
+    )
+    place = np.array([x, 0.2, 3]) + np.linspace(0, 0.5, frames)[:, None] * random.uniform(
+        -1, 1, (1, 3)
+    ) * [1, 0, 1]
+    return (
+        pose @ yaw.transpose(0, 2, 1)
+        + place[:, None]
+        + 0.003 * random.normal(size=(frames, len(pose), 3))
+    )
 
 
 def stretch(clip: np.ndarray, layout: SkeletonLayout, name: str, factor: float) -> None:
@@ -84,7 +98,9 @@ def stretch(clip: np.ndarray, layout: SkeletonLayout, name: str, factor: float) 
     moved, at = joint(layout, name), joint(layout, name)
     away = (factor - 1) * (clip[:, :, at] - clip[:, :, layout.parents[at]])
     hanging = [number for number in range(layout.num_joints) if moved in path(layout, number)]
-    clip[:, :, hanging] += np.where((clip[:, :, hanging] != 0).any(-1, keepdims=True), away[:, :, None], 0)
+    clip[:, :, hanging] += np.where(
+        (clip[:, :, hanging] != 0).any(-1, keepdims=True), away[:, :, None], 0
+    )
 
 
 def path(layout: SkeletonLayout, at: int) -> list[int]:
@@ -106,7 +122,9 @@ def planted(layout: SkeletonLayout) -> dict[str, np.ndarray]:
             made[:, number] = person(layout, random, frames, x=number)
         return made
 
-    clips = {f"clean-{n}": clip(int(random.integers(20, 60)), 1 + (n % 5 == 0)) for n in range(CLEAN)}
+    clips = {
+        f"clean-{n}": clip(int(random.integers(20, 60)), 1 + (n % 5 == 0)) for n in range(CLEAN)
+    }
     clips["short"] = clip(1)
     clips["zero-joints"] = clip(30)
     clips["zero-joints"][4:7, 0, joint(layout, "left_hand")] = 0
@@ -161,7 +179,13 @@ def index_of(clips: dict[str, np.ndarray], **columns: np.ndarray) -> StoreIndex:
     frames = np.array([len(clip) for clip in clips.values()])
     persons = np.array([(clip != 0).any((0, 2, 3)).sum() for clip in clips.values()])
     names = np.array(list(clips))
-    known = {"clip_id": names, "performance_id": names, "split": split, "num_frames": frames, "num_persons": persons}
+    known = {
+        "clip_id": names,
+        "performance_id": names,
+        "split": split,
+        "num_frames": frames,
+        "num_persons": persons,
+    }
     return StoreIndex(**unknown | known | columns)
 
 
@@ -172,7 +196,10 @@ def plainly(clip: np.ndarray, layout: SkeletonLayout) -> dict:
     """The statistics of one clip, one number after another."""
     frames, persons, joints, _ = clip.shape
     there = np.array(
-        [[[any(clip[t, m, v] != 0) for v in range(joints)] for m in range(persons)] for t in range(frames)]
+        [
+            [[any(clip[t, m, v] != 0) for v in range(joints)] for m in range(persons)]
+            for t in range(frames)
+        ]
     )
     lengths = np.full((3, persons, joints - 1), np.nan)
     for m in range(persons):
@@ -186,7 +213,9 @@ def plainly(clip: np.ndarray, layout: SkeletonLayout) -> dict:
     for t in range(1, frames):
         for m in range(persons):
             ways = [
-                float(np.linalg.norm(clip[t, m, v] - clip[t - 1, m, v])) if there[t, m, v] and there[t - 1, m, v] else 0
+                float(np.linalg.norm(clip[t, m, v] - clip[t - 1, m, v]))
+                if there[t, m, v] and there[t - 1, m, v]
+                else 0
                 for v in range(joints)
             ]
             body_step = max(body_step, float(np.median(ways)))
@@ -202,7 +231,11 @@ def plainly(clip: np.ndarray, layout: SkeletonLayout) -> dict:
         "empty_frames": sum(not there[t].any() for t in range(frames)),
         "bodies": sum(bool(there[t, m].any()) for t in range(frames) for m in range(persons)),
         "missing": [
-            sum(bool(there[t, m].any() and not there[t, m, v]) for t in range(frames) for m in range(persons))
+            sum(
+                bool(there[t, m].any() and not there[t, m, v])
+                for t in range(frames)
+                for m in range(persons)
+            )
             for v in range(joints)
         ],
         **dict(zip(("short", "length", "long"), lengths, strict=True)),
@@ -219,7 +252,9 @@ def postures(clip: np.ndarray, there: np.ndarray, layout: SkeletonLayout, which:
 
     head, ankles, feet = at("head"), at("left_ankle", "right_ankle"), at("left_foot", "right_foot")
     left, right = layout.left_shoulder, layout.right_shoulder
-    needed = [*head, *ankles] if which == "upright" else [*ankles, *feet, left, right, layout.centre]
+    needed = (
+        [*head, *ankles] if which == "upright" else [*ankles, *feet, left, right, layout.centre]
+    )
     means = []
     for m in range(clip.shape[1]):
         values = []
@@ -231,14 +266,20 @@ def postures(clip: np.ndarray, there: np.ndarray, layout: SkeletonLayout, which:
                 up = body[head[0]] - body[ankles].mean(0)
                 values.append(up[1] / np.linalg.norm(up))
             else:
-                front = np.cross((body[left] + body[right]) / 2 - body[layout.centre], body[right] - body[left])
+                front = np.cross(
+                    (body[left] + body[right]) / 2 - body[layout.centre], body[right] - body[left]
+                )
                 toes = (body[feet] - body[ankles]).mean(0)
                 values.append(toes @ front / np.linalg.norm(toes) / np.linalg.norm(front))
         means += [np.mean(values)] if values else []
     return min(means, default=np.nan)
 
 
-@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 7), min_size=1, max_size=4), st.floats(0, 0.6))
+@given(
+    st.integers(0, 2**32 - 1),
+    st.lists(st.integers(1, 7), min_size=1, max_size=4),
+    st.floats(0, 0.6),
+)
 def test_statistics_are_those_of_each_clip_computed_plainly(layout, seed, lengths, gaps):
     random = np.random.default_rng(seed)
     frames = random.normal(size=(sum(lengths), 2, layout.num_joints, 3)).astype(np.float32)
@@ -250,7 +291,9 @@ def test_statistics_are_those_of_each_clip_computed_plainly(layout, seed, length
     np.testing.assert_array_equal(frames, before)
     for clip, (start, stop) in enumerate(pairwise(offsets)):
         for name, expected in plainly(frames[start:stop], layout).items():
-            np.testing.assert_allclose(found[name][clip], expected, rtol=2e-5, atol=2e-6, err_msg=name)
+            np.testing.assert_allclose(
+                found[name][clip], expected, rtol=2e-5, atol=2e-6, err_msg=name
+            )
 
 
 def test_equal_coordinates_have_equal_digests_and_others_do_not(layout):
@@ -302,7 +345,10 @@ def test_the_worst_comes_first(layout):
 def test_people_of_different_size_are_no_outliers_and_centimetres_are(layout):
     clips = planted(layout)
     clean = {name: clip for name, clip in clips.items() if name.startswith("clean")}
-    clean |= {"child": clean["clean-1"] * np.float32(0.72), "centimetres": clean["clean-2"] * np.float32(100)}
+    clean |= {
+        "child": clean["clean-1"] * np.float32(0.72),
+        "centimetres": clean["clean-2"] * np.float32(100),
+    }
     found = find(together(clean, layout), index_of(clean), layout, FPS)["bone_length"]
     assert [list(clean)[finding.clip] for finding in found] == ["centimetres"]
 
@@ -337,7 +383,9 @@ def test_samples_are_of_different_classes_and_two_of_them_crowded(layout):
 def test_the_only_crowded_clips_are_shown_although_they_are_of_one_class(layout):
     clips = {f"{n}": planted(layout)["clean-1"] for n in range(200)}
     persons = np.where(np.isin(np.arange(200), [90, 150]), 2, 1)
-    index = index_of(clips, label=np.where(persons == 2, 7, np.arange(200) % 7), num_persons=persons)
+    index = index_of(
+        clips, label=np.where(persons == 2, 7, np.arange(200) % 7), num_persons=persons
+    )
     for seed in range(5):
         chosen = choose(index, seed)
         assert {90, 150} <= set(chosen) and len(set(index.label[chosen])) == SAMPLES - 1
@@ -345,7 +393,11 @@ def test_the_only_crowded_clips_are_shown_although_they_are_of_one_class(layout)
 
 def test_samples_of_few_clips_are_all_of_them(layout):
     clips = dict(list(planted(layout).items())[:3])
-    longer = [n for n, clip in enumerate(clips.values()) if len(clip) >= np.median([len(c) for c in clips.values()])]
+    longer = [
+        n
+        for n, clip in enumerate(clips.values())
+        if len(clip) >= np.median([len(c) for c in clips.values()])
+    ]
     assert sorted(choose(index_of(clips), seed=0)) == longer
 
 
@@ -385,7 +437,9 @@ def test_animations_of_crowds_are_small(layout):
 
 
 def test_animations_show_left_and_right_where_they_are(layout):
-    clip = np.array([STANDING[name] for name in layout.joints], np.float32)[None, None] + np.float32(0.01)
+    clip = np.array([STANDING[name] for name in layout.joints], np.float32)[
+        None, None
+    ] + np.float32(0.01)
     picture = frames_of(gif(clip, "", layout, FPS))[0]
     half = picture[60:, : picture.shape[1] // 2]  # the view from the front, below the words
     blue = np.argwhere(half[..., 2] - half[..., 0] > 90)
@@ -397,11 +451,28 @@ def test_animations_show_left_and_right_where_they_are(layout):
 
 
 def test_a_clip_of_nothing_has_an_animation(layout):
-    assert len(frames_of(gif(np.zeros((4, 2, layout.num_joints, 3), np.float32), "empty", layout, FPS))) >= 1
+    assert (
+        len(
+            frames_of(gif(np.zeros((4, 2, layout.num_joints, 3), np.float32), "empty", layout, FPS))
+        )
+        >= 1
+    )
 
 
-def card_of(clips: dict[str, np.ndarray], layout: SkeletonLayout, classes=(), protocols=None, flaws=None, **columns):
-    manifest = {"layout": layout_record(layout), "fps": FPS, "axes": "x, y, z", "dataset": "planted"}
+def card_of(
+    clips: dict[str, np.ndarray],
+    layout: SkeletonLayout,
+    classes=(),
+    protocols=None,
+    flaws=None,
+    **columns,
+):
+    manifest = {
+        "layout": layout_record(layout),
+        "fps": FPS,
+        "axes": "x, y, z",
+        "dataset": "planted",
+    }
     manifest |= {"fingerprint": "0" * 32, "rejected": columns.pop("rejected", [])}
     store = ClipStore("store", manifest)
     index = index_of(clips, **columns)
@@ -412,13 +483,15 @@ def card_of(clips: dict[str, np.ndarray], layout: SkeletonLayout, classes=(), pr
 
 def test_all_of_120_classes_are_named_on_the_chart(layout):
     clips = planted(layout)
-    names = [f"action {n}" for n in range(119)] + ["a name that is far too long to stand beside a bar"]
+    names = [f"action {n}" for n in range(119)] + [
+        "a name that is far too long to stand beside a bar"
+    ]
     card = card_of(clips, layout, names, label=np.arange(len(clips)))
     figure = figures.classes(card)
     drawn = [tick.get_text() for axes in figure.axes for tick in axes.get_yticklabels()]
-    assert drawn[:119] == [f"{n}  {name}" for n, name in enumerate(names[:119])] and drawn[119].startswith(
-        "119  a name"
-    )
+    assert drawn[:119] == [f"{n}  {name}" for n, name in enumerate(names[:119])] and drawn[
+        119
+    ].startswith("119  a name")
     widths = [bar.get_width() for axes in figure.axes for bar in axes.patches]
     assert widths == [1] * len(clips) + [0] * (120 - len(clips))
     height = figure.get_figheight() * 72 / (120 / len(figure.axes))
@@ -429,7 +502,10 @@ def test_charts_draw_what_the_card_says(layout):
     clips = planted(layout)
     camera = np.arange(len(clips)) % 3 + 1
     card = card_of(clips, layout, label=np.zeros(len(clips), int), camera=camera)
-    panels = {axes.get_xlabel(): [bar.get_height() for bar in axes.patches] for axes in figures.recordings(card).axes}
+    panels = {
+        axes.get_xlabel(): [bar.get_height() for bar in axes.patches]
+        for axes in figures.recordings(card).axes
+    }
     persons = index_of(clips).num_persons
     assert panels == {
         "camera": np.bincount(camera)[1:].tolist(),
@@ -441,23 +517,41 @@ def test_charts_draw_what_the_card_says(layout):
     low, high = bars[3].get_x(), bars[3].get_x() + bars[3].get_width()
     assert bars[3].get_height() == ((frames > low) & (frames < high)).sum()
     shares = [bar.get_width() for bar in figures.missing(card).axes[0].patches]
-    assert np.argmax(shares) == joint(layout, "left_hand") and sum(share > 0 for share in shares) == 1
-    dots = [line.get_xdata()[0] for line in figures.bone_lengths(card).axes[0].get_lines() if line.get_marker() == "o"]
+    assert (
+        np.argmax(shares) == joint(layout, "left_hand") and sum(share > 0 for share in shares) == 1
+    )
+    dots = [
+        line.get_xdata()[0]
+        for line in figures.bone_lengths(card).axes[0].get_lines()
+        if line.get_marker() == "o"
+    ]
     forearm = card["bones"][[one["joint"] for one in card["bones"]].index("left_wrist")]
-    assert forearm["metres"] in dots and 0.21 < forearm["metres"] < 0.27 and len(dots) == layout.num_joints - 1
+    assert (
+        forearm["metres"] in dots
+        and 0.21 < forearm["metres"] < 0.27
+        and len(dots) == layout.num_joints - 1
+    )
 
 
 def test_every_joint_is_named_on_the_body(layout):
     body = planted(layout)["clean-0"][0, 0]
-    texts = [text.get_text().strip() for text in figures.joint_names(body, layout, "title").axes[0].texts]
-    assert sorted(texts) == sorted(f"{n} {name.replace('_', ' ')}" for n, name in enumerate(layout.joints))
+    texts = [
+        text.get_text().strip() for text in figures.joint_names(body, layout, "title").axes[0].texts
+    ]
+    assert sorted(texts) == sorted(
+        f"{n} {name.replace('_', ' ')}" for n, name in enumerate(layout.joints)
+    )
 
 
 # The card
 
 
 def test_reasons_are_counted_whatever_their_numbers_and_names():
-    rows = [("line 12: 4 fields, expected 12", "b"), ("line 7: -1.5e3 fields, expected 12", "a"), ("empty file", "c")]
+    rows = [
+        ("line 12: 4 fields, expected 12", "b"),
+        ("line 7: -1.5e3 fields, expected 12", "a"),
+        ("empty file", "c"),
+    ]
     rows += [("holds 'x y', not that", "d"), ("holds 'z', not that", "e")]
     assert grouped(rows) == [
         {"reason": "holds ..., not that", "count": 2, "example": "d"},
@@ -479,7 +573,10 @@ def test_copies_on_both_sides_of_a_protocol_are_a_warning(layout):
     }
     card = card_of(clips, layout, protocols=protocols, camera=camera)
     assert card["protocols"]["view"] == {"train": len(clips) - 1, "test": 1}
-    assert card["copies_across_sides"] == {"view": {"train": 1, "test": 1}, "none": {"train": 0, "test": 0}}
+    assert card["copies_across_sides"] == {
+        "view": {"train": 1, "test": 1},
+        "none": {"train": 0, "test": 0},
+    }
     assert card["warnings"] == [
         f"view: exact copies lie on different sides: 1 of {len(clips) - 1} train clips, 1 of 1 test clips",
         "none: no clip on its side test",
@@ -492,10 +589,15 @@ def test_classes_without_clips_are_a_warning_and_a_store_without_labels_is_none(
     assert [one["clips"] for one in card["classes"]] == [len(clips) // 2] * 2 + [0]
     assert card["warnings"] == ["1 of 3 classes have no clip"]
     card = card_of(clips, layout, ["a", "b", "c"])
-    assert card["classes"] == [{"label": None, "name": "no label", "clips": len(clips)}] and not card["warnings"]
+    assert (
+        card["classes"] == [{"label": None, "name": "no label", "clips": len(clips)}]
+        and not card["warnings"]
+    )
 
 
-@pytest.mark.parametrize(("axis", "warning"), [(1, "y does not seem to point up"), (0, "left and right seem swapped")])
+@pytest.mark.parametrize(
+    ("axis", "warning"), [(1, "y does not seem to point up"), (0, "left and right seem swapped")]
+)
 def test_a_store_with_wrong_axes_is_a_warning(layout, axis, warning):
     clips = planted(layout)
     assert not card_of(clips, layout)["warnings"]
@@ -508,7 +610,14 @@ def test_the_page_escapes_everything_that_it_did_not_write(layout):
     evil = "<script>alert('x')</script>&\"$\ud800"
     clips = {f"{evil}{name}": clip for name, clip in planted(layout).items()}
     rejected = [{"name": evil, "reason": f"no {evil}"}]
-    card = card_of(clips, layout, [evil], {evil: {evil: {}}}, [{"clip_id": evil, "flaw": evil}], rejected=rejected)
+    card = card_of(
+        clips,
+        layout,
+        [evil],
+        {evil: {evil: {}}},
+        [{"clip_id": evil, "flaw": evil}],
+        rejected=rejected,
+    )
     card["store"] |= {"axes": evil, "dataset": evil, "source": evil}
     text = page(evil, card, {"joints": b"\x89PNG"}, {evil: b"GIF89a"}).decode()
     assert "<script" not in text and text.count("&lt;script&gt;") > 20
@@ -572,25 +681,42 @@ def write_planted(config: Config) -> None:
     for number in range(3):
         location = storage.join(config.store, f"shard-{number:05d}.parquet")
         shards.append(write_shard(location, rows[number::3], metadata))
-    manifest = {"layout": layout_record(layout), "persons": 2, "clips": len(rows), "settings": {}, "shards": shards}
+    manifest = {
+        "layout": layout_record(layout),
+        "persons": 2,
+        "clips": len(rows),
+        "settings": {},
+        "shards": shards,
+    }
     rejected = [{"name": "bad.json", "reason": "no frames"}]
-    write_manifest(config.store, manifest | metadata | {"fingerprint": fingerprint({}, shards), "rejected": rejected})
+    write_manifest(
+        config.store,
+        manifest | metadata | {"fingerprint": fingerprint({}, shards), "rejected": rejected},
+    )
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> Config:
     place = tmp_path_factory.mktemp("card")
-    config = load(["data=nw_ucla", "data.persons=2", f"data.store={place}/store", f"output={place}/run"])
+    config = load(
+        ["data=nw_ucla", "data.persons=2", f"data.store={place}/store", f"output={place}/run"]
+    )
     write_planted(config)
     return config
 
 
 def test_the_stage_leaves_a_card_and_says_what_it_found(ray_session, config, capsys):
     run, tracker = RunDir(config), Tracker()
-    storage.write_bytes(storage.join(config.store, FLAWS), b"clip_id,flaw\nshort,3 of 4 frames hold nobody\n")
+    storage.write_bytes(
+        storage.join(config.store, FLAWS), b"clip_id,flaw\nshort,3 of 4 frames hold nobody\n"
+    )
     results = inspect(config, run, tracker)
     clips = planted(recorded_layout(config))
-    assert results == {"card": run.path("card", "card.html"), "card_findings": 13, "card_flagged_clips": len(PLANTED)}
+    assert results == {
+        "card": run.path("card", "card.html"),
+        "card_findings": 13,
+        "card_flagged_clips": len(PLANTED),
+    }
     assert tracker.datasets == [(config.store, "inspection")]
     present = {storage.name(entry.path) for entry in storage.files(run.path("card"))}
     assert sorted(tracker.logged) == sorted((name, "card") for name in present)
@@ -601,35 +727,63 @@ def test_the_stage_leaves_a_card_and_says_what_it_found(ray_session, config, cap
     card = storage.read_json(run.path("card", "card.json"))
     assert card["clips"] == len(clips) and card["frames"] == sum(map(len, clips.values()))
     assert card["rejects"] == [{"reason": "no frames", "count": 1, "example": "bad.json"}]
-    assert card["flaws"][0]["reason"] == "... of ... frames hold nobody" and len(card["samples"]) == SAMPLES
+    assert (
+        card["flaws"][0]["reason"] == "... of ... frames hold nobody"
+        and len(card["samples"]) == SAMPLES
+    )
     told = {}
     for kind, found in card["findings"].items():
         for one in found["clips"]:
             told.setdefault(one["clip"], {})[kind] = one["what"]
-    assert {name: set(kinds) for name, kinds in told.items()} == {name: set(kinds) for name, kinds in PLANTED.items()}
+    assert {name: set(kinds) for name, kinds in told.items()} == {
+        name: set(kinds) for name, kinds in PLANTED.items()
+    }
 
-    rows = list(csv.DictReader(io.StringIO(storage.read_bytes(run.path("card", "clips.csv")).decode())))
-    assert {row["clip_id"]: int(row["frames"]) for row in rows} == {name: len(clip) for name, clip in clips.items()}
+    rows = list(
+        csv.DictReader(io.StringIO(storage.read_bytes(run.path("card", "clips.csv")).decode()))
+    )
+    assert {row["clip_id"]: int(row["frames"]) for row in rows} == {
+        name: len(clip) for name, clip in clips.items()
+    }
     by_name = {row["clip_id"]: row for row in rows}
-    assert by_name["rubber-thigh"]["findings"] == "bone_varies;jump" and by_name["clean-1"]["findings"] == ""
+    assert (
+        by_name["rubber-thigh"]["findings"] == "bone_varies;jump"
+        and by_name["clean-1"]["findings"] == ""
+    )
     assert by_name["empty-frames"]["missing_frames"] == "0.25"
     assert float(by_name["zero-joints"]["missing_joints"]) == pytest.approx(3 / (30 * 20), rel=1e-3)
-    assert float(by_name["long-forearm"]["bone_score"]) > 6 > float(by_name["clean-1"]["bone_score"])
-    assert {row["subject"] for row in rows} == {""} and {row["label"] for row in rows} == {"", "0", "1"}
+    assert (
+        float(by_name["long-forearm"]["bone_score"]) > 6 > float(by_name["clean-1"]["bone_score"])
+    )
+    assert {row["subject"] for row in rows} == {""} and {row["label"] for row in rows} == {
+        "",
+        "0",
+        "1",
+    }
 
     text = storage.read_bytes(run.path("card", "card.html")).decode()
     assert all(name in text for name in PLANTED) and text.count("data:image/gif") == SAMPLES
     said = capsys.readouterr().out
-    assert f"{len(clips)} clips, {len(PLANTED)} to look at" in said and "jumps: 3 (" in said and "card.html" in said
+    assert (
+        f"{len(clips)} clips, {len(PLANTED)} to look at" in said
+        and "jumps: 3 (" in said
+        and "card.html" in said
+    )
 
 
 def test_a_damaged_shard_is_one_line(ray_session, config, tmp_path):
-    other = config.model_copy(update={"data": config.data.model_copy(update={"store": f"{tmp_path}/store"})})
+    other = config.model_copy(
+        update={"data": config.data.model_copy(update={"store": f"{tmp_path}/store"})}
+    )
     write_planted(other)
     place = tmp_path / "store" / "shard-00001.parquet"
     data = place.read_bytes()
-    place.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))  # of the size that the manifest says
+    place.write_bytes(
+        data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
+    )  # of the size that the manifest says
     store = ClipStore.open(other.store)
-    with pytest.raises(UserError, match=r"^inspect: .*shard-00001.parquet: row group 0 cannot be read") as caught:
+    with pytest.raises(
+        UserError, match=r"^inspect: .*shard-00001.parquet: row group 0 cannot be read"
+    ) as caught:
         measure(store, recorded_layout(other), quiet=True)
     assert "\n" not in str(caught.value)

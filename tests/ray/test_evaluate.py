@@ -20,7 +20,13 @@ from pipeline.store.clip_store import ClipStore
 from pipeline.store.protocols import parse
 from tests.helpers.stores import ACTIONS, ROWS, SHARDS, write_store
 
-SMALL = ["data=nw_ucla", "model.width=16", "model.heads=2", "model.feedforward=24", "model.frames=8"]
+SMALL = [
+    "data=nw_ucla",
+    "model.width=16",
+    "model.heads=2",
+    "model.feedforward=24",
+    "model.frames=8",
+]
 
 
 class Tracker:
@@ -40,7 +46,15 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(place) -> Config:
-    config = load([*SMALL, f"data.store={place}/store", f"output={place}/run", "seed=3", "evaluate.batch_size=17"])
+    config = load(
+        [
+            *SMALL,
+            f"data.store={place}/store",
+            f"output={place}/run",
+            "seed=3",
+            "evaluate.batch_size=17",
+        ]
+    )
     write_store(config.store, config)
     for name, seed in (("encoder", 0), ("random", config.seed)):
         framework = build_framework(config.model_copy(update={"seed": seed}))
@@ -80,11 +94,15 @@ def test_features_are_those_of_each_clip_alone(features, store, by_cameras, enco
         backbone, prepare = load_encoder(uri)
         for row in (0, 1, 39, 40, 77, 119):
             alone = backbone.features(prepare([store.clip(int(ids[row]))]))
-            torch.testing.assert_close(torch.from_numpy(features[name][row]), alone[0], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                torch.from_numpy(features[name][row]), alone[0], rtol=1e-4, atol=1e-5
+            )
     assert not np.allclose(features["encoder"], features["random"], atol=0.1)
 
 
-def test_features_do_not_depend_on_the_number_of_actors(features, store, by_cameras, encoders, config):
+def test_features_do_not_depend_on_the_number_of_actors(
+    features, store, by_cameras, encoders, config
+):
     one = config.cluster.model_copy(update={"workers": 1})
     again, _ = extract(store, by_cameras, encoders, one, batch_size=17)
     for name in encoders:
@@ -92,7 +110,10 @@ def test_features_do_not_depend_on_the_number_of_actors(features, store, by_came
 
 
 def test_only_the_clips_of_the_protocol_are_read(features, store, encoders, config):
-    split = split_of(store, {"train": {"camera": [1], "subject": [1, 2]}, "test": {"camera": [2], "subject": [1, 4]}})
+    split = split_of(
+        store,
+        {"train": {"camera": [1], "subject": [1, 2]}, "test": {"camera": [2], "subject": [1, 4]}},
+    )
     ids = split.ids
     assert 0 < len(ids) < 40
     assert not np.isin(3, split.index.camera[ids])
@@ -108,31 +129,45 @@ def test_a_damaged_shard_is_one_line(ray_session, encoders, config, tmp_path):
     split = split_of(store, {"train": {"camera": [1, 2]}, "test": {"camera": [3]}})
     place = tmp_path / "store" / "shard-00001.parquet"
     data = place.read_bytes()
-    place.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))  # of the size that the manifest says
-    with pytest.raises(UserError, match=r"^features: .*shard-00001.parquet: row group 0 cannot be read") as caught:
+    place.write_bytes(
+        data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
+    )  # of the size that the manifest says
+    with pytest.raises(
+        UserError, match=r"^features: .*shard-00001.parquet: row group 0 cannot be read"
+    ) as caught:
         extract(store, split, {"random": encoders["random"]}, config.cluster, batch_size=64)
     assert "\n" not in str(caught.value)
 
 
-def test_the_stage_measures_the_encoder_and_its_random_start(features, config, by_cameras, encoders, place):
+def test_the_stage_measures_the_encoder_and_its_random_start(
+    features, config, by_cameras, encoders, place
+):
     tracker = Tracker()
     results = evaluate(config, RunDir(config), tracker)
     assert tracker.datasets == [(config.store, "evaluation")]
-    assert results["train_clips"] == len(by_cameras.train) and results["test_clips"] == len(by_cameras.test)
+    assert results["train_clips"] == len(by_cameras.train) and results["test_clips"] == len(
+        by_cameras.test
+    )
     assert (results["probe"], results["protocol"]) == ("standardised_adamw", "cross_view")
     assert (results["classes"], results["feature_width"]) == (ACTIONS, 32)
 
     assert not {"test_copies", "linear_top1_unseen"} & results.keys()  # no clip is there twice
-    assert results["parameters"] == sum(w.numel() for w in load_encoder(encoders["encoder"])[0].parameters())
+    assert results["parameters"] == sum(
+        w.numel() for w in load_encoder(encoders["encoder"])[0].parameters()
+    )
     assert 0 < results["parameters"] < results["pretraining_parameters"]
-    assert 0 < results["gflops"] < results["pretraining_gflops"] / 3  # five passes, forward and backward
+    assert (
+        0 < results["gflops"] < results["pretraining_gflops"] / 3
+    )  # five passes, forward and backward
 
     # The figures are those of the probes on the same features, each encoder under its own name.
     labels = torch.from_numpy(by_cameras.train_labels), torch.from_numpy(by_cameras.test_labels)
     probe = LinearProbe(**config.evaluate.linear.model_dump())
     for name, prefix in (("encoder", ""), ("random", "random_")):
         train, test = map(torch.from_numpy, by_cameras.rows(features[name]))
-        if name == "random":  # its feature norm has seen no batch: it gets the training side's statistics
+        if (
+            name == "random"
+        ):  # its feature norm has seen no batch: it gets the training side's statistics
             deviation, mean = torch.std_mean(train, dim=0, correction=0)
             train, test = (batch_norm(side, mean, deviation.square()) for side in (train, test))
         linear = linear_evaluation(train, labels[0], test, labels[1], probe, seed=3)
@@ -159,17 +194,33 @@ def with_copies(row: dict) -> dict:
     """The first ten clips of camera 3 in the last shard are planted: clips of another camera, exactly."""
     number = int(row["clip_id"].split("-")[2])
     if row["clip_id"].startswith("clip-2-") and number < 20:
-        values = np.random.default_rng(number % 10).normal(size=(6, *row["joints"].shape[1:])).astype(np.float32)
+        values = (
+            np.random.default_rng(number % 10)
+            .normal(size=(6, *row["joints"].shape[1:]))
+            .astype(np.float32)
+        )
         if number == 9:  # all but one number is that of clip 19
             values[3, 0, 0, 0] += 1e-3
-        row |= {"joints": values, "num_frames": 6, "camera": 3 if number < 10 else 1, "label": number % 4}
+        row |= {
+            "joints": values,
+            "num_frames": 6,
+            "camera": 3 if number < 10 else 1,
+            "label": number % 4,
+        }
     return row
 
 
-def test_copies_of_training_clips_are_counted_and_left_out_of_a_second_figure(ray_session, tmp_path):
+def test_copies_of_training_clips_are_counted_and_left_out_of_a_second_figure(
+    ray_session, tmp_path
+):
     places = [f"data.store={tmp_path}/store", f"output={tmp_path}/run"]
     # Both encoders are the same here; with a feature norm the random one would be given statistics.
-    settings = ["objective=late", "model.feature_norm=none", "evaluate.linear.epochs=5", "evaluate.batch_size=64"]
+    settings = [
+        "objective=late",
+        "model.feature_norm=none",
+        "evaluate.linear.epochs=5",
+        "evaluate.batch_size=64",
+    ]
     late = load([*SMALL, *settings, *places])
     write_store(late.store, late, with_copies)
     for name in ("encoder", "random"):
@@ -183,9 +234,16 @@ def test_copies_of_training_clips_are_counted_and_left_out_of_a_second_figure(ra
     for figure in ("linear", "knn"):
         correct = saved[f"test/{figure}"] == saved["test/labels"]
         assert results[f"{figure}_top1"] == pytest.approx(correct.mean())
-        assert results[f"{figure}_top1_unseen"] == results[f"random_{figure}_top1_unseen"] == correct[unseen].mean()
+        assert (
+            results[f"{figure}_top1_unseen"]
+            == results[f"random_{figure}_top1_unseen"]
+            == correct[unseen].mean()
+        )
     # Late fusion: each network by itself, its nearest neighbours by the mean of the similarities.
-    sides = [torch.from_numpy(saved[key]) for key in ("train/features", "train/labels", "test/features", "test/labels")]
+    sides = [
+        torch.from_numpy(saved[key])
+        for key in ("train/features", "train/labels", "test/features", "test/labels")
+    ]
     parts = [slice(0, 32), slice(32, 64), slice(64, 96)]
     scores = sum(
         linear_evaluation(
@@ -204,7 +262,9 @@ def test_copies_of_training_clips_are_counted_and_left_out_of_a_second_figure(ra
 def test_a_copy_is_a_copy_of_the_other_side(by_cameras):
     contents = np.arange(len(by_cameras.ids), dtype=np.uint64)
     position = np.searchsorted(by_cameras.ids, by_cameras.test)
-    contents[position[1]] = contents[position[0]]  # twice on the test side: nothing that training has seen
+    contents[position[1]] = contents[
+        position[0]
+    ]  # twice on the test side: nothing that training has seen
     assert not copied(contents, by_cameras).any()
     contents[position[2]] = contents[np.searchsorted(by_cameras.ids, by_cameras.train[5])]
     assert np.flatnonzero(copied(contents, by_cameras)).tolist() == [2]
@@ -212,11 +272,15 @@ def test_a_copy_is_a_copy_of_the_other_side(by_cameras):
 
 def test_a_failing_probe_is_one_line(features, config, by_cameras):
     spoilt = {"encoder": features["encoder"] * np.float32(np.nan)}
-    with pytest.raises(UserError, match=r"^evaluate: features of the training side are not finite$"):
+    with pytest.raises(
+        UserError, match=r"^evaluate: features of the training side are not finite$"
+    ):
         measure(spoilt, by_cameras, config, parts_of(config))
 
 
-def test_clips_of_another_kind_than_the_encoder_s_are_refused(store, by_cameras, encoders, config, tmp_path):
+def test_clips_of_another_kind_than_the_encoder_s_are_refused(
+    store, by_cameras, encoders, config, tmp_path
+):
     # All of these before an actor is started: no Ray here.
     other = replace(store, manifest=store.manifest | {"persons": 2})
     with pytest.raises(UserError, match=r"takes clips of 1 persons, .* holds 2"):
@@ -232,10 +296,26 @@ def test_clips_of_another_kind_than_the_encoder_s_are_refused(store, by_cameras,
 @pytest.mark.parametrize(
     ("spoil", "sides", "message"),
     [
-        (lambda row: row, {"train": {"camera": [9]}, "test": "rest"}, "no clip on its side 'train'"),
-        (lambda row: row, {"train": {"camera": [1, 2]}, "test": {"camera": [2, 3]}}, "clips on both its sides"),
-        (lambda row: row, {"train": {"label": [0, 1]}, "test": "rest"}, "never occur on the training side: 2, 3"),
-        (lambda row: row | {"label": None}, {"train": {"camera": [1]}, "test": "rest"}, "have no label"),
+        (
+            lambda row: row,
+            {"train": {"camera": [9]}, "test": "rest"},
+            "no clip on its side 'train'",
+        ),
+        (
+            lambda row: row,
+            {"train": {"camera": [1, 2]}, "test": {"camera": [2, 3]}},
+            "clips on both its sides",
+        ),
+        (
+            lambda row: row,
+            {"train": {"label": [0, 1]}, "test": "rest"},
+            "never occur on the training side: 2, 3",
+        ),
+        (
+            lambda row: row | {"label": None},
+            {"train": {"camera": [1]}, "test": "rest"},
+            "have no label",
+        ),
     ],
 )
 def test_sides_that_cannot_be_measured_are_refused(config, tmp_path, spoil, sides, message):

@@ -78,9 +78,13 @@ def flipped(data, random):
 DAMAGES = (
     *(cut, swapped, replaced, lying, line_lost, line_twice, flipped),
     lambda data, random: random.bytes(random.integers(2000)),
-    lambda data, random: data.decode().encode(("utf-16", "utf-8-sig", "utf-32")[random.integers(3)]),
+    lambda data, random: data.decode().encode(
+        ("utf-16", "utf-8-sig", "utf-32")[random.integers(3)]
+    ),
     lambda data, random: data.replace(b" ", "\u00a0".encode("latin-1")),
-    lambda data, random: data.replace(b"\r\n", (b"\n", b"\r", b"\n\n", b"\r\n ")[random.integers(4)]),
+    lambda data, random: data.replace(
+        b"\r\n", (b"\n", b"\r", b"\n\n", b"\r\n ")[random.integers(4)]
+    ),
     lambda data, random: data + cut(data, random),
     lambda data, random: b"",
 )
@@ -151,5 +155,9 @@ def test_five_thousand_damaged_files_are_clips_or_named_rejects(ray_session, tmp
 
 def coordinates(store):
     """Every clip of the store, read with pyarrow alone."""
-    values = [value for path in store.paths for value in pq.read_table(path, columns=["joints"])["joints"].to_pylist()]
+    values = [
+        value
+        for path in store.paths
+        for value in pq.read_table(path, columns=["joints"])["joints"].to_pylist()
+    ]
     return [np.frombuffer(value, np.float32).reshape(-1, 2, 25, 3) for value in values]

@@ -26,8 +26,16 @@ def arguments(data, raw, store, **changed):
     data = load([f"data={data}", "data.raw=elsewhere"]).data.model_dump()
     layout = SkeletonLayout.build(**data["skeleton"])
     names = ("dataset", "persons", "preparation", "protocols", "files_per_shard")
-    values = {name: data[name] for name in names} | {"layout": layout, "seed": 0, "classes": len(data["classes"])}
-    return values | {"reader": READERS[data["reader"]](), "raw": raw and [str(raw)], "store": str(store)} | changed
+    values = {name: data[name] for name in names} | {
+        "layout": layout,
+        "seed": 0,
+        "classes": len(data["classes"]),
+    }
+    return (
+        values
+        | {"reader": READERS[data["reader"]](), "raw": raw and [str(raw)], "store": str(store)}
+        | changed
+    )
 
 
 def clip_name(number):
@@ -56,11 +64,15 @@ def test_a_store_holds_every_recording_as_prepared(ray_session, raw, tmp_path):
     index = store.index()
     assert len(index) == store.clips == manifest["clips"] == 12
     assert [shard["rows"] for shard in manifest["shards"]] == [5, 5, 2]
-    assert sorted(index.clip_id) == sorted(clip_name(n).removesuffix(".skeleton") for n in range(12))
+    assert sorted(index.clip_id) == sorted(
+        clip_name(n).removesuffix(".skeleton") for n in range(12)
+    )
     assert index.clip_id.tolist() != sorted(index.clip_id)
     assert (seen[0], seen[-1]) == ((0, 12), (12, 12))
     for row, clip_id in enumerate(index.clip_id):
-        (recording,) = ntu.parse(f"{clip_id}.skeleton", (raw / f"{clip_id}.skeleton").read_bytes(), 25)
+        (recording,) = ntu.parse(
+            f"{clip_id}.skeleton", (raw / f"{clip_id}.skeleton").read_bytes(), 25
+        )
         clip, persons = prepare(recording, PRESETS["agcn"], 2)
         assert store.clip(row).tobytes() == clip.tobytes()
         assert (index.num_frames[row], index.num_persons[row]) == (len(clip), persons)
@@ -77,11 +89,23 @@ def test_a_store_holds_every_recording_as_prepared(ray_session, raw, tmp_path):
 BAD = {
     "S001C001P001R001A050.skeleton": (lambda good: good[: len(good) // 2], "truncated"),
     "S001C001P001R001A051.skeleton": (lambda good: b"", "empty file"),
-    "S001C001P001R001A052.skeleton": (lambda good: good.replace(b"\r\n25\r\n", b"\r\nmany\r\n"), "number of joints"),
-    "S001C001P001R001A053.skeleton": (lambda good: skeleton_text(people(2, joints=20), joints=20), "20 joints"),
-    "S001C001P001R001A054.skeleton": (lambda good: skeleton_text([[(1, np.full((25, 3), np.nan))]]), "NaN"),
+    "S001C001P001R001A052.skeleton": (
+        lambda good: good.replace(b"\r\n25\r\n", b"\r\nmany\r\n"),
+        "number of joints",
+    ),
+    "S001C001P001R001A053.skeleton": (
+        lambda good: skeleton_text(people(2, joints=20), joints=20),
+        "20 joints",
+    ),
+    "S001C001P001R001A054.skeleton": (
+        lambda good: skeleton_text([[(1, np.full((25, 3), np.nan))]]),
+        "NaN",
+    ),
     "S001C001P001R001A055.skeleton": (lambda good: b"2\r\n0\r\n0\r\n", "no body"),
-    "S001C001P001R001A056.skeleton": (lambda good: skeleton_text([[(1, np.zeros((25, 3)))]]), "zero"),
+    "S001C001P001R001A056.skeleton": (
+        lambda good: skeleton_text([[(1, np.zeros((25, 3)))]]),
+        "zero",
+    ),
     "S001C001P001R001A057.skeleton": (lambda good: good + good, "goes on"),
     "S001C001P001R001A061.skeleton": (lambda good: good, "label 60 is not one of the 60 classes"),
     "notes.skeleton": (lambda good: good, "name does not follow"),
@@ -98,7 +122,8 @@ def test_bad_recordings_are_set_aside_by_name_and_the_rest_goes_on(ray_session, 
         (raw / name).write_bytes(damage(good))
     (raw / "readme.txt").write_text("other files are no recordings")
     with pytest.raises(
-        UserError, match=r"11 of 24 recordings \(45\.8%\) cannot be used, more than ingest\.max_rejected=0"
+        UserError,
+        match=r"11 of 24 recordings \(45\.8%\) cannot be used, more than ingest\.max_rejected=0",
     ):
         ingest(**arguments("ntu60", raw, tmp_path / "store", max_rejected=0.45))
     assert not (tmp_path / "store" / "manifest.json").exists()
@@ -119,7 +144,9 @@ def test_bad_recordings_are_set_aside_by_name_and_the_rest_goes_on(ray_session, 
         flaws = list(csv.DictReader(file))
     empty = [flaw for flaw in flaws if "hold nobody" in flaw["flaw"]]
     assert empty == [{"clip_id": "S001C001P009R001A001", "flaw": "1 of 3 frames hold nobody"}]
-    crowded = {clip_name(number).removesuffix(".skeleton") for number in range(2, 12, 3)}  # three people in them
+    crowded = {
+        clip_name(number).removesuffix(".skeleton") for number in range(2, 12, 3)
+    }  # three people in them
     assert {flaw["clip_id"] for flaw in flaws if flaw not in empty} == crowded
     assert "up to 3 bodies in a frame, of which 2 can be kept" in {flaw["flaw"] for flaw in flaws}
     assert manifest["flawed"] == 5
@@ -131,7 +158,9 @@ def test_nothing_usable_is_an_error_and_its_reasons_are_kept(ray_session, tmp_pa
     (tmp_path / "raw").mkdir()
     for number in range(3):
         (tmp_path / "raw" / clip_name(number)).write_bytes(b"")
-    with pytest.raises(UserError, match=r"none of 3 recordings can be used \(most often: empty file\)"):
+    with pytest.raises(
+        UserError, match=r"none of 3 recordings can be used \(most often: empty file\)"
+    ):
         ingest(**arguments("ntu60", tmp_path / "raw", tmp_path / "store"))
     assert (tmp_path / "store" / "rejects.csv").read_text().count("empty file") == 3
     with pytest.raises(UserError, match="half written"):
@@ -166,8 +195,15 @@ def test_a_store_of_the_same_settings_is_reused_and_of_others_refused(ray_sessio
     changed = {"mine": {"train": {"camera": [1]}, "test": "rest"}}
     again = ingest(**arguments("ntu60", raw, tmp_path / "store", protocols=changed))
     assert again == first | {"protocols": {"mine": {"train": 4, "test": 8}}}
-    for key, value in {"persons": 1, "preparation": "recorded", "files_per_shard": 7, "dataset": "ntu-120"}.items():
-        with pytest.raises(ConfigError, match=rf"holds a clip store made with other settings \({key}"):
+    for key, value in {
+        "persons": 1,
+        "preparation": "recorded",
+        "files_per_shard": 7,
+        "dataset": "ntu-120",
+    }.items():
+        with pytest.raises(
+            ConfigError, match=rf"holds a clip store made with other settings \({key}"
+        ):
             ingest(**arguments("ntu60", raw, tmp_path / "store", **{key: value}))
     (raw / clip_name(12)).write_bytes(skeleton_text(people(3)))
     with pytest.raises(ConfigError, match=r"other settings \(recordings\)"):
@@ -185,7 +221,13 @@ def test_a_half_written_or_damaged_store_is_made_again(ray_session, raw, tmp_pat
     assert ingest(**arguments("ntu60", raw, store, files_per_shard=5)) == first
     ClipStore.open(str(store)).verify()
     assert sorted(path.name for path in store.iterdir()) == sorted(
-        ["manifest.json", "mine.txt", "rejects.csv", "flaws.csv", *(shard["name"] for shard in first["shards"])]
+        [
+            "manifest.json",
+            "mine.txt",
+            "rejects.csv",
+            "flaws.csv",
+            *(shard["name"] for shard in first["shards"]),
+        ]
     )
     (store / "shard-00000.parquet").unlink()
     with pytest.raises(UserError, match="incomplete"):
@@ -199,7 +241,11 @@ def test_a_half_written_or_damaged_store_is_made_again(ray_session, raw, tmp_pat
     [
         ({"raw": ["/no/such/place"]}, UserError, "/no/such/place: recordings not found"),
         ({"raw": None}, UserError, "no clip store there"),
-        ({"protocols": {"p": {"train": {"colour": [1]}}}}, ConfigError, r"protocols\.p\.train\.colour"),
+        (
+            {"protocols": {"p": {"train": {"colour": [1]}}}},
+            ConfigError,
+            r"protocols\.p\.train\.colour",
+        ),
     ],
 )
 def test_a_request_that_cannot_be_met_starts_nothing(raw, tmp_path, changed, error, message):
@@ -236,7 +282,19 @@ def test_a_shard_of_nothing_usable_is_not_written(tmp_path):
     (tmp_path / "raw" / "a01_s01_e01_v01.json").write_bytes(b"{")
     reader, sources = READERS["nw_ucla"](), (str(tmp_path / "raw"),)
     store = str(tmp_path / "store")
-    job = Job(sources, store, reader, "d", 20, 1, "recorded", classes=None, left_out=frozenset(), seed=0, metadata={})
+    job = Job(
+        sources,
+        store,
+        reader,
+        "d",
+        20,
+        1,
+        "recorded",
+        classes=None,
+        left_out=frozenset(),
+        seed=0,
+        metadata={},
+    )
     report = write(job, 0, reader.listing(sources).members)
     assert (report["recordings"], report["shard"], len(report["rejects"])) == (1, None, 1)
     assert not list((tmp_path / "store").glob("*.parquet"))
@@ -244,9 +302,13 @@ def test_a_shard_of_nothing_usable_is_not_written(tmp_path):
 
 def test_a_zip_with_something_else_in_it(ray_session, tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        archive.writestr("all/a01_s01_e01_v01.json", ucla_text(np.ones((4, 20, 3)), "a01_s01_e01_v01"))
+        archive.writestr(
+            "all/a01_s01_e01_v01.json", ucla_text(np.ones((4, 20, 3)), "a01_s01_e01_v01")
+        )
         archive.writestr("all/a01_s01_e01_v02.json", b'{"broken": ')
-        archive.writestr("../../../tmp/a01_s01_e01_v03.json", ucla_text(np.ones((4, 20, 3)), "a01_s01_e01_v03"))
+        archive.writestr(
+            "../../../tmp/a01_s01_e01_v03.json", ucla_text(np.ones((4, 20, 3)), "a01_s01_e01_v03")
+        )
         archive.writestr("__MACOSX/all/._a01_s01_e01_v01.json", b"\0")
         archive.writestr("paper.pdf", b"%PDF")
     manifest = ingest(**arguments("nw_ucla", tmp_path / "x.zip", tmp_path / "store"))
@@ -284,7 +346,9 @@ def test_nw_ucla_is_whole_and_split_as_published(ray_session, tmp_path):
 
 def test_samples_that_are_left_out_are_no_rejects(ray_session, raw, tmp_path):
     some = [Path(clip_name(number)).stem for number in (3, 7)]
-    manifest = ingest(**arguments("ntu60", raw, tmp_path / "store", left_out=[*some, "S017C003P020R002A060"]))
+    manifest = ingest(
+        **arguments("ntu60", raw, tmp_path / "store", left_out=[*some, "S017C003P020R002A060"])
+    )
     assert (manifest["clips"], manifest["left_out"], manifest["rejected"]) == (10, 2, [])
     index = ClipStore.open(str(tmp_path / "store")).index()
     assert not set(some) & set(index.clip_id)
@@ -297,7 +361,9 @@ def test_two_folders_are_one_data_set(ray_session, raw, tmp_path):
     (tmp_path / "second").mkdir()
     for number in range(6):
         shutil.move(raw / clip_name(number), tmp_path / "second")
-    parts = ingest(**arguments("ntu60", None, tmp_path / "b") | {"raw": [str(raw), str(tmp_path / "second")]})
+    parts = ingest(
+        **arguments("ntu60", None, tmp_path / "b") | {"raw": [str(raw), str(tmp_path / "second")]}
+    )
     assert parts["fingerprint"] == whole["fingerprint"]
 
 
@@ -327,21 +393,28 @@ def test_a_killed_ingest_goes_on_with_what_is_missing(ray_session, raw, tmp_path
     store = tmp_path / "store"
     with pytest.raises(Killed):
         ingest(**arguments("ntu60", raw, store, files_per_shard=3), progress=stop)
-    finished = {path.stem: path.stat().st_mtime_ns for path in (store / "unfinished").glob("shard-*.json")}
+    finished = {
+        path.stem: path.stat().st_mtime_ns for path in (store / "unfinished").glob("shard-*.json")
+    }
     assert 2 <= len(finished) <= 4
     torn = sorted(finished)[0]  # its report is there, its rows are not what the report says
     damaged = bytearray((store / f"{torn}.parquet").read_bytes())
     damaged[100] ^= 1
     (store / f"{torn}.parquet").write_bytes(damaged)
     (store / "shard-00000.parquet.0123abcd.tmp").write_bytes(b"of the kill")
-    for path in raw.iterdir():  # Only what is missing is read: what finished shards hold is gone by now.
+    for (
+        path
+    ) in raw.iterdir():  # Only what is missing is read: what finished shards hold is gone by now.
         dates = path.stat()
-        if path.stem in set().union(*(clips_of(store / f"{name}.parquet") for name in finished if name != torn)):
+        if path.stem in set().union(
+            *(clips_of(store / f"{name}.parquet") for name in finished if name != torn)
+        ):
             path.write_bytes(bytes(dates.st_size))
             os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
     seen = []
     manifest = ingest(
-        **arguments("ntu60", raw, store, files_per_shard=3), progress=lambda done, total: seen.append((done, total))
+        **arguments("ntu60", raw, store, files_per_shard=3),
+        progress=lambda done, total: seen.append((done, total)),
     )
     assert seen[0] == (3 * (len(finished) - 1), 12)
     assert manifest["fingerprint"] == whole["fingerprint"]
@@ -353,7 +426,9 @@ def test_a_killed_ingest_goes_on_with_what_is_missing(ray_session, raw, tmp_path
     assert not (store / "unfinished").exists()
 
 
-def test_recordings_changed_within_their_size_are_ingested_anew_or_minded(ray_session, raw, tmp_path, capsys):
+def test_recordings_changed_within_their_size_are_ingested_anew_or_minded(
+    ray_session, raw, tmp_path, capsys
+):
     def stop(done, total):
         if done >= 6:
             raise KeyboardInterrupt
@@ -366,7 +441,8 @@ def test_recordings_changed_within_their_size_are_ingested_anew_or_minded(ray_se
     os.utime(first, ns=(1, 1))
     manifest = ingest(**arguments("ntu60", raw, store, files_per_shard=3))
     assert (
-        manifest["fingerprint"] == ingest(**arguments("ntu60", raw, tmp_path / "b", files_per_shard=3))["fingerprint"]
+        manifest["fingerprint"]
+        == ingest(**arguments("ntu60", raw, tmp_path / "b", files_per_shard=3))["fingerprint"]
     )
     assert "other dates" not in capsys.readouterr().out
     first.write_bytes(text)  # the store is whole by now: it is used, and that is said
@@ -374,7 +450,9 @@ def test_recordings_changed_within_their_size_are_ingested_anew_or_minded(ray_se
     assert "have other dates than when" in capsys.readouterr().out
 
 
-def test_other_recordings_than_those_of_a_store_are_noticed_without_ingesting(ray_session, raw, tmp_path, capsys):
+def test_other_recordings_than_those_of_a_store_are_noticed_without_ingesting(
+    ray_session, raw, tmp_path, capsys
+):
     ingest(**arguments("ntu60", raw, tmp_path / "store"))
     store, reader = str(tmp_path / "store"), READERS["ntu"]()
     require_same_recordings([str(raw)], store, reader)
@@ -393,13 +471,22 @@ def clips_of(path):
 def test_what_another_ingest_left_unfinished_is_not_taken_up(ray_session, raw, tmp_path):
     store = tmp_path / "store"
     first = ingest(**arguments("ntu60", raw, store, preparation="recorded"))
-    report = {"number": 0, "recordings": 12, "rejects": [], "flaws": [], "left_out": 0, "shard": first["shards"][0]}
+    report = {
+        "number": 0,
+        "recordings": 12,
+        "rejects": [],
+        "flaws": [],
+        "left_out": 0,
+        "shard": first["shards"][0],
+    }
     (store / "manifest.json").unlink()
     (store / "unfinished").mkdir()
     (store / "unfinished" / "settings.json").write_text(json.dumps(first["settings"]))
     (store / "unfinished" / "shard-00000.json").write_text(json.dumps(report))
     again = ingest(**arguments("ntu60", raw, store))
-    assert again["fingerprint"] == ingest(**arguments("ntu60", raw, tmp_path / "other"))["fingerprint"]
+    assert (
+        again["fingerprint"] == ingest(**arguments("ntu60", raw, tmp_path / "other"))["fingerprint"]
+    )
     assert again["fingerprint"] != first["fingerprint"]
 
 

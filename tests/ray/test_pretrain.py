@@ -43,9 +43,22 @@ def rows(output):
 
 def test_every_option_of_training_at_once(store, tmp_path):
     settings = [
-        *("objective=umurl", "train.precision=bfloat16", "train.accumulate=2", "train.clip_norm=0.5"),
-        *("train.schedule={name: step, warmup_steps: 0, milestones: [2], gamma: 0.1}", "train.epochs=3"),
-        *("cluster.workers=1", "train.log_every=1", "stream.cache=none", "train.optimiser.name=sgd"),
+        *(
+            "objective=umurl",
+            "train.precision=bfloat16",
+            "train.accumulate=2",
+            "train.clip_norm=0.5",
+        ),
+        *(
+            "train.schedule={name: step, warmup_steps: 0, milestones: [2], gamma: 0.1}",
+            "train.epochs=3",
+        ),
+        *(
+            "cluster.workers=1",
+            "train.log_every=1",
+            "stream.cache=none",
+            "train.optimiser.name=sgd",
+        ),
     ]
     results = pretrain(*begun(tmp_path, store, *settings))
     logged = rows(tmp_path)
@@ -60,8 +73,12 @@ def test_every_option_of_training_at_once(store, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_in_one_line_and_no_checkpoint_of_it(store, tmp_path):
-    config, run, tracker = begun(tmp_path, store, "train.optimiser.lr=1e30", "train.schedule.warmup_steps=0")
-    with pytest.raises(UserError, match=r"loss is not finite at step \d+; lower train.optimiser.lr") as caught:
+    config, run, tracker = begun(
+        tmp_path, store, "train.optimiser.lr=1e30", "train.schedule.warmup_steps=0"
+    )
+    with pytest.raises(
+        UserError, match=r"loss is not finite at step \d+; lower train.optimiser.lr"
+    ) as caught:
         pretrain(config, run, tracker)
     assert "\n" not in str(caught.value)
     assert checkpoint.newest(run.path("checkpoints")) is None
@@ -83,13 +100,20 @@ def worker_pids():
 
 @pytest.mark.slow
 def test_training_survives_a_killed_worker(store, tmp_path):
-    settings = ["train.epochs=6", "train.checkpoint.every_steps=3", "cluster.workers=2", "train.log_every=1"]
+    settings = [
+        "train.epochs=6",
+        "train.checkpoint.every_steps=3",
+        "cluster.workers=2",
+        "train.log_every=1",
+    ]
     unbroken = pretrain(*begun(tmp_path / "unbroken", store, *settings))
     killed = []
 
     def kill():
         while not killed:
-            if list((tmp_path / "broken").glob("checkpoints/*/*/meta.json")) and (pids := worker_pids()):
+            if list((tmp_path / "broken").glob("checkpoints/*/*/meta.json")) and (
+                pids := worker_pids()
+            ):
                 os.kill(pids[0], signal.SIGKILL)
                 killed.append(pids[0])
             time.sleep(0.01)
@@ -129,7 +153,11 @@ def test_metrics_wait_for_a_tracking_server_that_is_away(tmp_path):
     history.extend([{"step": 3, "loss": 1.5}, {"step": 4, "loss": 1.0}])
     tracker.reachable = True
     history.send()
-    assert [row["step"] for row in tracker.got] == [1, 2, 3, 4] == [row["step"] for row in rows(tmp_path)]
+    assert (
+        [row["step"] for row in tracker.got]
+        == [1, 2, 3, 4]
+        == [row["step"] for row in rows(tmp_path)]
+    )
 
 
 @pytest.mark.slow
@@ -137,7 +165,9 @@ def test_watching_adds_figures_and_leaves_the_weights_as_they_are(store, tmp_pat
     weights = []
     for name, every in (("watched", 1), ("alone", "null")):
         settings = ["train.epochs=3", "train.checkpoint.every_epochs=1", "stream.pairs=cameras"]
-        results = pretrain(*begun(tmp_path / name, store, *settings, f"train.watch.every_epochs={every}"))
+        results = pretrain(
+            *begun(tmp_path / name, store, *settings, f"train.watch.every_epochs={every}")
+        )
         assert "collapsed" not in results
         assert "64 of them with another camera's clip" in capsys.readouterr().out
         weights.append(checkpoint.load(results["checkpoint"])[1]["framework"])
@@ -157,7 +187,9 @@ def test_watching_adds_figures_and_leaves_the_weights_as_they_are(store, tmp_pat
         } <= row.keys()
         assert {"decomposition/joint", "train/gradient_norm"} <= row.keys()
     # A continued run keeps what was measured before.
-    config, run, tracker = begun(tmp_path / "watched", store, *settings, "train.watch.every_epochs=1")
+    config, run, tracker = begun(
+        tmp_path / "watched", store, *settings, "train.watch.every_epochs=1"
+    )
     pretrain(config, run, tracker)
     assert [row for row in rows(tmp_path / "watched") if "watch/knn_top1" in row] == found
     logged = tracker.client.get_metric_history(tracker.run_id, "watch/knn_top1")
@@ -166,8 +198,17 @@ def test_watching_adds_figures_and_leaves_the_weights_as_they_are(store, tmp_pat
 
 def test_a_collapsed_run_is_flagged_and_goes_on(store, tmp_path, capsys):
     settings = [  # weights decay and learn nothing: what is left are the positions, the same in every clip
-        *("train.optimiser={name: sgd, lr: 0.1, weight_decay: 1.0}", "train.clip_norm=1e-6", "train.log_every=1"),
-        *("train.epochs=15", "train.schedule.warmup_steps=0", "cluster.workers=1", "train.watch.every_epochs=null"),
+        *(
+            "train.optimiser={name: sgd, lr: 0.1, weight_decay: 1.0}",
+            "train.clip_norm=1e-6",
+            "train.log_every=1",
+        ),
+        *(
+            "train.epochs=15",
+            "train.schedule.warmup_steps=0",
+            "cluster.workers=1",
+            "train.watch.every_epochs=null",
+        ),
     ]
     config, run, tracker = begun(tmp_path, store, *settings)
     perform({"pretrain": pretrain}, ["pretrain"], config, run, tracker)

@@ -35,7 +35,8 @@ def store(tmp_path_factory, module_patch):
     uri = str(tmp_path_factory.mktemp("store"))
     random = np.random.default_rng(0)
     module_patch.setattr(
-        "pipeline.store.clip_store._row_groups", lambda sizes: [GROUP_ROWS] * 4 + [len(sizes) - 4 * GROUP_ROWS]
+        "pipeline.store.clip_store._row_groups",
+        lambda sizes: [GROUP_ROWS] * 4 + [len(sizes) - 4 * GROUP_ROWS],
     )
     shards = []
     for shard in range(SHARDS):
@@ -57,12 +58,20 @@ def store(tmp_path_factory, module_patch):
                     "segments": None,
                     "num_frames": frames,
                     "num_persons": 1,
-                    "joints": random.standard_normal((frames, PERSONS, JOINTS, 3), dtype=np.float32),
+                    "joints": random.standard_normal(
+                        (frames, PERSONS, JOINTS, 3), dtype=np.float32
+                    ),
                 }
             )
         shards.append(write_shard(storage.join(uri, f"shard-{shard:05d}.parquet"), rows, {}))
     settings = {}
-    manifest = {"layout": LAYOUT, "persons": PERSONS, "clips": SHARDS * ROWS, "settings": settings, "shards": shards}
+    manifest = {
+        "layout": LAYOUT,
+        "persons": PERSONS,
+        "clips": SHARDS * ROWS,
+        "settings": settings,
+        "shards": shards,
+    }
     write_manifest(uri, {**manifest, "fingerprint": fingerprint(settings, shards)})
     return ClipStore.open(uri)
 
@@ -88,13 +97,19 @@ def side(cameras=None):
 def plans(ray_session, store):
     """One plan a cache, on cameras 2 and 3."""
     settings = {"batch_size": BATCH, "seed": 3, "window": 24}
-    return {cache: open_stream([Part(store, side([2, 3]))], cache=cache, **settings) for cache in CACHES}
+    return {
+        cache: open_stream([Part(store, side([2, 3]))], cache=cache, **settings) for cache in CACHES
+    }
 
 
 def read(plan, epochs=(0,), rank=0, world_size=1, start_step=0):
     """(epoch, step, batch) of one worker."""
     with plan.worker(rank, world_size) as worker:
-        return [(epoch, step, batch) for epoch in epochs for step, batch in worker.epoch(epoch, start_step)]
+        return [
+            (epoch, step, batch)
+            for epoch in epochs
+            for step, batch in worker.epoch(epoch, start_step)
+        ]
 
 
 def assert_equal_batches(left, right):
@@ -117,7 +132,9 @@ def wait_until(condition, seconds=60):
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize("cache", CACHES)
-def test_every_clip_is_served_once_an_epoch_as_the_store_holds_it(plans, store, clips, cache, world_size):
+def test_every_clip_is_served_once_an_epoch_as_the_store_holds_it(
+    plans, store, clips, cache, world_size
+):
     plan, expected = plans[cache], store.select(side([2, 3]))
     assert 0 < len(expected) < len(clips)
     served = [read(plan, (0, 1), rank, world_size) for rank in range(world_size)]
@@ -134,7 +151,9 @@ def test_every_clip_is_served_once_an_epoch_as_the_store_holds_it(plans, store, 
     for rank in served:
         for *_, batch in rank:
             assert (batch.labels == -1).all() and batch.frames.shape[1:] == (PERSONS, JOINTS, 3)
-            assert np.array_equal(batch.frames.numpy(), np.concatenate([clips[row] for row in batch.ids]))
+            assert np.array_equal(
+                batch.frames.numpy(), np.concatenate([clips[row] for row in batch.ids])
+            )
             assert batch.lengths.tolist() == [len(clips[row]) for row in batch.ids]
 
 
@@ -143,7 +162,9 @@ def test_a_seed_fixes_the_batches(plans, cache):
     first = read(plans[cache])
     assert_equal_batches(first, read(plans[cache]))
     other = read(replace(plans[cache], seed=4))
-    assert any(not torch.equal(one.ids, two.ids) for (*_, one), (*_, two) in zip(first, other, strict=True))
+    assert any(
+        not torch.equal(one.ids, two.ids) for (*_, one), (*_, two) in zip(first, other, strict=True)
+    )
 
 
 def test_memory_and_device_serve_the_same_and_global_batches_do_not_depend_on_workers(plans):
@@ -151,7 +172,9 @@ def test_memory_and_device_serve_the_same_and_global_batches_do_not_depend_on_wo
     assert_equal_batches(alone, read(plans["device"]))
     shared = [read(plans["memory"], rank=rank, world_size=3) for rank in range(3)]
     for (*_, whole), *parts in zip(alone, *shared, strict=True):
-        assert sorted(whole.ids.tolist()) == sorted(torch.cat([part.ids for *_, part in parts]).tolist())
+        assert sorted(whole.ids.tolist()) == sorted(
+            torch.cat([part.ids for *_, part in parts]).tolist()
+        )
 
 
 @pytest.mark.parametrize("cache", CACHES)
@@ -170,7 +193,11 @@ def test_an_epoch_goes_on_from_its_middle(plans, cache):
 
 def test_blocks_are_the_same_after_an_epoch_of_consumers_that_write(ray_session, plans):
     def digests():
-        buffers = [chunk.buffers()[2] for block in plan.blocks for chunk in ray_session.get(block)["joints"].chunks]
+        buffers = [
+            chunk.buffers()[2]
+            for block in plan.blocks
+            for chunk in ray_session.get(block)["joints"].chunks
+        ]
         return [hashlib.blake2b(buffer).hexdigest() for buffer in buffers]
 
     for plan in (plans["memory"], plans["device"]):
@@ -185,7 +212,9 @@ def test_a_plan_travels_to_other_processes(ray_session, plans):
     def remote(plan, rank):
         return read(plan, rank=rank, world_size=2)
 
-    for rank, batches in enumerate(ray_session.get([remote.remote(plans["memory"], rank) for rank in range(2)])):
+    for rank, batches in enumerate(
+        ray_session.get([remote.remote(plans["memory"], rank) for rank in range(2)])
+    ):
         assert_equal_batches(batches, read(plans["memory"], rank=rank, world_size=2))
 
 
@@ -196,9 +225,13 @@ def test_blocks_are_small_and_none_is_joined_with_another(ray_session, store, cl
     sizes = [ray_session.get(block).nbytes for block in plan.blocks]
     assert len(sizes) > SHARDS and max(sizes) <= 1.5 * limit
     batches = read(plan)
-    assert sorted(torch.cat([batch.ids for *_, batch in batches]).tolist()) == list(range(len(clips)))
+    assert sorted(torch.cat([batch.ids for *_, batch in batches]).tolist()) == list(
+        range(len(clips))
+    )
     for *_, batch in batches:
-        assert np.array_equal(batch.frames.numpy(), np.concatenate([clips[row] for row in batch.ids]))
+        assert np.array_equal(
+            batch.frames.numpy(), np.concatenate([clips[row] for row in batch.ids])
+        )
 
 
 def test_datasets_follow_each_other_within_and_across_epochs(plans, monkeypatch):
@@ -215,7 +248,9 @@ def damaged(store, directory):
         storage.write_bytes(str(directory / storage.name(path)), storage.read_bytes(path))
     copy = ClipStore.open(str(directory))
     group = pq.read_metadata(copy.paths[UNSEEN_SHARD]).row_group(UNSEEN_GROUP)
-    column = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == "joints")
+    column = next(
+        c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == "joints"
+    )
     with open(copy.paths[UNSEEN_SHARD], "r+b") as file:
         file.seek(column.data_page_offset)
         file.write(bytes(column.total_compressed_size))
@@ -230,7 +265,11 @@ def test_row_groups_without_a_selected_row_are_not_read(ray_session, store, plan
 @pytest.mark.parametrize("cache", ["memory", "none"])
 def test_a_shard_that_cannot_be_read_is_named(ray_session, store, tmp_path, cache):
     with pytest.raises(UserError) as caught:
-        read(open_stream([Part(damaged(store, tmp_path), side())], cache=cache, batch_size=BATCH, seed=0))
+        read(
+            open_stream(
+                [Part(damaged(store, tmp_path), side())], cache=cache, batch_size=BATCH, seed=0
+            )
+        )
     message = str(caught.value)
     assert str(tmp_path) in message and "cannot be read" in message and "\n" not in message
     assert wait_until(lambda: not executors())
@@ -266,7 +305,9 @@ def test_auto_chooses_by_the_room_there_is(ray_session, store, monkeypatch):
     settings = {"batch_size": BATCH, "seed": 0, "cache": "auto"}
     monkeypatch.setattr(stream, "free_object_store", lambda: int(size / 0.59))
     plan = open_stream([Part(store, side())], **settings)
-    assert plan.cache == "memory" and "210 clips" in plan.description and "60% of" in plan.description
+    assert (
+        plan.cache == "memory" and "210 clips" in plan.description and "60% of" in plan.description
+    )
     monkeypatch.setattr(stream, "free_object_store", lambda: int(size / 0.61))
     plan = open_stream([Part(store, side())], **settings)
     assert plan.cache == "none" and "exceed 60%" in plan.description and not plan.blocks
@@ -319,7 +360,10 @@ def test_several_stores_are_one_stream_with_weights(ray_session, store, clips, c
         assert len(set(drawn[-1])) == len(drawn[-1]) == round(len(second) / 4)
         assert set(drawn[-1]) <= set(second)
         for batch in batches:
-            expected = [clips[row] if row < len(clips) else clips[row - len(clips)][:, :, ::-1] for row in batch.ids]
+            expected = [
+                clips[row] if row < len(clips) else clips[row - len(clips)][:, :, ::-1]
+                for row in batch.ids
+            ]
             assert np.array_equal(batch.frames.numpy(), np.concatenate(expected))
     assert drawn[0] != drawn[1]
     with pytest.raises(ConfigError, match=r"weight=0\.001 of \d+ clips leaves none"):
@@ -337,42 +381,69 @@ def test_blocks_that_are_not_the_selection_are_noticed(ray_session, store, monke
 @pytest.fixture(scope="module")
 def paired(plans, store):
     settings = {"batch_size": BATCH, "seed": 3, "pairs": "cameras"}
-    return {cache: open_stream([Part(store, side([2, 3]))], cache=cache, **settings) for cache in ("memory", "device")}
+    return {
+        cache: open_stream([Part(store, side([2, 3]))], cache=cache, **settings)
+        for cache in ("memory", "device")
+    }
 
 
 @pytest.mark.parametrize("cache", ["memory", "device"])
-def test_batches_bring_another_cameras_clip_of_the_same_performance(plans, paired, store, clips, cache):
+def test_batches_bring_another_cameras_clip_of_the_same_performance(
+    plans, paired, store, clips, cache
+):
     index, plan = store.index(), paired[cache]
     alone = read(plan, (0, 1))
-    assert_equal_batches(alone, read(plans[cache], (0, 1)))  # the clips themselves are those of a stream without pairs
+    assert_equal_batches(
+        alone, read(plans[cache], (0, 1))
+    )  # the clips themselves are those of a stream without pairs
     assert all(batch.other is None for *_, batch in read(plans[cache]))
     found = {}
     for epoch, _, batch in alone:
         ids, other = batch.ids.numpy(), batch.other
-        assert np.array_equal(other.frames.numpy(), np.concatenate([clips[row] for row in other.ids]))
-        assert other.lengths.tolist() == [len(clips[row]) for row in other.ids] and (other.labels == -1).all()
+        assert np.array_equal(
+            other.frames.numpy(), np.concatenate([clips[row] for row in other.ids])
+        )
+        assert (
+            other.lengths.tolist() == [len(clips[row]) for row in other.ids]
+            and (other.labels == -1).all()
+        )
         assert np.array_equal(index.performance_id[ids], index.performance_id[other.ids])
         assert set(index.camera[other.ids]) <= {2, 3}
         differs = index.camera[ids] != index.camera[other.ids]
         assert np.array_equal(ids[~differs], other.ids.numpy()[~differs])
-        found |= {(epoch, one): two for one, two in zip(ids.tolist(), other.ids.tolist(), strict=True)}
+        found |= {
+            (epoch, one): two for one, two in zip(ids.tolist(), other.ids.tolist(), strict=True)
+        }
     shown = {
-        (name, camera) for name, camera in zip(index.performance_id, index.camera, strict=True) if camera in (2, 3)
+        (name, camera)
+        for name, camera in zip(index.performance_id, index.camera, strict=True)
+        if camera in (2, 3)
     }
-    both = [(name, 5 - camera) in shown for name, camera in zip(index.performance_id, index.camera, strict=True)]
+    both = [
+        (name, 5 - camera) in shown
+        for name, camera in zip(index.performance_id, index.camera, strict=True)
+    ]
     assert all((two != one) == both[one] for (_, one), two in found.items())
-    assert sum(found[0, one] != found[1, one] for epoch, one in found if not epoch) > len(found) // 4
+    assert (
+        sum(found[0, one] != found[1, one] for epoch, one in found if not epoch) > len(found) // 4
+    )
     assert "with another camera's clip" in plan.description
     # Neither the number of workers nor where an epoch is taken up changes a clip's partner.
     for rank in range(3):
         for epoch, _, batch in read(plan, (1,), rank, 3, start_step=2):
             assert batch.other.ids.tolist() == [found[epoch, one] for one in batch.ids.tolist()]
     assert_equal_batches(
-        [(e, s, b.other) for e, s, b in alone], [(e, s, b.other) for e, s, b in read(paired["memory"], (0, 1))]
+        [(e, s, b.other) for e, s, b in alone],
+        [(e, s, b.other) for e, s, b in read(paired["memory"], (0, 1))],
     )
 
 
 def test_pairs_that_cannot_be_had_are_refused_in_one_line(ray_session, store):
-    for cameras, cache, message in (([2, 3], "none", "stream.cache=none cannot"), ([2], "memory", "two of the")):
+    for cameras, cache, message in (
+        ([2, 3], "none", "stream.cache=none cannot"),
+        ([2], "memory", "two of the"),
+    ):
         with pytest.raises(ConfigError, match="stream.pairs=cameras: .*" + message):
-            open_stream([Part(store, side(cameras))], cache=cache, batch_size=BATCH, seed=0, pairs="cameras")
+            open_stream(
+                [Part(store, side(cameras))], cache=cache, batch_size=BATCH, seed=0, pairs="cameras"
+            )

@@ -48,9 +48,19 @@ def find(sources: Sequence[str], suffix: str) -> Container:
         ignored += files - len(matching)
     if len(found) != 1:
         what = "several" if found else "no"
-        names = f": {', '.join(storage.name(uri) for uri, _ in found[:3])}; name one (data.raw=...)" if found else ""
-        hint = "; unpack it first" if not found and any(uri.endswith(".zip") for uri in sources) else ""
-        raise UserError(f"{', '.join(sources)}: holds {what} {suffix} file{'s' * bool(found)}{names}{hint}")
+        names = (
+            f": {', '.join(storage.name(uri) for uri, _ in found[:3])}; name one (data.raw=...)"
+            if found
+            else ""
+        )
+        hint = (
+            "; unpack it first"
+            if not found and any(uri.endswith(".zip") for uri in sources)
+            else ""
+        )
+        raise UserError(
+            f"{', '.join(sources)}: holds {what} {suffix} file{'s' * bool(found)}{names}{hint}"
+        )
     ((uri, there),) = found
     return Container(uri, there.size, there.mtime_ns or 0, ignored)
 

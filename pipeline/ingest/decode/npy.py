@@ -40,11 +40,18 @@ def read_header(data: bytes) -> Header:
     file = io.BytesIO(data[: HEADER_BYTES + 12])
     try:
         version = np.lib.format.read_magic(file)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
         shape, fortran, dtype = read(file)
     except KeyError:
-        raise RejectedRecording(f"npy format {version[0]}.{version[1]}, expected 1.0 or 2.0") from None
-    except Exception as error:  # NumPy evaluates the header as a Python literal: whatever that may raise
+        raise RejectedRecording(
+            f"npy format {version[0]}.{version[1]}, expected 1.0 or 2.0"
+        ) from None
+    except (
+        Exception
+    ) as error:  # NumPy evaluates the header as a Python literal: whatever that may raise
         raise RejectedRecording(f"not a .npy file ({first_line(error)[:80]})") from None
     if dtype.kind not in "fiu":
         raise RejectedRecording(f"holds {str(dtype)[:40]}, not real numbers")

@@ -81,8 +81,12 @@ class Array:
         if not isinstance(data, bytes) or len(sizes) != len(self.shape) or len(sizes) > 8:
             raise ValueError("an array without shape or numbers")
         if len(data) != math.prod(sizes) * dtype.itemsize:
-            raise ValueError(f"an array of {len(data)} bytes, its shape says {math.prod(sizes) * dtype.itemsize}")
-        array = np.frombuffer(data, dtype).reshape(sizes, order="F" if self.fortran is True else "C")
+            raise ValueError(
+                f"an array of {len(data)} bytes, its shape says {math.prod(sizes) * dtype.itemsize}"
+            )
+        array = np.frombuffer(data, dtype).reshape(
+            sizes, order="F" if self.fortran is True else "C"
+        )
         if self.axes is None:
             return array
         if not isinstance(self.axes, tuple) or not all(type(axis) is int for axis in self.axes):
@@ -165,7 +169,11 @@ _NAMES = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
 class _Dispatch(dict):
     def __missing__(self, code: int) -> NoReturn:
         name = _NAMES.get(code)
-        raise Refused(f"it uses the pickle opcode {name}") if name else ValueError(f"no pickle opcode: byte {code}")
+        raise (
+            Refused(f"it uses the pickle opcode {name}")
+            if name
+            else ValueError(f"no pickle opcode: byte {code}")
+        )
 
 
 class _Stream:

@@ -63,14 +63,18 @@ class Text:
         wrong = np.flatnonzero(found != expected)
         if len(wrong):
             line = int(wrong[0])
-            raise RejectedRecording(f"line {line + 1}: {found[line]} fields, expected {expected[line]}")
+            raise RejectedRecording(
+                f"line {line + 1}: {found[line]} fields, expected {expected[line]}"
+            )
 
     def numbers(self, numbers_of_fields: np.ndarray, kind: pa.DataType, what: str) -> np.ndarray:
         """Return the values of some fields."""
         try:
             return self._texts(numbers_of_fields).cast(kind).to_numpy()
         except pa.ArrowInvalid as error:
-            raise RejectedRecording(f"{what} is not a number ({str(error).splitlines()[0][:80]})") from None
+            raise RejectedRecording(
+                f"{what} is not a number ({str(error).splitlines()[0][:80]})"
+            ) from None
 
     def _texts(self, numbers_of_fields: np.ndarray) -> pa.StringArray:
         return pc.ascii_trim_whitespace(self.fields.take(pa.array(numbers_of_fields)))

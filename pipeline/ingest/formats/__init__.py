@@ -15,6 +15,16 @@ from pipeline.ingest.recording import (
     performance_id,
 )
 
-READERS: dict[str, type[Reader]] = {reader.name: reader for reader in (Ntu, NwUcla, PkuMmd, Arrays, Pyskl, CtrgcnNpz)}
+READERS: dict[str, type[Reader]] = {
+    reader.name: reader for reader in (Ntu, NwUcla, PkuMmd, Arrays, Pyskl, CtrgcnNpz)
+}
 
-__all__ = ["READERS", "FileReader", "RawRecording", "Reader", "Rejected", "RejectedRecording", "performance_id"]
+__all__ = [
+    "READERS",
+    "FileReader",
+    "RawRecording",
+    "Reader",
+    "Rejected",
+    "RejectedRecording",
+    "performance_id",
+]

@@ -87,7 +87,9 @@ class Arrays(Reader):
             named = {_normal(member.path) for member in members if member.source == number}
             ignored += found.ignored + len(sizes.keys() - named) - 1
         if not members:
-            raise UserError(f"{', '.join(sources)}: holds no recordings (its table {self.table} has no rows)")
+            raise UserError(
+                f"{', '.join(sources)}: holds no recordings (its table {self.table} has no rows)"
+            )
         return Listing(sorted(members), ignored, tuple(tables))
 
     @contextmanager
@@ -103,7 +105,9 @@ class Arrays(Reader):
                     raise RejectedRecording("path leaves the folder of the table")
                 if member.size < 0:
                     raise RejectedRecording("no such file")
-                array = npy.parse(read(Member(member.name, _normal(member.path), member.size, member.source)))
+                array = npy.parse(
+                    read(Member(member.name, _normal(member.path), member.size, member.source))
+                )
                 return [
                     RawRecording(
                         clip_id=row["clip_id"],
@@ -122,11 +126,15 @@ class Arrays(Reader):
         if paths is None:
             if storage.is_directory(uri) and storage.exists(storage.join(uri, self.table)):
                 return self.table
-            paths = [member.path for member in source.listing([uri], lambda path: True, "file").members]
+            paths = [
+                member.path for member in source.listing([uri], lambda path: True, "file").members
+            ]
         if self.table in paths:
             return self.table
         wanted = PurePosixPath(self.table).parts
-        found = sorted(path for path in paths if PurePosixPath(path).parts[-len(wanted) :] == wanted)
+        found = sorted(
+            path for path in paths if PurePosixPath(path).parts[-len(wanted) :] == wanted
+        )
         if not found:
             raise UserError(f"{uri}: holds no table {self.table} (data.arrays.table)")
         if len(found) > 1:
@@ -148,11 +156,17 @@ class Arrays(Reader):
     def _label(self, text: str | None) -> int | None:
         named = self.classes.index(text) if self.classes and text in self.classes else None
         if named is None and text is not None and _known(text) and not WHOLE.fullmatch(text):
-            known = f"one of the {len(self.classes)} classes" if self.classes else "a class: data.classes is null"
+            known = (
+                f"one of the {len(self.classes)} classes"
+                if self.classes
+                else "a class: data.classes is null"
+            )
             raise RejectedRecording(f"label {text[:40]!r} is neither a number from 0 nor {known}")
         number = _number(text, "label") if named is None or WHOLE.fullmatch(text) else named
         if named is not None and number != named:
-            raise RejectedRecording(f"label {text[:40]!r} is the name of class {named} and the number of another")
+            raise RejectedRecording(
+                f"label {text[:40]!r} is the name of class {named} and the number of another"
+            )
         return number
 
 
@@ -193,15 +207,23 @@ class _Table:
             table = chosen
         base = str(PurePosixPath(path).parent)
         nameless = pa.scalar("a row without clip_id and path")
-        place = table["path"] if base == "." else pc.binary_join_element_wise(base, table["path"], "/")
+        place = (
+            table["path"] if base == "." else pc.binary_join_element_wise(base, table["path"], "/")
+        )
         columns = {
             "name": pc.coalesce(table["clip_id"], table["path"], nameless),
             "place": pc.coalesce(place, table["clip_id"], nameless),
         }
         for name in COLUMNS:
-            columns[name] = table[name] if name in table.column_names else pa.nulls(len(table), pa.string())
+            columns[name] = (
+                table[name] if name in table.column_names else pa.nulls(len(table), pa.string())
+            )
         rows = pa.table(columns).sort_by([(name, "ascending") for name in columns])
-        return cls(what, pa.record_batch([column.combine_chunks() for column in rows.columns], list(columns)), torn)
+        return cls(
+            what,
+            pa.record_batch([column.combine_chunks() for column in rows.columns], list(columns)),
+            torn,
+        )
 
     def members(self) -> Iterator[tuple[str, str]]:
         """Name and place of every row."""
@@ -215,14 +237,21 @@ class _Table:
         if member.name in self.torn and member.path == member.name:
             raise RejectedRecording(self.torn[member.name])
         names, places = self.rows["name"], self.rows["place"]
-        called, key = (member.name, member.path), lambda number: (names[number].as_py(), places[number].as_py())
+        called, key = (
+            (member.name, member.path),
+            lambda number: (names[number].as_py(), places[number].as_py()),
+        )
         start = bisect_left(range(len(names)), called, key=key)
         if start == len(names) or key(start) != called:
             raise RejectedRecording(f"no longer in {self.what}")
         count = bisect_right(range(len(names)), called, lo=start, key=key) - start
-        first, last = (self.rows.slice(number, 1).to_pylist()[0] for number in (start, start + count - 1))
+        first, last = (
+            self.rows.slice(number, 1).to_pylist()[0] for number in (start, start + count - 1)
+        )
         if first["clip_id"] is None or first["path"] is None:
-            raise RejectedRecording("its row has no " + ("clip_id" if first["clip_id"] is None else "path"))
+            raise RejectedRecording(
+                "its row has no " + ("clip_id" if first["clip_id"] is None else "path")
+            )
         if first != last:
             raise RejectedRecording(f"{count} rows of the table say different things of it")
         return first
@@ -237,7 +266,9 @@ def _read_csv(data: bytes, wanted: Sequence[str]) -> tuple[pa.Table, dict[str, s
     broken: list[bool] = []
 
     def skip(row: pyarrow.csv.InvalidRow) -> str:
-        torn[f"row {row.number}"] = f"{row.actual_columns} values in its row, the table has {len(names)} columns"
+        torn[f"row {row.number}"] = (
+            f"{row.actual_columns} values in its row, the table has {len(names)} columns"
+        )
         broken.append("\n" in row.text)
         return "skip"
 
@@ -248,8 +279,12 @@ def _read_csv(data: bytes, wanted: Sequence[str]) -> tuple[pa.Table, dict[str, s
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
         convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
     )
-    if any(broken) or any(pc.any(pc.match_substring(column, "\n")).as_py() for column in table.columns):
-        raise ValueError("a value goes over several lines: a quotation mark that is not closed?")  # rows are lost in it
+    if any(broken) or any(
+        pc.any(pc.match_substring(column, "\n")).as_py() for column in table.columns
+    ):
+        raise ValueError(
+            "a value goes over several lines: a quotation mark that is not closed?"
+        )  # rows are lost in it
     return _texts(table.select([name for name in wanted if name in names])), torn
 
 
@@ -266,10 +301,14 @@ def _read_parquet(data: bytes, wanted: Sequence[str]) -> tuple[pa.Table, dict[st
     _require_distinct(names, wanted)
     columns = [name for name in wanted if name in names]
     leaves = [metadata.schema.column(n) for n in range(metadata.num_columns)]
-    leaves = [leaf for leaf in leaves if any(f"{leaf.path}.".startswith(f"{name}.") for name in columns)]
+    leaves = [
+        leaf for leaf in leaves if any(f"{leaf.path}.".startswith(f"{name}.") for name in columns)
+    ]
     for leaf in leaves:
         if leaf.max_repetition_level or leaf.path not in columns:
-            raise ValueError(f"column {leaf.path.split('.')[0]} holds lists or structures: one text or number a row")
+            raise ValueError(
+                f"column {leaf.path.split('.')[0]} holds lists or structures: one text or number a row"
+            )
     groups = [metadata.row_group(g) for g in range(metadata.num_row_groups)]
     if sum(group.num_rows for group in groups) > MAX_ROWS:
         raise ValueError(f"more than {MAX_ROWS:,} rows")
@@ -277,7 +316,10 @@ def _read_parquet(data: bytes, wanted: Sequence[str]) -> tuple[pa.Table, dict[st
     texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
     with pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts) as file:
         schema = file.schema_arrow
-        batches, size = [_texts(pa.schema([schema.field(name) for name in columns]).empty_table())], 0
+        batches, size = (
+            [_texts(pa.schema([schema.field(name) for name in columns]).empty_table())],
+            0,
+        )
         for batch in file.iter_batches(BATCH_ROWS, columns=columns):
             batch.validate(full=True)  # texts are not looked at when they are read
             size += sum(map(_expanded, batch.columns))

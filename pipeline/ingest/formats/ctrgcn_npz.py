@@ -62,7 +62,9 @@ class CtrgcnNpz(Reader):
             for rows in sides.values():
                 width = rows.x.shape[2]
                 if width % (joints * 3):
-                    raise UserError(f"{uri}: frames of {width} numbers are not persons of {joints} joints")
+                    raise UserError(
+                        f"{uri}: frames of {width} numbers are not persons of {joints} joints"
+                    )
 
             def parse(member: Member) -> list[RawRecording]:
                 side, _, number = member.name.partition("-")
@@ -73,7 +75,11 @@ class CtrgcnNpz(Reader):
                     raise RejectedRecording("every frame is zero")
                 frames = x[: seen[-1] + 1].reshape(seen[-1] + 1, -1, joints, 3)
                 bodies = bodies_of(frames.swapaxes(0, 1))
-                return [RawRecording(member.name, performance=member.name, label=label, split=(side,), **bodies)]
+                return [
+                    RawRecording(
+                        member.name, performance=member.name, label=label, split=(side,), **bodies
+                    )
+                ]
 
             yield parse
 
@@ -140,7 +146,9 @@ def _stored(uri: str, file: pa.NativeFile, name: str) -> _Stored:
         with zipfile.ZipFile(file) as archive:
             entry = archive.getinfo(f"{name}.npy")
     except KeyError:
-        raise UserError(f"{uri}: holds no array {name}; x_train, y_train, x_test and y_test are expected") from None
+        raise UserError(
+            f"{uri}: holds no array {name}; x_train, y_train, x_test and y_test are expected"
+        ) from None
     except Exception as error:  # a damaged directory may fail in any way
         raise UserError(f"{uri}: not a readable npz file ({first_line(error)})") from None
     if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
@@ -148,8 +156,16 @@ def _stored(uri: str, file: pa.NativeFile, name: str) -> _Stored:
             f"{uri}: {name} is compressed and can only be read as a whole; store it again: "
             "np.savez('stored.npz', **np.load('this.npz'))"
         )
-    local = file.read_at(LOCAL_HEADER, entry.header_offset) if 0 <= entry.header_offset < file.size() else b""
-    begin = entry.header_offset + LOCAL_HEADER + sum(int.from_bytes(local[at : at + 2], "little") for at in (26, 28))
+    local = (
+        file.read_at(LOCAL_HEADER, entry.header_offset)
+        if 0 <= entry.header_offset < file.size()
+        else b""
+    )
+    begin = (
+        entry.header_offset
+        + LOCAL_HEADER
+        + sum(int.from_bytes(local[at : at + 2], "little") for at in (26, 28))
+    )
     if local[:4] != b"PK\3\4" or begin + entry.file_size > file.size():
         raise UserError(f"{uri}: damaged: {name} is not where the file says")
     try:

@@ -41,7 +41,13 @@ def parse_name(name: str) -> dict[str, int]:
     if not all(numbers):
         raise RejectedRecording("name does not follow SsssCcccPpppRrrrAaaa.skeleton")
     setup, camera, subject, replication, action = numbers
-    return {"setup": setup, "camera": camera, "subject": subject, "replication": replication, "label": action - 1}
+    return {
+        "setup": setup,
+        "camera": camera,
+        "subject": subject,
+        "replication": replication,
+        "label": action - 1,
+    }
 
 
 def parse(name: str, data: bytes, joints: int) -> list[RawRecording]:
@@ -55,7 +61,9 @@ def parse(name: str, data: bytes, joints: int) -> list[RawRecording]:
     bodies = text.numbers(fields.ravel(), pa.float64(), "a coordinate").reshape(-1, joints, 3)
     check_coordinates(bodies)
     performance = "S{setup:03}P{subject:03}R{replication:03}L{label:03}".format(**who)
-    return [RawRecording(name.removesuffix(Ntu.suffix), bodies, body_ids, offsets, performance, **who)]
+    return [
+        RawRecording(name.removesuffix(Ntu.suffix), bodies, body_ids, offsets, performance, **who)
+    ]
 
 
 def _walk(text: Text, joints: int) -> tuple[np.ndarray, np.ndarray]:

@@ -36,7 +36,12 @@ def parse_name(name: str) -> dict[str, int]:
     action, subject, episode, camera = (int(group) for group in match.groups())
     if action not in ACTIONS:
         raise RejectedRecording(f"action {action} is not one of {', '.join(map(str, ACTIONS))}")
-    return {"label": ACTIONS.index(action), "subject": subject, "replication": episode, "camera": camera}
+    return {
+        "label": ACTIONS.index(action),
+        "subject": subject,
+        "replication": episode,
+        "camera": camera,
+    }
 
 
 def parse(name: str, data: bytes, joints: int) -> list[RawRecording]:
@@ -88,7 +93,9 @@ def _array(frames: Any, joints: int) -> np.ndarray:
         if set(map(type, frames)) != {list}:
             raise RejectedRecording(f"'skeletons' holds a {what} that is not a list, {expected}")
         if wrong := set(map(len, frames)) - {length}:
-            raise RejectedRecording(f"'skeletons' holds a {what} of length {min(wrong)}, {expected}")
+            raise RejectedRecording(
+                f"'skeletons' holds a {what} of length {min(wrong)}, {expected}"
+            )
         frames = list(chain.from_iterable(frames))
     if not set(map(type, frames)) <= {int, float}:
         raise RejectedRecording("'skeletons' holds something that is not a number")

@@ -29,7 +29,9 @@ VIDEO = re.compile(r"(?<![\w-])(\w+)-([LMR])(?![\w-])", re.ASCII)
 # In phase II's names; what its cross-subject split tests on is exactly N02, N03 and N07.
 SUBJECT = re.compile(r"A\d+N(\d+)", re.ASCII)
 SPLIT = re.compile(r"cross.?(subject|view).*\.txt", re.ASCII | re.IGNORECASE)
-INTERVAL = re.compile(r"\s*(\d{1,9})\s*,\s*(\d{1,9})\s*,\s*(\d{1,9})\s*,\s*\d{1,9}\s*,?\s*", re.ASCII)
+INTERVAL = re.compile(
+    r"\s*(\d{1,9})\s*,\s*(\d{1,9})\s*,\s*(\d{1,9})\s*,\s*\d{1,9}\s*,?\s*", re.ASCII
+)
 
 
 class Video(NamedTuple):
@@ -104,7 +106,9 @@ def find(sources: Sequence[str]) -> Files:
             first = files.splits.setdefault(f"cross_{split[1].lower()}", member)
             if first is not member:
                 places = f"{files.place(first)} and {files.place(member)}"
-                raise UserError(f"{places}: two files of one split; name the places of one phase only")
+                raise UserError(
+                    f"{places}: two files of one split; name the places of one phase only"
+                )
         elif video and kind == "skel":
             files.skeletons.append(member)
         elif video and kind == "label":
@@ -157,7 +161,9 @@ def read_training(split: str, files: Files, read: Read) -> frozenset[str]:
     if testing is None:
         last = re.split(r"[\s,]+", text.rstrip(" ,\t"))[-1]
         if last and last.removesuffix(SUFFIX) not in videos:
-            raise UserError(f"{place}: cut off? It ends with {last[-40:]!r}, no video and no line end")
+            raise UserError(
+                f"{place}: cut off? It ends with {last[-40:]!r}, no video and no line end"
+            )
     elif wrong := sorted(videos - (training ^ testing)):
         others = f" and {len(wrong) - 1} more" * (len(wrong) > 1)
         raise UserError(
@@ -173,7 +179,9 @@ def read_labels(video: Video, files: Files, read: Read) -> Labels:
     if not found:
         raise RejectedRecording(f"no label file {video}{SUFFIX}")
     if len(found) > 1:
-        raise RejectedRecording(f"several label files: {' and '.join(member.path for member in found)}")
+        raise RejectedRecording(
+            f"several label files: {' and '.join(member.path for member in found)}"
+        )
     path = found[0].path
     try:
         data = read(found[0])
@@ -190,7 +198,9 @@ def read_labels(video: Video, files: Files, read: Read) -> Labels:
             if first != number:
                 rejected.append(Rejected(where, f"the same as line {first}"))
         elif line.strip():
-            rejected.append(Rejected(where, f"not label,first,last,confidence: {line.strip()[:40]!r}"))
+            rejected.append(
+                Rejected(where, f"not label,first,last,confidence: {line.strip()[:40]!r}")
+            )
     if not intervals:
         raise RejectedRecording(f"label file {path}: no interval")
     return Labels(list(intervals), rejected)

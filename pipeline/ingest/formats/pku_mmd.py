@@ -57,14 +57,19 @@ class PkuMmd(Reader):
 
     def listing(self, sources: Sequence[str]) -> Listing:
         files = pku_files.find(sources)
-        companions = [*files.splits.values(), *(member for labels in files.labels.values() for member in labels)]
+        companions = [
+            *files.splits.values(),
+            *(member for labels in files.labels.values() for member in labels),
+        ]
         return Listing(files.skeletons, files.ignored, tuple(sorted(companions)))
 
     @contextmanager
     def opened(self, sources: Sequence[str], joints: int) -> Iterator[Parse]:
         files = pku_files.find(sources)
         with source.opened(sources) as read:
-            training = {split: pku_files.read_training(split, files, read) for split in sorted(files.splits)}
+            training = {
+                split: pku_files.read_training(split, files, read) for split in sorted(files.splits)
+            }
 
             @cache
             def labels_of(video: Video) -> Labels:
@@ -74,7 +79,10 @@ class PkuMmd(Reader):
                 video = Video.of(member)
                 labels = labels_of(video)
                 frames, flaws = _frames(read(member), joints)
-                sides = {split: "train" if str(video) in names else "test" for split, names in training.items()}
+                sides = {
+                    split: "train" if str(video) in names else "test"
+                    for split, names in training.items()
+                }
                 who = {
                     "camera": video.camera,
                     "subject": video.subject,
@@ -97,7 +105,12 @@ class PkuMmd(Reader):
         clips = list(labels.rejected)
         for interval in labels.intervals:
             flaws = ("begins at frame 0, read as 1",) if interval.first == 0 else ()
-            about = {"label": interval.label - 1, "performance": performances[interval], "flaws": flaws, **who}
+            about = {
+                "label": interval.label - 1,
+                "performance": performances[interval],
+                "flaws": flaws,
+                **who,
+            }
             try:
                 start, stop = self._bounds(interval, len(frames))
                 clips.append(_recording(_clip_id(video, interval), frames[start:stop], **about))
@@ -106,7 +119,12 @@ class PkuMmd(Reader):
         return clips
 
     def _whole(
-        self, video: Video, frames: np.ndarray, labels: Labels, flaws: list[str], who: dict[str, Any]
+        self,
+        video: Video,
+        frames: np.ndarray,
+        labels: Labels,
+        flaws: list[str],
+        who: dict[str, Any],
     ) -> RawRecording:
         segments, flaws = [], flaws + [f"{line.name}: {line.reason}" for line in labels.rejected]
         for interval in labels.intervals:
@@ -116,7 +134,12 @@ class PkuMmd(Reader):
                 flaws.append(f"{_clip_id(video, interval)}: {reason}")
         if not segments:
             raise RejectedRecording("none of its intervals can be used")
-        about = {"performance": video.stem, "segments": tuple(segments), "flaws": tuple(flaws), **who}
+        about = {
+            "performance": video.stem,
+            "segments": tuple(segments),
+            "flaws": tuple(flaws),
+            **who,
+        }
         return _recording(str(video), frames, **about)
 
     def _bounds(self, interval: Interval, frames: int) -> tuple[int, int]:
@@ -140,9 +163,13 @@ def _performances(video: Video, labels_of: Callable[[Video], Labels]) -> dict[In
     counts = []
     for view in CAMERAS:
         with contextlib.suppress(RejectedRecording):  # such a video has no clips
-            counts.append(Counter(interval.label for interval in labels_of(Video(video.stem, view)).intervals))
+            counts.append(
+                Counter(interval.label for interval in labels_of(Video(video.stem, view)).intervals)
+            )
     order, names = Counter(), {}
-    for interval in sorted(labels_of(video).intervals, key=lambda interval: (interval.first, interval.last)):
+    for interval in sorted(
+        labels_of(video).intervals, key=lambda interval: (interval.first, interval.last)
+    ):
         label = interval.label
         order[label] += 1
         paired = len({count[label] for count in counts}) == 1

@@ -46,7 +46,9 @@ class Pyskl(Reader):
         """Return a member an annotation. Raises UserError for a file that is damaged or refused, or holds none."""
         found = container.find(sources, ".pkl")
         annotations = dict(sorted(_annotations(found).items()))
-        facts = container.digest(f"{member.path}\t{entry.facts}".encode() for member, entry in annotations.items())
+        facts = container.digest(
+            f"{member.path}\t{entry.facts}".encode() for member, entry in annotations.items()
+        )
         return Listing(list(annotations), found.ignored, facts=facts)
 
     @contextmanager
@@ -76,7 +78,9 @@ class _Annotation:
     @property
     def facts(self) -> tuple:
         """Label, frames and splits, where they can be used."""
-        return *(value if type(value) is int else None for value in (self.label, self.total_frames)), self.split
+        return *(
+            value if type(value) is int else None for value in (self.label, self.total_frames)
+        ), self.split
 
     def recording(self, read: Callable[[Span], bytes], joints: int) -> RawRecording:
         if not _is_name(self.frame_dir):
@@ -105,7 +109,9 @@ class _Annotation:
             raise RejectedRecording("2-D keypoints: only 3-D ones can be used")
         if persons.ndim != 4 or persons.shape[2:] != (joints, 3):
             shape = str(list(persons.shape))[:60]
-            raise RejectedRecording(f"keypoint has shape {shape}, expected [persons, frames, {joints}, 3]")
+            raise RejectedRecording(
+                f"keypoint has shape {shape}, expected [persons, frames, {joints}, 3]"
+            )
         if type(self.total_frames) is not int or self.total_frames != persons.shape[1]:
             raise RejectedRecording(f"total_frames is not {persons.shape[1]}, the number of frames")
         return persons
@@ -151,7 +157,9 @@ def _loaded(uri: str, size: int, modified: int) -> dict[Member, _Annotation]:
         path = known if known not in names else f"{known} (annotations[{number}])"
         names.add(known)
         data = getattr(values[2], "data", None)
-        length = data.length if isinstance(data, Span) else len(data) if isinstance(data, bytes) else 0
+        length = (
+            data.length if isinstance(data, Span) else len(data) if isinstance(data, bytes) else 0
+        )
         result[Member(known, path, length)] = _Annotation(name, *values, split_of.get(known, ()))
     return result
 
@@ -168,4 +176,7 @@ def _split_of(uri: str, splits: Any, size: int) -> dict[str, tuple[str, ...]]:
         for name in names:
             result[name].append(split)
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
-    return {name: shared.setdefault(key := tuple(dict.fromkeys(found)), key) for name, found in result.items()}
+    return {
+        name: shared.setdefault(key := tuple(dict.fromkeys(found)), key)
+        for name, found in result.items()
+    }

@@ -41,7 +41,9 @@ def prepare(recording: RawRecording, preset: Preset, persons: int) -> tuple[np.n
 PRESETS: dict[str, Preset] = {
     "agcn": Preset("agcn", agcn, {"slots": SLOTS}),
     "ctrgcn": Preset(
-        "ctrgcn", ctrgcn, {"short_frames": SHORT, "noisy_spread": NOISY_SPREAD, "noisy_share": NOISY_SHARE}
+        "ctrgcn",
+        ctrgcn,
+        {"short_frames": SHORT, "noisy_spread": NOISY_SPREAD, "noisy_share": NOISY_SHARE},
     ),
     "recorded": Preset("recorded", recorded),
     "untrimmed": Preset("untrimmed", untrimmed),

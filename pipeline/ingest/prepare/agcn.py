@@ -28,7 +28,9 @@ def agcn(recording: RawRecording, persons: int) -> np.ndarray:
 def _spread(body: np.ndarray) -> float:
     """Sum over x, y, z of the standard deviation over the joints of all non-empty frames; body: [T, V, 3]."""
     seen = body[body.any(axis=(1, 2))]
-    axes = np.ascontiguousarray(seen.transpose(2, 0, 1)).reshape(3, -1)  # numpy reduces this ten times faster
+    axes = np.ascontiguousarray(seen.transpose(2, 0, 1)).reshape(
+        3, -1
+    )  # numpy reduces this ten times faster
     return float(axes.std(axis=1).sum()) if len(seen) else 0.0
 
 

@@ -10,8 +10,12 @@ import numpy as np
 from pipeline.ingest.recording import RawRecording, RejectedRecording
 
 SHORT = 11  # frames: of several bodies, one that is there for no more is noise
-NOISY_SPREAD = 0.8  # a body is noisy in a frame in which it is wider (x) than this share of its height (y)
-NOISY_SHARE = 0.69754  # of several bodies, one that is noisy in at least this share of its frames is noise
+NOISY_SPREAD = (
+    0.8  # a body is noisy in a frame in which it is wider (x) than this share of its height (y)
+)
+NOISY_SHARE = (
+    0.69754  # of several bodies, one that is noisy in at least this share of its frames is noise
+)
 
 
 def ctrgcn(recording: RawRecording, persons: int) -> np.ndarray:
@@ -47,7 +51,10 @@ def ctrgcn(recording: RawRecording, persons: int) -> np.ndarray:
     for rank, rows in enumerate(tracks):
         start = int(time[rows[0]])
         end = start + len(rows) - 1
-        person = next((m for m, (first, last) in enumerate(spans) if min(last, end) <= max(first, start)), None)
+        person = next(
+            (m for m, (first, last) in enumerate(spans) if min(last, end) <= max(first, start)),
+            None,
+        )
         if person is None:
             continue
         clip[start : end + 1, person] = bodies[rows]
@@ -73,8 +80,12 @@ def _ranked(bodies: np.ndarray, tracks: list[np.ndarray]) -> list[np.ndarray]:
     """Drop short and noisy tracks and sort the others by motion, largest first; bodies: [N, V, 3]."""
     long = [rows for rows in tracks if len(rows) > SHORT]
     if not long:
-        raise RejectedRecording(f"{len(tracks)} bodies, none of them there for more than {SHORT} frames")
-    axes = np.ascontiguousarray(bodies.transpose(2, 1, 0))  # [3, V, N], in which numpy reduces several times faster
+        raise RejectedRecording(
+            f"{len(tracks)} bodies, none of them there for more than {SHORT} frames"
+        )
+    axes = np.ascontiguousarray(
+        bodies.transpose(2, 1, 0)
+    )  # [3, V, N], in which numpy reduces several times faster
     width, height = np.ptp(axes[:2], axis=1).astype(np.float64)
     noisy = width > NOISY_SPREAD * height
     kept = []

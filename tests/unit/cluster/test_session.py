@@ -15,17 +15,23 @@ def test_two_workers_fit_two_cores_and_leave_room_for_reading():
 
 
 def test_workers_never_take_every_cpu():
-    assert "no node with 0.5 of the cluster's 2 CPUs" in shortage(cluster(cpus_per_worker=1), [{"CPU": 2.0}])
+    assert "no node with 0.5 of the cluster's 2 CPUs" in shortage(
+        cluster(cpus_per_worker=1), [{"CPU": 2.0}]
+    )
     assert shortage(cluster(cpus_per_worker=1), [{"CPU": 2.0}, {"CPU": 1.0}]) is None
 
 
 def test_a_worker_is_not_spread_over_nodes():
     # Three CPUs in all, but no node holds a worker of two.
-    assert "room for 0 workers of 2 CPU" in shortage(cluster(workers=1, cpus_per_worker=2), [{"CPU": 1.0}] * 3)
+    assert "room for 0 workers of 2 CPU" in shortage(
+        cluster(workers=1, cpus_per_worker=2), [{"CPU": 1.0}] * 3
+    )
 
 
 def test_gpus_that_are_not_there():
-    assert "room for 1 workers" in shortage(cluster(gpu=True), [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 64.0}])
+    assert "room for 1 workers" in shortage(
+        cluster(gpu=True), [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 64.0}]
+    )
     assert shortage(cluster(gpu=True), [{"CPU": 8.0, "GPU": 2.0}]) is None
 
 

@@ -33,7 +33,10 @@ def refused(*overrides):
         ("stages=[]", ["stages=[]"]),
         ("data.protocol=xset", ["data.protocol=xset", "xview"]),
         ("stream.cache=disk", ["stream.cache='disk'", "'memory'"]),
-        ("stream={cache: none, window: 9, pairs: cameras}", ["pairs=cameras", "cache=none", "use memory or device"]),
+        (
+            "stream={cache: none, window: 9, pairs: cameras}",
+            ["pairs=cameras", "cache=none", "use memory or device"],
+        ),
         ("stream.pairs=views", ["stream.pairs='views'", "'cameras'"]),
         ("stream.cache=device", ["stream.cache=device", "cluster.gpu=true"]),
         ("model.heads=3", ["model.heads=3", "width=256"]),
@@ -63,7 +66,9 @@ def test_what_is_wrong_is_one_line_that_names_it(override, parts):
 
 def test_an_objective_without_a_term_is_refused():
     assert "a weight above 0" in refused(
-        "objective.decomposition.weight=0", "objective.composition.weight=0", "objective.view.weight=0"
+        "objective.decomposition.weight=0",
+        "objective.composition.weight=0",
+        "objective.view.weight=0",
     )
 
 
@@ -75,7 +80,9 @@ def test_every_experiment_is_complete(name):
     check_models(config)
 
 
-@pytest.mark.parametrize("group", [group for group in groups() if group not in ("experiment", "mapping", "skeleton")])
+@pytest.mark.parametrize(
+    "group", [group for group in groups() if group not in ("experiment", "mapping", "skeleton")]
+)
 def test_every_choice_of_every_group_composes(group):
     for choice in groups()[group]:
         load([f"{group}={choice}", "data.raw=somewhere", "model.frames=64"])
@@ -97,7 +104,13 @@ def test_identity_is_what_is_computed_and_not_where():
         "fresh=true",
     ]
     assert digest(load(elsewhere)) == digest(base)
-    for change in ("seed=1", "train.epochs=3", "model.width=128", "data.protocol=xsub", "evaluate.knn.k=5"):
+    for change in (
+        "seed=1",
+        "train.epochs=3",
+        "model.width=128",
+        "data.protocol=xsub",
+        "evaluate.knn.k=5",
+    ):
         assert digest(load([change])) != digest(base), change
     assert "train.epochs" in identity(base)
 
@@ -108,13 +121,20 @@ def test_a_document_of_another_type_is_refused():
 
 
 def test_help_names_experiments_groups_and_keys():
-    shown = subprocess.run(command("--help"), env=environment(), capture_output=True, text=True, timeout=60, check=True)
+    shown = subprocess.run(
+        command("--help"), env=environment(), capture_output=True, text=True, timeout=60, check=True
+    )
     for word in ("experiment=NAME", "nw_ucla", "cluster=", "data.raw=PATH", "--cfg"):
         assert word in shown.stdout
 
 
 def test_an_unknown_option_exits_with_2():
-    assert subprocess.run(command("--nope"), env=environment(), capture_output=True, timeout=60).returncode == 2
+    assert (
+        subprocess.run(
+            command("--nope"), env=environment(), capture_output=True, timeout=60
+        ).returncode
+        == 2
+    )
 
 
 def test_printing_the_configuration_needs_neither_torch_nor_ray():
@@ -122,7 +142,9 @@ def test_printing_the_configuration_needs_neither_torch_nor_ray():
         "import sys; from pipeline.run import main; main(['--cfg', 'job']); "
         "sys.exit(bool({'torch', 'ray', 'mlflow'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert "temperature: 0.1" in done.stdout
 
@@ -133,10 +155,14 @@ def test_conf_is_found_beside_the_packages():
 
 def test_a_directory_of_the_users_own_holds_more_choices(tmp_path):
     (tmp_path / "my conf" / "data").mkdir(parents=True)
-    (tmp_path / "my conf" / "data" / "mine.yaml").write_text("defaults: [nw_ucla, _self_]\ndataset: mine\n")
+    (tmp_path / "my conf" / "data" / "mine.yaml").write_text(
+        "defaults: [nw_ucla, _self_]\ndataset: mine\n"
+    )
     own = str(tmp_path / "my conf")
     assert load(["data=mine", "data.raw=x"], own).data.dataset == "mine"
-    with pytest.raises(ConfigError, match=r"data=mina: unknown; did you mean mine\? available: .*mine.*nw_ucla"):
+    with pytest.raises(
+        ConfigError, match=r"data=mina: unknown; did you mean mine\? available: .*mine.*nw_ucla"
+    ):
         load(["data=mina"], own)
     with pytest.raises(ConfigError, match=r"--config-dir .*gone: not a directory"):
         load([], str(tmp_path / "gone"))
@@ -150,7 +176,10 @@ def test_a_directory_of_the_users_own_holds_more_choices(tmp_path):
         (["data.names=x"], r"data\.names: "),
         (["data=pku1", "data.reader=ntu"], r"pku_mmd: come with reader=pku_mmd"),
         (["data=ntu60", "data.reader=arrays"], r"arrays: come with reader=arrays"),
-        (["data=pku1", "data.preparation=untrimmed"], r"preparation=untrimmed and pku_mmd\.untrimmed=true come"),
+        (
+            ["data=pku1", "data.preparation=untrimmed"],
+            r"preparation=untrimmed and pku_mmd\.untrimmed=true come",
+        ),
         (["ingest.max_rejected=2"], r"ingest\.max_rejected=2"),
     ],
 )

@@ -34,8 +34,16 @@ def test_an_experiment_of_the_paper_has_its_budget(name):
     config = load([f"experiment={name}", "data.raw=somewhere"])
     check_models(config)
     batch, column = PAPER[name]
-    assert (config.train.batch_size, config.train.epochs, config.train.schedule.milestones) == (batch, 451, [351])
-    assert (config.train.optimiser.name, config.train.optimiser.lr, config.train.optimiser.weight_decay) == (
+    assert (config.train.batch_size, config.train.epochs, config.train.schedule.milestones) == (
+        batch,
+        451,
+        [351],
+    )
+    assert (
+        config.train.optimiser.name,
+        config.train.optimiser.lr,
+        config.train.optimiser.weight_decay,
+    ) == (
         *("adam", 5e-4),
         1e-5,
     )
@@ -57,7 +65,9 @@ def test_an_experiment_of_the_paper_takes_a_step(name):
     config = load([f"experiment={name}", *SMALL])
     framework = build_framework(config).train()
     settings = config.train.optimiser
-    optimiser = OPTIMISERS[settings.name](framework.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    optimiser = OPTIMISERS[settings.name](
+        framework.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+    )
     before = {key: value.clone() for key, value in framework.named_parameters()}
     with torch.autocast("cpu", torch.bfloat16, enabled=config.train.precision == "bfloat16"):
         losses = framework(clips(8), config.seed, 0)

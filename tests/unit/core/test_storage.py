@@ -36,7 +36,9 @@ def test_absolute_makes_local_paths_absolute_and_leaves_uris(tmp_path, monkeypat
 
 
 def test_object_storage_is_reached_through_arrow():
-    filesystem, path = storage.resolve("s3://bucket/key/x?endpoint_override=localhost:1&scheme=http&region=r")
+    filesystem, path = storage.resolve(
+        "s3://bucket/key/x?endpoint_override=localhost:1&scheme=http&region=r"
+    )
     assert isinstance(filesystem, fs.S3FileSystem)
     assert path == "bucket/key/x"
 
@@ -79,7 +81,11 @@ def test_files_are_sorted_and_a_missing_directory_holds_none(tmp_path):
     for name in ("b", "a", "sub/c"):
         storage.write_bytes(str(tmp_path / name), b"")
     assert [file.base_name for file in storage.files(str(tmp_path))] == ["a", "b"]
-    assert [file.base_name for file in storage.files(str(tmp_path), recursive=True)] == ["a", "b", "c"]
+    assert [file.base_name for file in storage.files(str(tmp_path), recursive=True)] == [
+        "a",
+        "b",
+        "c",
+    ]
     assert storage.files(str(tmp_path / "none")) == []
 
 
@@ -120,12 +126,21 @@ def test_what_is_no_file_is_not_listed(tmp_path):
 
 def test_a_listing_says_what_arrow_says(tmp_path):
     for number in range(50):
-        storage.write_bytes(str(tmp_path / f"{number % 7}" / f"{number % 3}Ä" / f"{number}.x"), b"x" * number)
+        storage.write_bytes(
+            str(tmp_path / f"{number % 7}" / f"{number % 3}Ä" / f"{number}.x"), b"x" * number
+        )
     selector = fs.FileSelector(str(tmp_path), recursive=True)
-    expected = [file for file in fs.LocalFileSystem().get_file_info(selector) if file.type == fs.FileType.File]
+    expected = [
+        file
+        for file in fs.LocalFileSystem().get_file_info(selector)
+        if file.type == fs.FileType.File
+    ]
     found, expected = (
         [(file.path, file.base_name, file.size, file.mtime_ns, file.type) for file in listed]
-        for listed in (storage.files(str(tmp_path), recursive=True), sorted(expected, key=lambda file: file.path))
+        for listed in (
+            storage.files(str(tmp_path), recursive=True),
+            sorted(expected, key=lambda file: file.path),
+        )
     )
     assert len(found) == 50
     assert found == expected

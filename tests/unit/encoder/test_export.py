@@ -36,7 +36,9 @@ def exported(config, tmp_path) -> Path:
 
 def recordings(count: int, persons: int = 2, joints: int = 25) -> list[np.ndarray]:
     random = np.random.default_rng(0)
-    return [random.normal(size=(3 + 2 * n, persons, joints, 3)).astype(np.float32) for n in range(count)]
+    return [
+        random.normal(size=(3 + 2 * n, persons, joints, 3)).astype(np.float32) for n in range(count)
+    ]
 
 
 def test_the_round_trip_is_bitwise(config, exported):
@@ -44,13 +46,18 @@ def test_the_round_trip_is_bitwise(config, exported):
     framework.eval()
     encoder, prepare = load_encoder(str(exported))
     assert all(
-        torch.equal(value, framework.backbone.state_dict()[name]) for name, value in encoder.state_dict().items()
+        torch.equal(value, framework.backbone.state_dict()[name])
+        for name, value in encoder.state_dict().items()
     )
     clips = recordings(4)
     offsets = torch.tensor([0, *map(len, clips)]).cumsum(0)
-    batch = ClipBatch(torch.from_numpy(np.concatenate(clips)), offsets, torch.arange(4), torch.full((4,), -1))
+    batch = ClipBatch(
+        torch.from_numpy(np.concatenate(clips)), offsets, torch.arange(4), torch.full((4,), -1)
+    )
     layout = framework.backbone.layout
-    views = whole(normalise(batch, layout, config.data.normalise.centre, config.data.normalise.align), 8)
+    views = whole(
+        normalise(batch, layout, config.data.normalise.centre, config.data.normalise.align), 8
+    )
     assert torch.equal(prepare(batch), views)
     assert torch.equal(prepare(clips), views)
     with torch.no_grad():
@@ -60,7 +67,8 @@ def test_the_round_trip_is_bitwise(config, exported):
 
 
 @pytest.mark.parametrize(
-    ("objective", "parts"), [("late", ["joint", "bone", "motion"]), ("single_bone", ["fused"]), ("umurl", ["fused"])]
+    ("objective", "parts"),
+    [("late", ["joint", "bone", "motion"]), ("single_bone", ["fused"]), ("umurl", ["fused"])],
 )
 def test_baselines_round_trip_with_their_parts(objective, parts, tmp_path):
     config = load([*SMALL, f"objective={objective}"])
@@ -95,7 +103,9 @@ def test_three_lines_in_a_fresh_process(exported):
         "print(tuple(features.shape))"
     )
     root = ROOT
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
+    )
     assert done.stdout.strip() == "(2, 32)", done.stderr
 
 
@@ -115,15 +125,23 @@ def rewrite(exported: Path, change) -> None:
             lambda w: w.update({"temporal.fusion.weight": torch.ones(3, 16)}),
             r"temporal.fusion.weight is float32 \[3, 16\], not float32 \[16, 16\]",
         ),
-        (lambda w: w.update({"spatial.fusion.weight": torch.ones(16, 16).half()}), "spatial.fusion.weight is float16"),
-        (lambda w: [w.pop(name) for name in list(w) if "spatial" in name], "missing.*and [0-9]+ more"),
+        (
+            lambda w: w.update({"spatial.fusion.weight": torch.ones(16, 16).half()}),
+            "spatial.fusion.weight is float16",
+        ),
+        (
+            lambda w: [w.pop(name) for name in list(w) if "spatial" in name],
+            "missing.*and [0-9]+ more",
+        ),
     ],
 )
 def test_weights_that_are_not_those_of_the_card_are_refused(exported, change, message):
     rewrite(exported, change)
     with pytest.raises(UserError, match=message) as caught:
         load_encoder(str(exported))
-    assert "\n" not in str(caught.value) and str(exported / "model.safetensors") in str(caught.value)
+    assert "\n" not in str(caught.value) and str(exported / "model.safetensors") in str(
+        caught.value
+    )
 
 
 @pytest.mark.parametrize(
@@ -190,7 +208,10 @@ def test_a_truncated_file_is_refused(exported):
 @pytest.mark.parametrize(
     ("clips", "message"),
     [
-        (recordings(2, joints=20), "2 persons and 25 joints .kinect_v2., got 2 persons and 20 joints"),
+        (
+            recordings(2, joints=20),
+            "2 persons and 25 joints .kinect_v2., got 2 persons and 20 joints",
+        ),
         (recordings(2, persons=1), "got 1 persons and 25 joints"),
         ([np.ones((5, 25, 3))], r"clip 0 must be \[frames, persons, joints, 3\], is \[5, 25, 3\]"),
         ([*recordings(1), np.ones((0, 2, 25, 3))], "clip 1 must be"),

@@ -89,7 +89,9 @@ def in_place(recording, persons):
     return clip
 
 
-numbers = st.sampled_from(["<f2", "<f4", "<f8", ">f2", ">f4", ">f8", "<i2", ">i4", "i1", "u1", "<u8"])
+numbers = st.sampled_from(
+    ["<f2", "<f4", "<f8", ">f2", ">f4", ">f8", "<i2", ">i4", "i1", "u1", "<u8"]
+)
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 5), st.just(V), st.just(3))
 
 
@@ -133,12 +135,17 @@ def test_every_kind_of_array_is_what_its_numbers_say(array):
     assert recording.frames == array.shape[1]
     people = [[m for m in range(len(array)) if frame[m].any()] for frame in expected]
     assert np.diff(recording.offsets).tolist() == [max(those, default=-1) + 1 for those in people]
-    assert recording.body_ids.tolist() == [m for those in people for m in range(max(those, default=-1) + 1)]
-    holes = f"{unseen} of {array.shape[1]} frames have joints that are not numbers, taken as not seen"
+    assert recording.body_ids.tolist() == [
+        m for those in people for m in range(max(those, default=-1) + 1)
+    ]
+    holes = (
+        f"{unseen} of {array.shape[1]} frames have joints that are not numbers, taken as not seen"
+    )
     assert recording.flaws == ((holes,) if unseen else ())
     # Persons keep their places in a clip, and what is left out are frames that hold nobody.
     assert np.array_equal(
-        prepare(recording, PRESETS["recorded"], len(array))[0], expected[expected.any(axis=(1, 2, 3))].astype("f4")
+        prepare(recording, PRESETS["recorded"], len(array))[0],
+        expected[expected.any(axis=(1, 2, 3))].astype("f4"),
     )
 
 
@@ -153,8 +160,20 @@ def test_a_row_says_who_what_and_where(tmp_path):
             "setup": "",
             "replication": 5,
         },
-        {"clip_id": "x/y:z", "path": "sub/./b.npy", "performance": "p", "split": " xsub_train  xview_test xsub_train"},
-        {"clip_id": " c ", "path": " a.npy ", "label": "NaN", "subject": "NA", "camera": "0", "performance": "nan"},
+        {
+            "clip_id": "x/y:z",
+            "path": "sub/./b.npy",
+            "performance": "p",
+            "split": " xsub_train  xview_test xsub_train",
+        },
+        {
+            "clip_id": " c ",
+            "path": " a.npy ",
+            "label": "NaN",
+            "subject": "NA",
+            "camera": "0",
+            "performance": "nan",
+        },
     ]
     files = {"a.npy": clip(), "sub/b.npy": clip(persons=2), "notes.txt": b"", "unused.npy": clip()}
     folder = write_folder(tmp_path, rows, files)
@@ -188,7 +207,9 @@ def test_a_parquet_table_says_the_same(tmp_path):
         setup=pa.array(["1", "2"]).dictionary_encode(),
         replication=pa.nulls(2),
         split=["train all", None],
-        performance=pa.array([float("nan"), float("nan")]),  # a column of nothing, as pandas writes it
+        performance=pa.array(
+            [float("nan"), float("nan")]
+        ),  # a column of nothing, as pandas writes it
         clothes=[{"colour": 1}, None],
     )
     (tmp_path / "a.npy").write_bytes(npy(clip()))
@@ -197,8 +218,22 @@ def test_a_parquet_table_says_the_same(tmp_path):
     found, rejects = read(folder, table="clips.parquet")
     assert rejects == {}
     a, b = found["a"], found["b"]
-    assert (a.label, a.subject, a.camera, a.setup, a.split, a.performance) == (4, None, 2, 1, ("train", "all"), "a")
-    assert (b.label, b.subject, b.camera, b.setup, b.split, b.performance) == (None, 3, None, 2, (), "b")
+    assert (a.label, a.subject, a.camera, a.setup, a.split, a.performance) == (
+        4,
+        None,
+        2,
+        1,
+        ("train", "all"),
+        "a",
+    )
+    assert (b.label, b.subject, b.camera, b.setup, b.split, b.performance) == (
+        None,
+        3,
+        None,
+        2,
+        (),
+        "b",
+    )
 
 
 def test_texts_of_a_parquet_table_that_are_none_are_an_error(tmp_path):
@@ -212,7 +247,10 @@ def test_a_parquet_table_whose_column_sizes_do_not_fit_is_an_error(tmp_path):
     folder = parquet(tmp_path, clip_id=["a", "b"], path=["a.npy", "a.npy"])
     data = (tmp_path / "clips.parquet").read_bytes()
     footer = data[-8 - int.from_bytes(data[-8:-4], "little") : -8]
-    histogram, longer = b"\x26\x00\x04", b"\x36\x00\x04\x00"  # of definition levels: 0 nulls and 2 values, and one more
+    histogram, longer = (
+        b"\x26\x00\x04",
+        b"\x36\x00\x04\x00",
+    )  # of definition levels: 0 nulls and 2 values, and one more
     damaged = footer.replace(histogram, longer, 1)
     assert len(damaged) == len(footer) + 1
     (tmp_path / "clips.parquet").write_bytes(
@@ -248,7 +286,9 @@ BOMBS = {
 
 @pytest.mark.parametrize("dictionary", [True, False])
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_a_small_parquet_table_that_stands_for_much_is_refused(tmp_path, monkeypatch, bomb, dictionary):
+def test_a_small_parquet_table_that_stands_for_much_is_refused(
+    tmp_path, monkeypatch, bomb, dictionary
+):
     for name, value in {"MAX_TEXT_BYTES": 4 << 20, "MAX_ROWS": 100_000, "BATCH_ROWS": 1000}.items():
         monkeypatch.setattr(arrays_module, name, value)
     columns = BOMBS[bomb]()
@@ -258,7 +298,9 @@ def test_a_small_parquet_table_that_stands_for_much_is_refused(tmp_path, monkeyp
     before, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
     pa.set_memory_pool(pool)
     try:
-        with pytest.raises(UserError, match=r"clips\.parquet: cannot be read as a table \((.*)\)") as error:
+        with pytest.raises(
+            UserError, match=r"clips\.parquet: cannot be read as a table \((.*)\)"
+        ) as error:
             reader(table="clips.parquet").listing([str(tmp_path)])
     finally:
         pa.set_memory_pool(before)
@@ -289,7 +331,10 @@ def test_a_parquet_table_is_read_in_batches_and_any_order_of_columns(tmp_path):
             number = int(member.name[4:])
             (recording,) = parse_member(member)
             assert (recording.clip_id, recording.label) == (member.name, number % 7)
-            assert (member.path, recording.split) == ("ab"[number % 2] + ".npy", [("a", "b"), ("b",), ()][number % 3])
+            assert (member.path, recording.split) == (
+                "ab"[number % 2] + ".npy",
+                [("a", "b"), ("b",), ()][number % 3],
+            )
 
 
 def test_a_long_value_of_a_csv_table_is_refused(tmp_path):
@@ -321,13 +366,18 @@ def test_a_row_is_found_as_a_scan_of_the_table_finds_it(rows):
         else:
             count = called.count((name, path))
             different = f"{count} rows of the table say different things of it"
-            with pytest.raises(RejectedRecording, match=f"its row has no|{different}" if count else "no longer in x"):
+            with pytest.raises(
+                RejectedRecording,
+                match=f"its row has no|{different}" if count else "no longer in x",
+            ):
                 table.row(Member(name, path, 0))
 
 
 def test_finding_a_row_takes_no_scan():
     rows = 200_000
-    table = _Table.of("x", "clips.csv", b"clip_id,path\n" + b"".join(b"%d,a\n" % n for n in range(rows)), {})
+    table = _Table.of(
+        "x", "clips.csv", b"clip_id,path\n" + b"".join(b"%d,a\n" % n for n in range(rows)), {}
+    )
     started = time.process_time()
     for number in range(0, rows, 100):
         assert table.row(Member(str(number), "a", 0))["clip_id"] == str(number)
@@ -336,16 +386,27 @@ def test_finding_a_row_takes_no_scan():
 
 def test_labels_may_be_names_of_classes(tmp_path):
     labels = {"a": "wave", "b": "draw x", "c": "1", "d": "Wave", "e": "2.5", "f": "-1", "g": ""}
-    rows = [{"clip_id": name, "path": f"{name}.npy", "label": label} for name, label in labels.items()]
+    rows = [
+        {"clip_id": name, "path": f"{name}.npy", "label": label} for name, label in labels.items()
+    ]
     folder = write_folder(tmp_path, rows, {f"{name}.npy": clip() for name in labels})
     found, rejects = read(folder, classes=["draw x", "wave"])
-    assert {name: recording.label for name, recording in found.items()} == {"a": 1, "b": 0, "c": 1, "g": None}
+    assert {name: recording.label for name, recording in found.items()} == {
+        "a": 1,
+        "b": 0,
+        "c": 1,
+        "g": None,
+    }
     assert rejects == {
-        f"{name}.npy": f"label {labels[name]!r} is neither a number from 0 nor one of the 2 classes" for name in "def"
+        f"{name}.npy": f"label {labels[name]!r} is neither a number from 0 nor one of the 2 classes"
+        for name in "def"
     }
     found, rejects = read(folder)
     assert list(found) == ["c", "g"]
-    assert rejects["a.npy"] == "label 'wave' is neither a number from 0 nor a class: data.classes is null"
+    assert (
+        rejects["a.npy"]
+        == "label 'wave' is neither a number from 0 nor a class: data.classes is null"
+    )
     # Classes called by numbers: taken only where both readings agree.
     found, rejects = read(folder, classes=["1", "wave"])
     assert rejects["c.npy"] == "label '1' is the name of class 0 and the number of another"
@@ -365,7 +426,9 @@ GOOD = npy(clip())
 
 def says(descr, shape, data=GOOD[128:]):
     """An array whose header says this."""
-    return remade(f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}}}".encode(), data)
+    return remade(
+        f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}}}".encode(), data
+    )
 
 
 def remade(text, data=GOOD[128:]):
@@ -392,7 +455,10 @@ def remade(text, data=GOOD[128:]):
         (says("<f8", f"({'1, ' * 99})", b"8 bytes!"), "impossible"),
         (says("<f8", "(" * 500), "not a .npy file"),
         (says("|V400000000", "(5, 4, 3)"), "|V400000000, not real numbers"),
-        (remade(b"{'descr': [('x', '<f8')], 'fortran_order': False, 'shape': (5, 4, 3)}"), "not real numbers"),
+        (
+            remade(b"{'descr': [('x', '<f8')], 'fortran_order': False, 'shape': (5, 4, 3)}"),
+            "not real numbers",
+        ),
         (says("|O", "(5, 4, 3)"), "object, not real numbers"),
         (says("nonsense", "(5, 4, 3)"), "not a .npy file"),
         (remade(b"__import__('os').system('true')"), "not a .npy file"),
@@ -409,7 +475,10 @@ def remade(text, data=GOOD[128:]):
         (npy(np.full((5, V, 3), np.nan)), "no body in any frame"),
         (npy(clip() * 1e4), "not metres"),
         (npy(np.full((5, V, 3), 5000)), "not metres"),
-        (npy(clip()[:, :-1]), r"shape [5, 3, 3], expected [frames, 4, 3] or [persons, frames, 4, 3]"),
+        (
+            npy(clip()[:, :-1]),
+            r"shape [5, 3, 3], expected [frames, 4, 3] or [persons, frames, 4, 3]",
+        ),
         (npy(clip()[..., :2]), "shape [5, 4, 2]"),
         (npy(clip()[0]), "shape [4, 3]"),
         (npy(np.float64(3)), "shape []"),
@@ -424,7 +493,9 @@ def remade(text, data=GOOD[128:]):
 )
 def test_a_damaged_array_is_rejected_by_name(tmp_path, data, reason):
     folder = write_folder(
-        tmp_path, [{"clip_id": n, "path": f"{n}.npy"} for n in ("bad", "good")], {"bad.npy": data, "good.npy": GOOD}
+        tmp_path,
+        [{"clip_id": n, "path": f"{n}.npy"} for n in ("bad", "good")],
+        {"bad.npy": data, "good.npy": GOOD},
     )
     found, rejects = read(folder)
     assert list(found) == ["good"]
@@ -479,7 +550,9 @@ def test_rows_that_cannot_be_used_are_rejected_by_name(tmp_path):
     ]
     (tmp_path / "secret.npy").write_bytes(GOOD)
     folder = write_folder(
-        tmp_path / "data", rows, {**{f"{letter}.npy": clip() for letter in "abcdefgh"}, "sub/x.npy": clip()}
+        tmp_path / "data",
+        rows,
+        {**{f"{letter}.npy": clip() for letter in "abcdefgh"}, "sub/x.npy": clip()},
     )
     found, rejects = read(folder)
     assert list(found) == ["good"]
@@ -512,13 +585,28 @@ def test_a_path_in_a_zip_cannot_leave_it_either(tmp_path):
         archive.writestr("/etc/passwd", GOOD)
     found, rejects = read(str(tmp_path / "x.zip"))
     assert list(found) == ["a"]
-    assert rejects == {name: "path leaves the folder of the table" for name in ("data/../b.npy", "data//etc/passwd")}
+    assert rejects == {
+        name: "path leaves the folder of the table"
+        for name in ("data/../b.npy", "data//etc/passwd")
+    }
 
 
 def job(sources, arrays, store, **changed):
-    values = {"dataset": "d", "joints": V, "persons": 1, "preparation": "recorded", "classes": None, "seed": 0}
+    values = {
+        "dataset": "d",
+        "joints": V,
+        "persons": 1,
+        "preparation": "recorded",
+        "classes": None,
+        "seed": 0,
+    }
     return Job(
-        sources=tuple(sources), store=str(store), reader=arrays, left_out=frozenset(), metadata={}, **values | changed
+        sources=tuple(sources),
+        store=str(store),
+        reader=arrays,
+        left_out=frozenset(),
+        metadata={},
+        **values | changed,
     )
 
 
@@ -537,17 +625,23 @@ def test_rows_of_one_name(tmp_path):
     assert [member.name for member in members] == sorted(row["clip_id"] for row in rows)
     report = write(job([folder], arrays, tmp_path / "store"), 0, [members[n] for n in (0, 2, 4)])
     # `ingest` hands on one member a name, the first by path: which label it gets is no accident.
-    assert report["rejects"] == [{"name": "a.npy", "reason": "2 rows of the table say different things of it"}]
+    assert report["rejects"] == [
+        {"name": "a.npy", "reason": "2 rows of the table say different things of it"}
+    ]
     shard = pq.read_table(tmp_path / "store" / "shard-00000.parquet").to_pydict()
     assert dict(zip(shard["clip_id"], shard["label"], strict=True)) == {"same": 1, "places": 1}
 
 
 def test_rows_of_another_length_are_rejected(tmp_path):
     (tmp_path / "a.npy").write_bytes(GOOD)
-    (tmp_path / "clips.csv").write_text('clip_id,path,label\na,a.npy,1\nb,a.npy\n\nc,a.npy,1,2\n"d,e",a.npy,2\n')
+    (tmp_path / "clips.csv").write_text(
+        'clip_id,path,label\na,a.npy,1\nb,a.npy\n\nc,a.npy,1,2\n"d,e",a.npy,2\n'
+    )
     found, rejects = read(str(tmp_path))
     assert {name: recording.label for name, recording in found.items()} == {"a": 1, "d,e": 2}
-    assert rejects == {f"row {n}": f"{v} values in its row, the table has 3 columns" for n, v in ((3, 2), (4, 4))}
+    assert rejects == {
+        f"row {n}": f"{v} values in its row, the table has 3 columns" for n, v in ((3, 2), (4, 4))
+    }
 
 
 @pytest.mark.parametrize(
@@ -563,8 +657,14 @@ def test_rows_of_another_length_are_rejected(tmp_path):
         ("clip_id,path\na,a.npy\n".encode("utf-16"), "has no column|cannot be read as a table"),
         # A quotation mark that is not closed swallows rows.
         (b'clip_id,path\na,a.npy\n"b,a.npy\nc,a.npy\nd,a.npy\n', "a value goes over several lines"),
-        (b'clip_id,path\na,a.npy\nb,"a.npy\nc,a.npy\nd",a.npy\n', "a value goes over several lines"),
-        (b'clip_id,path,notes\na,a.npy,"x\nb,a.npy,x\nc,a.npy,"\nd,a.npy,x\n', "a value goes over several lines"),
+        (
+            b'clip_id,path\na,a.npy\nb,"a.npy\nc,a.npy\nd",a.npy\n',
+            "a value goes over several lines",
+        ),
+        (
+            b'clip_id,path,notes\na,a.npy,"x\nb,a.npy,x\nc,a.npy,"\nd,a.npy,x\n',
+            "a value goes over several lines",
+        ),
         (b"PAR1" + bytes(100), "cannot be read as a table"),
         (b"PAR1", "cannot be read as a table"),
     ],
@@ -581,7 +681,9 @@ def test_a_table_that_is_none_is_one_clear_line(tmp_path, content, message):
 
 def test_blanks_marks_and_line_ends_of_a_table_do_not_matter(tmp_path):
     (tmp_path / "a.npy").write_bytes(GOOD)
-    (tmp_path / "clips.csv").write_bytes(b"\xef\xbb\xbfclip_id, path ,label,,\r\n a , a.npy ,3,,\r\n,,,,\r\n")
+    (tmp_path / "clips.csv").write_bytes(
+        b"\xef\xbb\xbfclip_id, path ,label,,\r\n a , a.npy ,3,,\r\n,,,,\r\n"
+    )
     found, rejects = read(str(tmp_path))
     assert [recording.label for recording in found.values()] == [3]
     assert list(rejects) == ["a row without clip_id and path"]
@@ -589,7 +691,9 @@ def test_blanks_marks_and_line_ends_of_a_table_do_not_matter(tmp_path):
 
 def test_a_table_without_rows_holds_no_recordings(tmp_path):
     folder = write_folder(tmp_path, [], {}, header=["clip_id", "path"])
-    with pytest.raises(UserError, match=r"holds no recordings \(its table clips\.csv has no rows\)"):
+    with pytest.raises(
+        UserError, match=r"holds no recordings \(its table clips\.csv has no rows\)"
+    ):
         reader().listing([folder])
 
 
@@ -606,7 +710,8 @@ def test_only_rows_that_are_meant_are_read(tmp_path):
     assert list(read(folder, select={"dataset": "two", "camera": 1})[0]) == ["b"]
     assert read(folder, select={"dataset": "two"})[1] == {}
     with pytest.raises(
-        UserError, match=r"no row with dataset=three \(data\.arrays\.select\); there are: one, two, two\+"
+        UserError,
+        match=r"no row with dataset=three \(data\.arrays\.select\); there are: one, two, two\+",
     ):
         read(folder, select={"dataset": "three"})
     with pytest.raises(UserError, match="has no column 'colour'"):
@@ -629,7 +734,9 @@ def test_the_table_is_found_by_its_name_or_its_path(tmp_path):
     write_folder(tmp_path / "deep", [{"clip_id": "b", "path": "er/sub/a.npy"}], {})
     assert list(read(str(tmp_path / "deep"))[0]) == ["b"], "the nearest, where one lies at the top"
     assert list(read(str(tmp_path / "deep"), table="er/clips.csv")[0]) == ["a"]
-    with pytest.raises(UserError, match=r"holds 2 tables clips\.csv \(deep/clips\.csv, deep/er/clips\.csv\)"):
+    with pytest.raises(
+        UserError, match=r"holds 2 tables clips\.csv \(deep/clips\.csv, deep/er/clips\.csv\)"
+    ):
         read(str(tmp_path))
 
 
@@ -680,8 +787,14 @@ def pieces(data, changes):
 
 CSV = b'clip_id,path,label,subject\na,a.npy,1,2\n"b",a.npy,3,\nc,b.npy,x,1.5\n'
 PARQUET = io.BytesIO()
-pq.write_table(pa.table({"clip_id": ["a", "b"], "path": ["a.npy", "b.npy"], "label": [1, 2]}), PARQUET)
-damage = st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 9), st.binary(max_size=9)), min_size=1, max_size=3)
+pq.write_table(
+    pa.table({"clip_id": ["a", "b"], "path": ["a.npy", "b.npy"], "label": [1, 2]}), PARQUET
+)
+damage = st.lists(
+    st.tuples(st.integers(0, 4000), st.integers(0, 9), st.binary(max_size=9)),
+    min_size=1,
+    max_size=3,
+)
 
 
 @pytest.mark.parametrize("table", [CSV, PARQUET.getvalue()], ids=["csv", "parquet"])
@@ -706,7 +819,9 @@ def test_ready_configurations_are_whole():
         assert pickle.loads(pickle.dumps(arrays)) == arrays
         assert arrays.classes == config.data.classes
         assert len(set(arrays.classes)) == classes
-        sides = parse({name: sides.model_dump() for name, sides in config.data.protocols.items()})[config.data.protocol]
+        sides = parse({name: sides.model_dump() for name, sides in config.data.protocols.items()})[
+            config.data.protocol
+        ]
         assert set(sides) == {"train", "test"}
     assert READERS["arrays"] is Arrays
 
@@ -720,13 +835,19 @@ def test_ready_configurations_are_whole():
         ("utkinect", 200, 6244, 0, 0, []),
     ],
 )
-def test_the_real_arrays_are_whole_and_their_flaws_named(tmp_path, name, clips, frames, empty, unseen, rejects):
+def test_the_real_arrays_are_whole_and_their_flaws_named(
+    tmp_path, name, clips, frames, empty, unseen, rejects
+):
     if not KINECT20.exists():
         pytest.skip(f"the Kinect v1 sets are not there ({KINECT20})")
     config = load([f"data={name}", f"data.raw={KINECT20}"])
     arrays = reader_of(config)
     members = arrays.listing(config.data.sources).members
-    report = write(job(config.data.sources, arrays, tmp_path, joints=20, classes=len(arrays.classes)), 0, members)
+    report = write(
+        job(config.data.sources, arrays, tmp_path, joints=20, classes=len(arrays.classes)),
+        0,
+        members,
+    )
     assert len(members) == clips
     assert [reject["name"] for reject in report["rejects"]] == rejects
     assert report["shard"]["rows"] == clips - len(rejects)

@@ -73,7 +73,10 @@ def plain_clip(row):
     while frames and not any(frames[-1]):
         frames.pop()
     return np.array(
-        [[[frame[75 * m + 3 * v : 75 * m + 3 * v + 3] for v in range(V)] for m in range(2)] for frame in frames]
+        [
+            [[frame[75 * m + 3 * v : 75 * m + 3 * v + 3] for v in range(V)] for m in range(2)]
+            for frame in frames
+        ]
     )
 
 
@@ -83,14 +86,21 @@ def test_every_row_is_a_clip(tmp_path, kind):
     found, rejects = read(save(tmp_path / "NTU60_CS.npz", arrays))
     assert rejects == {}
     assert list(found) == sorted(found)
-    assert list(found) == [f"test-{n:05}" for n in (1, 2, 3)] + [f"train-{n:05}" for n in (1, 2, 3, 4, 5)]
+    assert list(found) == [f"test-{n:05}" for n in (1, 2, 3)] + [
+        f"train-{n:05}" for n in (1, 2, 3, 4, 5)
+    ]
     for name, recording in found.items():
         side, number = name.split("-")
         row = arrays[f"x_{side}"][int(number) - 1]
         assert np.array_equal(in_place(recording, 2), plain_clip(row))
         assert recording.label == arrays[f"y_{side}"][int(number) - 1].argmax()
         assert (recording.split, recording.performance) == ((side,), name)
-        assert (recording.subject, recording.camera, recording.setup, recording.flaws) == (None, None, None, ())
+        assert (recording.subject, recording.camera, recording.setup, recording.flaws) == (
+            None,
+            None,
+            None,
+            (),
+        )
     assert [found[f"train-{n:05}"].frames for n in (1, 2, 3, 4, 5)] == [1, 2, 3, 4, 5]
 
 
@@ -106,7 +116,9 @@ def test_frames_of_nobody_in_between_stay_and_joints_that_are_no_numbers_are_fla
     recording = found["train-00001"]
     assert recording.frames == 12
     assert np.diff(recording.offsets)[4] == 0
-    assert recording.flaws == ("1 of 12 frames have joints that are not numbers, taken as not seen",)
+    assert recording.flaws == (
+        "1 of 12 frames have joints that are not numbers, taken as not seen",
+    )
 
 
 def test_rows_that_cannot_be_used_are_rejected_by_name(tmp_path):
@@ -141,18 +153,30 @@ def without(name):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        (without("x_test"), "holds no array x_test; x_train, y_train, x_test and y_test are expected"),
+        (
+            without("x_test"),
+            "holds no array x_test; x_train, y_train, x_test and y_test are expected",
+        ),
         (without("y_train"), "holds no array y_train"),
         (content(y_train=one_hot([1, 2])), "x_train has 5 clips, y_train 2"),
-        (content(y_test=np.arange(3)), r"x_test has shape \[3, 12, 150\] and y_test \[3\], expected \[clips, frames"),
+        (
+            content(y_test=np.arange(3)),
+            r"x_test has shape \[3, 12, 150\] and y_test \[3\], expected \[clips, frames",
+        ),
         (content(x_test=clips(3).reshape(3, T, 2, 75)), r"x_test has shape \[3, 12, 2, 75\]"),
         (content(x_train=np.zeros((5, 0, 150), "f4")), r"x_train has shape \[5, 0, 150\]"),
-        (content(y_train=np.zeros((5, 0))), r"x_train has shape \[5, 12, 150\] and y_train \[5, 0\], expected"),
+        (
+            content(y_train=np.zeros((5, 0))),
+            r"x_train has shape \[5, 12, 150\] and y_train \[5, 0\], expected",
+        ),
         (content(0, 0), "holds no recordings"),
         (content(x_train=np.asfortranarray(clips(5))), "x_train is stored by columns"),
         (content(x_train=clips(5).astype("U8")), "x_train: holds <U8, not real numbers"),
         (content(y_train=one_hot(np.arange(5)) > 0), "y_train: holds bool, not real numbers"),
-        (content(x_train=clips(5, joints=20)), "frames of 120 numbers are not persons of 25 joints"),
+        (
+            content(x_train=clips(5, joints=20)),
+            "frames of 120 numbers are not persons of 25 joints",
+        ),
     ],
 )
 def test_a_file_of_something_else_is_one_clear_line(tmp_path, arrays, message):
@@ -163,7 +187,9 @@ def test_a_file_of_something_else_is_one_clear_line(tmp_path, arrays, message):
 
 def test_a_compressed_file_says_how_to_store_it(tmp_path):
     source = save(tmp_path / "x.npz", content(), np.savez_compressed)
-    with pytest.raises(UserError, match=r"x\.npz: x_train is compressed .* store it again: (np\.savez\(.*\))") as error:
+    with pytest.raises(
+        UserError, match=r"x\.npz: x_train is compressed .* store it again: (np\.savez\(.*\))"
+    ) as error:
         read(source)
     # The advice is right.
     advice = str(error.value).rpartition("store it again: ")[2]
@@ -211,7 +237,9 @@ def test_a_header_that_lies_is_an_error(tmp_path, shape):
         archive.writestr("x_train.npy", header(shape) + clips(5).tobytes())
     tracemalloc.start()
     try:
-        with pytest.raises(UserError, match=r"x\.npz: x_train: (holds 36000 bytes of numbers|not a \.npy file)"):
+        with pytest.raises(
+            UserError, match=r"x\.npz: x_train: (holds 36000 bytes of numbers|not a \.npy file)"
+        ):
             read(str(tmp_path))
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
@@ -219,7 +247,10 @@ def test_a_header_that_lies_is_an_error(tmp_path, shape):
 
 
 def test_memory_does_not_grow_with_the_number_of_clips(tmp_path):
-    arrays = content(1, 1) | {"x_train": np.ones((2000, 30, 150), "f4"), "y_train": one_hot(np.zeros(2000, int))}
+    arrays = content(1, 1) | {
+        "x_train": np.ones((2000, 30, 150), "f4"),
+        "y_train": one_hot(np.zeros(2000, int)),
+    }
     source = save(tmp_path / "x.npz", arrays)
     assert os.path.getsize(source) > 30 << 20
     reader = CtrgcnNpz()
@@ -302,7 +333,13 @@ def test_the_undamaged_one_is_whole_and_cut_anywhere_it_is_an_error(folder):
         assert survive(folder, DATA[:length]) is None, length
 
 
-@given(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 6), st.binary(max_size=6)), min_size=1, max_size=3))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5000), st.integers(0, 6), st.binary(max_size=6)),
+        min_size=1,
+        max_size=3,
+    )
+)
 @settings(max_examples=300)
 def test_any_damage_gives_clips_rejects_or_one_error(folder, changes):
     data = DATA
@@ -312,7 +349,9 @@ def test_any_damage_gives_clips_rejects_or_one_error(folder, changes):
     survive(folder, data)
 
 
-@given(st.lists(st.tuples(st.integers(0, len(DATA) - 1), st.integers(0, 255)), min_size=1, max_size=3))
+@given(
+    st.lists(st.tuples(st.integers(0, len(DATA) - 1), st.integers(0, 255)), min_size=1, max_size=3)
+)
 @settings(max_examples=300)
 def test_changed_bytes_give_clips_rejects_or_one_error(folder, changes):
     data = bytearray(DATA)
@@ -336,4 +375,7 @@ def test_it_is_ingested_as_configured(tmp_path):
     for row in pq.read_table(tmp_path / "store" / "shard-00000.parquet").to_pylist():
         side, number = row["clip_id"].split("-")
         assert row["split"] == list(config.data.protocols["published"].model_dump()[side]["split"])
-        assert row["joints"] == plain_clip(arrays[f"x_{side}"][int(number) - 1]).astype("<f4").tobytes()
+        assert (
+            row["joints"]
+            == plain_clip(arrays[f"x_{side}"][int(number) - 1]).astype("<f4").tobytes()
+        )

@@ -22,7 +22,10 @@ def test_lists_are_read_plain_or_packed_without_headings(tmp_path):
 
 
 def test_the_published_lists_come_with_the_project():
-    assert (len(names.left_out("ntu60.txt", NTU)), len(names.left_out("ntu120.txt", NTU))) == (302, 535)
+    assert (len(names.left_out("ntu60.txt", NTU)), len(names.left_out("ntu120.txt", NTU))) == (
+        302,
+        535,
+    )
     assert set(names.left_out("ntu60.txt", NTU)) < set(names.left_out("ntu120.txt", NTU))
     assert names.left_out(None, NTU) == []
     assert names.settled("ntu60.txt") == "ntu60.txt"
@@ -30,7 +33,13 @@ def test_the_published_lists_come_with_the_project():
 
 
 def test_a_line_may_go_on_after_the_name_and_the_rest_is_said(tmp_path, capsys, monkeypatch):
-    lines = [CLIPS[0], f"{CLIPS[1]}.skeleton", f"{CLIPS[2]},", f"{CLIPS[0][:-1]}2 # twice", "302 samples"]
+    lines = [
+        CLIPS[0],
+        f"{CLIPS[1]}.skeleton",
+        f"{CLIPS[2]},",
+        f"{CLIPS[0][:-1]}2 # twice",
+        "302 samples",
+    ]
     (tmp_path / "ntu60.txt").write_text("\n".join(lines))
     found = names.left_out(str(tmp_path / "ntu60.txt"), NTU)
     assert found == [*CLIPS, f"{CLIPS[0][:-1]}2"]
@@ -64,5 +73,7 @@ def test_names_are_counted_once_and_what_is_no_name_is_said(tmp_path, capsys):
     assert names.count(config, NTU) == {"xsub": [2, 1], "xview": [2, 1]}
     assert "1 lines of" in capsys.readouterr().out
     config = load(["stages=[protocols]", "data=pku1", f"data.names={tmp_path / 'names'}"])
-    with pytest.raises(ConfigError, match=r"data\.reader=pku_mmd: the names of its clips do not say"):
+    with pytest.raises(
+        ConfigError, match=r"data\.reader=pku_mmd: the names of its clips do not say"
+    ):
         names.count(config, READERS["pku_mmd"]("included", False))

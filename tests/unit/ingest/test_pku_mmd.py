@@ -47,7 +47,10 @@ def write(folder, files):
     for path, data in files.items():
         if isinstance(data, tuple):
             skeletons, labels = data
-            pair = {f"PKU_Skeleton_Renew/{path}.txt": skeletons, f"Train_Label_PKU_final/{path}.txt": labels}
+            pair = {
+                f"PKU_Skeleton_Renew/{path}.txt": skeletons,
+                f"Train_Label_PKU_final/{path}.txt": labels,
+            }
             write(folder, pair)
         else:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -114,11 +117,21 @@ def plain_clips(skeletons, labels, end="included", name="0002-L"):
             if first <= number < last + (end == "included"):
                 bodies = [(slot, frame[75 * slot : 75 * slot + 75]) for slot in (0, 1)]
                 there = [any(x != 0 for x in body) for _, body in bodies]
-                bodies = bodies if there[1] else bodies[: there[0]]  # a first one that is away keeps its place
-                chosen.append([(slot, [body[j : j + 3] for j in range(0, 75, 3)]) for slot, body in bodies])
+                bodies = (
+                    bodies if there[1] else bodies[: there[0]]
+                )  # a first one that is away keeps its place
+                chosen.append(
+                    [(slot, [body[j : j + 3] for j in range(0, 75, 3)]) for slot, body in bodies]
+                )
         values = [x for frame in chosen for _, body in frame for joint in body for x in joint]
         beyond = (last if end == "included" else last - 1) > len(frames)
-        if again or not 1 <= label <= 51 or beyond or not values or not all(abs(x) <= 1000 for x in values):
+        if (
+            again
+            or not 1 <= label <= 51
+            or beyond
+            or not values
+            or not all(abs(x) <= 1000 for x in values)
+        ):
             bad += 1
         else:
             clips[f"{name}_{first:05}_{last:05}_A{label:02}"] = (label - 1, chosen)
@@ -171,7 +184,9 @@ def test_an_interval_that_begins_at_frame_0_begins_at_1_and_says_so(tmp_path):
 
 def test_gaps_are_no_clips_and_overlaps_are_two(tmp_path):
     coordinates = video(12)
-    first, second = outcome(CLIPS, tmp_path, skeleton_text(coordinates), label_text((7, 3, 6), (8, 5, 10)))
+    first, second = outcome(
+        CLIPS, tmp_path, skeleton_text(coordinates), label_text((7, 3, 6), (8, 5, 10))
+    )
     assert first.bodies[2:].tolist() == second.bodies[:2].tolist() == coordinates[4:6, 0].tolist()
     assert (first.frames, second.frames) == (4, 6)
 
@@ -199,14 +214,34 @@ def test_a_body_of_zeros_is_not_there_but_keeps_its_slot_before_another(tmp_path
         ("6,8,9,2", "0002-L_00008_00009_A06", "no body in any frame"),
         ("6,10,11,2", "0002-L_00010_00011_A06", "NaN or infinite"),
         ("5,1,3,1", "Train_Label_PKU_final/0002-L.txt, line 3", "the same as line 1"),
-        ("6,2,4", "Train_Label_PKU_final/0002-L.txt, line 3", "not label,first,last,confidence: '6,2,4'"),
+        (
+            "6,2,4",
+            "Train_Label_PKU_final/0002-L.txt, line 3",
+            "not label,first,last,confidence: '6,2,4'",
+        ),
         ("6,2,4,", "Train_Label_PKU_final/0002-L.txt, line 3", "not label,first,last,confidence"),
-        ("6,2,4,high", "Train_Label_PKU_final/0002-L.txt, line 3", "not label,first,last,confidence"),
-        ("6,2,4,2,2", "Train_Label_PKU_final/0002-L.txt, line 3", "not label,first,last,confidence"),
+        (
+            "6,2,4,high",
+            "Train_Label_PKU_final/0002-L.txt, line 3",
+            "not label,first,last,confidence",
+        ),
+        (
+            "6,2,4,2,2",
+            "Train_Label_PKU_final/0002-L.txt, line 3",
+            "not label,first,last,confidence",
+        ),
         ("6,-2,4,2", "Train_Label_PKU_final/0002-L.txt, line 3", "not label,first,last,confidence"),
-        ("6,2.0,4,2", "Train_Label_PKU_final/0002-L.txt, line 3", "not label,first,last,confidence"),
+        (
+            "6,2.0,4,2",
+            "Train_Label_PKU_final/0002-L.txt, line 3",
+            "not label,first,last,confidence",
+        ),
         ("6 2 4 2", "Train_Label_PKU_final/0002-L.txt, line 3", "not label,first,last,confidence"),
-        ("6,2," + "9" * 5000 + ",2", "Train_Label_PKU_final/0002-L.txt, line 3", "not label,first,last,confidence"),
+        (
+            "6,2," + "9" * 5000 + ",2",
+            "Train_Label_PKU_final/0002-L.txt, line 3",
+            "not label,first,last,confidence",
+        ),
     ],
 )
 def test_a_bad_interval_is_named_and_the_others_go_on(tmp_path, interval, name, reason):
@@ -257,9 +292,21 @@ def with_field(text):
         (b"PK\x03\x04" + bytes(100) + b"\n", LABELS, "not plain text"),
         (GOOD, b"", "label file Train_Label_PKU_final/0002-L.txt: no interval"),
         (GOOD, b"\n \n", "label file Train_Label_PKU_final/0002-L.txt: no interval"),
-        (GOOD, b"label,start,end,confidence\n", "label file Train_Label_PKU_final/0002-L.txt: no interval"),
-        (GOOD, b"\xef\xbb\xbf" + LABELS, "label file Train_Label_PKU_final/0002-L.txt: not plain text"),
-        (GOOD, LABELS.decode().encode("utf-16-le"), "label file Train_Label_PKU_final/0002-L.txt: no interval"),
+        (
+            GOOD,
+            b"label,start,end,confidence\n",
+            "label file Train_Label_PKU_final/0002-L.txt: no interval",
+        ),
+        (
+            GOOD,
+            b"\xef\xbb\xbf" + LABELS,
+            "label file Train_Label_PKU_final/0002-L.txt: not plain text",
+        ),
+        (
+            GOOD,
+            LABELS.decode().encode("utf-16-le"),
+            "label file Train_Label_PKU_final/0002-L.txt: no interval",
+        ),
     ],
 )
 def test_a_damaged_video_is_rejected_with_its_reason(tmp_path, skeletons, labels, reason):
@@ -273,13 +320,19 @@ def test_a_damaged_video_is_rejected_with_its_reason(tmp_path, skeletons, labels
 def test_a_line_that_does_not_end_is_no_frame(tmp_path):
     for cut in (1, 3, 800):
         found = outcome(CLIPS, tmp_path, GOOD[:-cut], LABELS)
-        assert [clip.clip_id for clip in found if not isinstance(clip, Rejected)] == ["0002-L_00001_00003_A04"]
-        assert reasons(found) == {"0002-L_00002_00006_A09": "ends after its video, which has 5 frames"}
+        assert [clip.clip_id for clip in found if not isinstance(clip, Rejected)] == [
+            "0002-L_00001_00003_A04"
+        ]
+        assert reasons(found) == {
+            "0002-L_00002_00006_A09": "ends after its video, which has 5 frames"
+        }
 
 
 def test_a_video_needs_one_label_file(tmp_path):
     skeletons = {f"skeleton/{name}.txt": GOOD for name in ("0002-L", "0002-M", "0003-R")}
-    source = write(tmp_path, skeletons | {"label/0002-L.txt": LABELS, "label_old/0002-L.txt": LABELS})
+    source = write(
+        tmp_path, skeletons | {"label/0002-L.txt": LABELS, "label_old/0002-L.txt": LABELS}
+    )
     found = outcomes(CLIPS, write(tmp_path, {"label/0002-M.txt": LABELS}), source)["0002-M"]
     assert "several label files" in found  # the same folder twice
     found = outcomes(CLIPS, source)
@@ -291,36 +344,51 @@ def test_a_video_needs_one_label_file(tmp_path):
 def test_skeletons_labels_and_splits_may_lie_in_several_places(tmp_path):
     videos = {name: (GOOD, LABELS) for name in ("0002-L", "0002-M", "0003-R")}
     together = write(
-        tmp_path / "together", videos | {"Split/cross-subject.txt": split_text(["0003-R"], ["0002-L", "0002-M"])}
+        tmp_path / "together",
+        videos | {"Split/cross-subject.txt": split_text(["0003-R"], ["0002-L", "0002-M"])},
     )
     with zipfile.ZipFile(tmp_path / "Skeletons.zip", "w") as archive:
         for name in videos:
             archive.writestr(f"{name}.txt", GOOD)
     # Folders that say nothing in between, the source's own name, and a folder of labels in one of skeletons.
     labels = write(tmp_path / "skeletal" / "LABEL_v2", {f"a/{name}.txt": LABELS for name in videos})
-    split = write(tmp_path / "x", {"pku_cross_subject_v1.txt": split_text(["0003-R"], ["0002-M", "0002-L"])})
+    split = write(
+        tmp_path / "x", {"pku_cross_subject_v1.txt": split_text(["0003-R"], ["0002-M", "0002-L"])}
+    )
     apart = (str(tmp_path / "Skeletons.zip"), labels, split)
     names = [f"{name}.txt" for name in videos]
     for reader in (CLIPS, WHOLE):
         assert [member.name for member in reader.listing([together]).members] == names
         assert [member.name for member in reader.listing(apart).members] == names
         found = [outcomes(reader, *sources) for sources in ([together], apart)]
-        flat = [[(r.clip_id, r.split, as_frames(r)) for clips in of.values() for r in clips] for of in found]
+        flat = [
+            [(r.clip_id, r.split, as_frames(r)) for clips in of.values() for r in clips]
+            for of in found
+        ]
         assert flat[0] == flat[1]
         assert [clip[1] for clip in flat[0]][-1] == ("cross_subject.train",)
 
 
 def test_only_files_that_are_none_of_these_are_ignored(tmp_path):
-    others = ("readme.txt", "Actions.xlsx", "skeleton/0002-X.txt", "skeleton/notes.txt", "skeleton_label/0004-L.txt")
+    others = (
+        "readme.txt",
+        "Actions.xlsx",
+        "skeleton/0002-X.txt",
+        "skeleton/notes.txt",
+        "skeleton_label/0004-L.txt",
+    )
     source = write(
-        tmp_path / "data", {"0002-L": (GOOD, LABELS), "cross_view.txt": b"0002-L", **dict.fromkeys(others, b"")}
+        tmp_path / "data",
+        {"0002-L": (GOOD, LABELS), "cross_view.txt": b"0002-L", **dict.fromkeys(others, b"")},
     )
     listing = CLIPS.listing([source])
     assert [member.path for member in listing.members] == ["PKU_Skeleton_Renew/0002-L.txt"]
     assert listing.ignored == len(others)
 
 
-@pytest.mark.parametrize("files", [{}, {"a.csv": b""}, {"0002-L.txt": GOOD}, {"labels/0002-L.txt": LABELS}])
+@pytest.mark.parametrize(
+    "files", [{}, {"a.csv": b""}, {"0002-L.txt": GOOD}, {"labels/0002-L.txt": LABELS}]
+)
 def test_without_videos_there_is_nothing_to_read(tmp_path, files):
     (tmp_path / "data").mkdir()
     with pytest.raises(UserError, match=r"holds no recordings \(no skeleton\*/STEM-V.txt file"):
@@ -347,7 +415,10 @@ VIDEOS = ("0001-L", "0001-M", "0002-R", "A01N02-L")
 )
 def test_a_split_names_its_training_videos_and_the_rest_is_for_testing(tmp_path, text):
     videos = {name: (GOOD, LABELS) for name in VIDEOS}
-    source = write(tmp_path, videos | {"Split/cross_subject_v2.txt": text, "Split/Cross-View.txt": b"x\n0002-R, \n"})
+    source = write(
+        tmp_path,
+        videos | {"Split/cross_subject_v2.txt": text, "Split/Cross-View.txt": b"x\n0002-R, \n"},
+    )
     for reader in (CLIPS, WHOLE):
         sides = {name: found[0].split for name, found in outcomes(reader, source).items()}
         assert sides == {
@@ -360,7 +431,9 @@ def test_a_split_names_its_training_videos_and_the_rest_is_for_testing(tmp_path,
 
 def sides(folder, text):
     source = write(folder, {name: (GOOD, LABELS) for name in VIDEOS} | {"cross_subject.txt": text})
-    return {name: found[0].split[0].split(".")[1] for name, found in outcomes(CLIPS, source).items()}
+    return {
+        name: found[0].split[0].split(".")[1] for name, found in outcomes(CLIPS, source).items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -377,7 +450,9 @@ def test_a_split_cut_anywhere_but_between_two_names_is_whole_or_refused(tmp_path
         try:
             found = sides(tmp_path, text[:length])
         except UserError as error:
-            assert re.search(r"cross_subject.txt: (names none of|cut off\?|video \S+ .*in neither)", str(error))
+            assert re.search(
+                r"cross_subject.txt: (names none of|cut off\?|video \S+ .*in neither)", str(error)
+            )
             refused += 1
             continue
         if found != whole:  # it looks like a shorter list
@@ -394,20 +469,28 @@ def test_a_split_cut_anywhere_but_between_two_names_is_whole_or_refused(tmp_path
     ],
 )
 def test_a_split_of_two_lists_has_every_video_in_one_of_them(tmp_path, train, test, which):
-    with pytest.raises(UserError, match=rf"cross_subject.txt: {which} neither of its lists, or in both"):
+    with pytest.raises(
+        UserError, match=rf"cross_subject.txt: {which} neither of its lists, or in both"
+    ):
         sides(tmp_path, split_text(train, test))
 
 
-@pytest.mark.parametrize("text", [b"", b"0009-L, 0010-M", b"0001-LL, X0001-L", b"Validation:\n0001-L\n", bytes(99)])
+@pytest.mark.parametrize(
+    "text", [b"", b"0009-L, 0010-M", b"0001-LL, X0001-L", b"Validation:\n0001-L\n", bytes(99)]
+)
 def test_a_split_without_a_known_training_video_is_refused(tmp_path, text):
     source = write(tmp_path, {"0001-L": (GOOD, LABELS), "cross-subject.txt": text})
-    with pytest.raises(UserError, match=r"cross-subject.txt: names none of the 1 videos for training"):
+    with pytest.raises(
+        UserError, match=r"cross-subject.txt: names none of the 1 videos for training"
+    ):
         outcomes(CLIPS, source)
 
 
 def test_two_files_of_one_split_are_refused(tmp_path):
     splits = {"v1/cross_view.txt": b"0001-L", "v2/cross_view_v2.txt": b"0001-L"}
-    with pytest.raises(UserError, match=r"v1/cross_view.txt and .*v2/cross_view_v2.txt: two files of one split"):
+    with pytest.raises(
+        UserError, match=r"v1/cross_view.txt and .*v2/cross_view_v2.txt: two files of one split"
+    ):
         CLIPS.listing([write(tmp_path, {"0001-L": (GOOD, LABELS)} | splits)])
 
 
@@ -423,19 +506,29 @@ def test_cameras_of_a_performance_share_its_identity_and_nothing_else_does(tmp_p
             # The same four actions, seen and delayed by three cameras, one of whose files is not in order.
             "0002-L": (skeletons, label_text((5, 1, 3), (9, 5, 9), (5, 11, 15), (7, 20, 22))),
             "0002-M": (skeletons, label_text((9, 12, 14), (5, 16, 19), (5, 8, 9), (7, 26, 30))),
-            "0002-R": (skeletons, label_text((5, 2, 3), (9, 4, 5), (5, 6, 9), (7, 11, 15), (7, 16, 20))),
+            "0002-R": (
+                skeletons,
+                label_text((5, 2, 3), (9, 4, 5), (5, 6, 9), (7, 11, 15), (7, 16, 20)),
+            ),
             "0003-L": (skeletons, label_text((5, 1, 3), (9, 5, 9))),
             "A02N11-M": (skeletons, label_text((5, 1, 3))),
         },
     )
     found = {name: {c.clip_id: c for c in clips} for name, clips in outcomes(CLIPS, source).items()}
-    views = [{c.performance: (c.label, c.clip_id) for c in found[f"0002-{view}"].values()} for view in "LMR"]
+    views = [
+        {c.performance: (c.label, c.clip_id) for c in found[f"0002-{view}"].values()}
+        for view in "LMR"
+    ]
     shared = set(views[0]) & set(views[1]) & set(views[2])
     assert len(shared) == 3
     for performance in shared:
         assert len({view[performance][0] for view in views}) == 1
     numbers = [sorted(view[p][1] for p in shared) for view in views]
-    assert numbers[1] == ["0002-M_00008_00009_A05", "0002-M_00012_00014_A09", "0002-M_00016_00019_A05"]
+    assert numbers[1] == [
+        "0002-M_00008_00009_A05",
+        "0002-M_00012_00014_A09",
+        "0002-M_00016_00019_A05",
+    ]
     second = found["0002-L"]["0002-L_00011_00015_A05"].performance
     assert found["0002-M"]["0002-M_00016_00019_A05"].performance == second
     assert found["0002-R"]["0002-R_00006_00009_A05"].performance == second
@@ -463,15 +556,29 @@ def test_a_damaged_view_does_not_part_the_others(tmp_path):
 def test_an_untrimmed_video_keeps_every_frame_and_its_intervals(tmp_path):
     skeletons, labels = skeleton_text(CROWD), label_text(*ACTIONS)
     (found,) = outcome(WHOLE, tmp_path, skeletons, labels, "A03N07-R")
-    assert (found.clip_id, found.performance, found.label, found.camera) == ("A03N07-R", "A03N07", None, 3)
-    assert found.segments == ((4, 0, 4), (8, 3, 9), (4, 2, 7), (50, 7, 16), (0, 16, 20), (1, 19, 20))
+    assert (found.clip_id, found.performance, found.label, found.camera) == (
+        "A03N07-R",
+        "A03N07",
+        None,
+        3,
+    )
+    assert found.segments == (
+        (4, 0, 4),
+        (8, 3, 9),
+        (4, 2, 7),
+        (50, 7, 16),
+        (0, 16, 20),
+        (1, 19, 20),
+    )
     assert found.flaws == ()
     clips = plain_clips(skeletons, label_text((1, 1, 20)))[0]
     assert as_frames(found) == clips["0002-L_00001_00020_A01"][1]
     assert found.frames == 20
     for clip in outcome(CLIPS, tmp_path, skeletons, labels, "A03N07-R"):
         _, start, stop = next(
-            s for s in found.segments if clip.clip_id.endswith(f"{s[1] + 1:05}_{s[2]:05}_A{s[0] + 1:02}")
+            s
+            for s in found.segments
+            if clip.clip_id.endswith(f"{s[1] + 1:05}_{s[2]:05}_A{s[0] + 1:02}")
         )
         assert as_frames(found)[start:stop] == as_frames(clip)
 
@@ -487,7 +594,10 @@ def test_what_is_wrong_with_an_untrimmed_video_stays_with_it(tmp_path):
         "0002-L_00002_00006_A09: ends after its video, which has 5 frames",
         "0002-L_00001_00002_A60: label 60 is not one of 1 to 51",
     )
-    assert outcome(WHOLE, tmp_path, GOOD, label_text((4, 9, 12))) == "none of its intervals can be used"
+    assert (
+        outcome(WHOLE, tmp_path, GOOD, label_text((4, 9, 12)))
+        == "none of its intervals can be used"
+    )
 
 
 FUZZED = skeleton_text(video(5, 2, seed=1)), label_text((4, 1, 3), (9, 2, 5), (51, 5, 5))
@@ -526,9 +636,14 @@ def test_files_cut_anywhere_give_whole_clips_or_named_rejects(scratch, which, le
     agrees_with_the_reference(CLIPS, scratch, *files)
 
 
-@given(which=st.integers(0, 1), changes=st.lists(st.tuples(positions, positions, junk), min_size=1, max_size=4))
+@given(
+    which=st.integers(0, 1),
+    changes=st.lists(st.tuples(positions, positions, junk), min_size=1, max_size=4),
+)
 @settings(max_examples=300)
-def test_files_with_changed_fields_give_what_the_reference_reads_or_named_rejects(scratch, which, changes):
+def test_files_with_changed_fields_give_what_the_reference_reads_or_named_rejects(
+    scratch, which, changes
+):
     files = list(FUZZED)
     comma = b"," if which else b" "
     fields = files[which].replace(b"\n", comma + b"\n" + comma).split(comma)
@@ -541,7 +656,9 @@ def test_files_with_changed_fields_give_what_the_reference_reads_or_named_reject
 
 @given(st.integers(0, 1), positions, st.binary(min_size=1, max_size=20))
 @settings(max_examples=150)
-def test_files_with_other_bytes_give_what_the_reference_reads_or_named_rejects(scratch, which, at, data):
+def test_files_with_other_bytes_give_what_the_reference_reads_or_named_rejects(
+    scratch, which, at, data
+):
     files = list(FUZZED)
     at %= len(files[which])
     files[which] = files[which][:at] + data + files[which][at + len(data) :]
@@ -560,20 +677,30 @@ def test_the_configured_phases(phase):
     assert reader_of(config) == CLIPS
     assert config.data.dataset == f"pku-mmd-{phase}"
     assert len(set(config.data.classes)) == 51
-    assert (config.data.classes[7], config.data.classes[41]) == ("drink water", "touch back (backache)")
+    assert (config.data.classes[7], config.data.classes[41]) == (
+        "drink water",
+        "touch back (backache)",
+    )
 
 
 def test_an_ingest_makes_a_store_of_the_clips_with_their_splits(ray_session, tmp_path):
     rng = np.random.default_rng(0)
     names = [f"{stem}-{view}" for stem in ("0001", "0002", "0003") for view in "LMR"]
-    videos = {name: (skeleton_text(video(30, 1 + n % 2, seed=n)), label_text(*ACTIONS)) for n, name in enumerate(names)}
+    videos = {
+        name: (skeleton_text(video(30, 1 + n % 2, seed=n)), label_text(*ACTIONS))
+        for n, name in enumerate(names)
+    }
     subjects, views = (
         split_text(names[:6], names[6:]),
         split_text(*([n for n in names if (n[-1] == "M") == tested] for tested in (False, True))),
     )
-    source = write(tmp_path / "pku", videos | {"cross-subject.txt": subjects, "cross-view.txt": views})
+    source = write(
+        tmp_path / "pku", videos | {"cross-subject.txt": subjects, "cross-view.txt": views}
+    )
     (Path(source) / "PKU_Skeleton_Renew" / "0003-R.txt").write_bytes(rng.bytes(1000))
-    (Path(source) / "Train_Label_PKU_final" / "0003-L.txt").write_bytes(label_text((5, 1, 4), (5, 9, 31)))
+    (Path(source) / "Train_Label_PKU_final" / "0003-L.txt").write_bytes(
+        label_text((5, 1, 4), (5, 9, 31))
+    )
     data = load(["data=pku1"]).data.model_dump()
     settings = {name: data[name] for name in ("dataset", "persons", "preparation", "protocols")}
     manifest = ingest(

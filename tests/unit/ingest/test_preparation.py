@@ -45,9 +45,18 @@ def random_people(seed, joints=JOINTS):
         middle = track.mean(axis=1, keepdims=True)
         noisy = rng.random(count) < rng.choice([0, 0.2, 0.65, 0.75, 1], p=[0.5, 0.2, 0.1, 0.1, 0.1])
         lying, blown_up = [1, 0.01, 1], [20, 1, 1]
-        track[noisy] = (middle + (track - middle) * (lying if rng.random() < 0.5 else blown_up))[noisy]
+        track[noisy] = (middle + (track - middle) * (lying if rng.random() < 0.5 else blown_up))[
+            noisy
+        ]
         late = int(rng.integers(count))
-        spans = [(0, count), (0, half + 1), (half, count), (late, count), (0, late), (late, late + 13)]
+        spans = [
+            (0, count),
+            (0, half + 1),
+            (half, count),
+            (late, count),
+            (0, late),
+            (late, late + 13),
+        ]
         start, end = spans[rng.choice(6, p=[0.4, 0.15, 0.15, 0.1, 0.1, 0.1])]
         gap = abs(times - rng.integers(count)) < rng.choice([0, 3], p=[0.7, 0.3])
         tracks.append(track)
@@ -57,7 +66,11 @@ def random_people(seed, joints=JOINTS):
     empty, reordered, twice, zero = rng.random(4) < [0.2, 0.5, 0.1, 0.15]
     frames, ids = [], []
     for t in range(count):
-        here = [(track[t], name) for track, seen, name in zip(tracks, there, names, strict=True) if seen[t]]
+        here = [
+            (track[t], name)
+            for track, seen, name in zip(tracks, there, names, strict=True)
+            if seen[t]
+        ]
         if t == swap:
             names.reverse()
         if empty and t % 7 == 3:
@@ -75,10 +88,15 @@ def random_people(seed, joints=JOINTS):
 
 def plain_agcn(frames, ids, persons):
     """What 2s-AGCN's preparation does, and which of its branches it took."""
-    count, joints = len(frames), max((len(body) for frame in frames for body in frame), default=JOINTS)
+    count, joints = (
+        len(frames),
+        max((len(body) for frame in frames for body in frame), default=JOINTS),
+    )
     took = {"a fifth slot"} if any(len(frame) > 4 for frame in frames) else set()
     nobody = [[0.0] * 3] * joints
-    slots = [[frame[m].tolist() if m < len(frame) else nobody for frame in frames] for m in range(4)]
+    slots = [
+        [frame[m].tolist() if m < len(frame) else nobody for frame in frames] for m in range(4)
+    ]
 
     def there(body):
         return any(value != 0 for joint in body for value in joint)
@@ -88,7 +106,11 @@ def plain_agcn(frames, ids, persons):
         for axis in range(3):
             values = [joint[axis] for body in slot if there(body) for joint in body]
             mean = sum(values) / len(values) if values else 0.0
-            total += (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5 if values else 0.0
+            total += (
+                (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5
+                if values
+                else 0.0
+            )
         return total
 
     kept = sorted(slots, key=spread, reverse=True)[:persons]
@@ -221,12 +243,28 @@ def branches(preset, persons):
     """What the recordings have to reach."""
     if preset == "agcn":
         front, tail = {"front closed", "gap left"}, {"tail filled", "tail filled more than once"}
-        return front | tail | {"a fifth slot", "another order", "a smaller one left out", "nobody in it"}
+        return (
+            front
+            | tail
+            | {"a fifth slot", "another order", "a smaller one left out", "nobody in it"}
+        )
     damage = {"empty frame", "one id twice", "gap closed", "frame without a person", "place kept"}
     alone = {"alone", "alone and short", "alone and noisy", "alone and zero"}
     dropped = {"short", "all short", "noisy", "last one noisy", "left out"}
-    ranked = {"less motion when clean", "more motion when clean", "still, and kept", "wild, and kept"}
-    return damage | alone | dropped | ranked | {"a frame shared"} | {f"joins person {m}" for m in range(persons)}
+    ranked = {
+        "less motion when clean",
+        "more motion when clean",
+        "still, and kept",
+        "wild, and kept",
+    }
+    return (
+        damage
+        | alone
+        | dropped
+        | ranked
+        | {"a frame shared"}
+        | {f"joins person {m}" for m in range(persons)}
+    )
 
 
 @pytest.mark.parametrize("persons", [1, 2, 3])
@@ -262,7 +300,9 @@ def seen(clip, person):
 
 
 def test_agcn_keeps_the_two_with_the_largest_spread_of_the_first_four_slots():
-    clip, present = prepare(recording([[body(1), body(5), body(3), body(2), body(99)]]), PRESETS["agcn"], 2)
+    clip, present = prepare(
+        recording([[body(1), body(5), body(3), body(2), body(99)]]), PRESETS["agcn"], 2
+    )
     assert (seen(clip, 0), seen(clip, 1), present) == ([5.0], [3.0], 2)
 
 
@@ -274,7 +314,9 @@ def test_agcn_fills_the_front_and_the_tail_and_leaves_the_middle():
 
 
 def test_agcn_has_no_more_persons_than_slots():
-    clip, present = prepare(recording([[body(value) for value in (1, 2, 3, 4, 5)]]), PRESETS["agcn"], 6)
+    clip, present = prepare(
+        recording([[body(value) for value in (1, 2, 3, 4, 5)]]), PRESETS["agcn"], 6
+    )
     assert [seen(clip, m) for m in range(6)] == [[4.0], [3.0], [2.0], [1.0], [0.0], [0.0]]
     assert present == 4
 
@@ -283,10 +325,17 @@ def crowd(*people):
     """A recording of people, each (first frame, its bodies): the first has the first id, and so on."""
     count = max(start + len(bodies) for start, bodies in people)
     here = [
-        [(m, bodies[t - start]) for m, (start, bodies) in enumerate(people) if 0 <= t - start < len(bodies)]
+        [
+            (m, bodies[t - start])
+            for m, (start, bodies) in enumerate(people)
+            if 0 <= t - start < len(bodies)
+        ]
         for t in range(count)
     ]
-    return recording([[body for _, body in frame] for frame in here], [[ID + m for m, _ in frame] for frame in here])
+    return recording(
+        [[body for _, body in frame] for frame in here],
+        [[ID + m for m, _ in frame] for frame in here],
+    )
 
 
 def figure(width, height=2.0, at=0.0):
@@ -310,10 +359,14 @@ def moving(frames, step, width=1.0, start=0.0):
 
 def test_ctrgcn_drops_bodies_of_up_to_11_frames_unless_they_are_alone():
     long = moving(20, 0.01)
-    assert ctrgcn((0, long), (0, moving(12, 1)))[:, 1].any(axis=(1, 2)).sum() == 20  # more motion: the other is second
+    assert (
+        ctrgcn((0, long), (0, moving(12, 1)))[:, 1].any(axis=(1, 2)).sum() == 20
+    )  # more motion: the other is second
     assert not ctrgcn((0, long), (0, moving(11, 1)))[:, 1].any()
     assert len(ctrgcn((0, moving(1, 1)))) == 1
-    with pytest.raises(RejectedRecording, match="2 bodies, none of them there for more than 11 frames"):
+    with pytest.raises(
+        RejectedRecording, match="2 bodies, none of them there for more than 11 frames"
+    ):
         ctrgcn((0, moving(11, 1)), (3, moving(4, 1)))
 
 
@@ -383,7 +436,13 @@ def test_ctrgcn_closes_gaps():
 
 def test_ctrgcn_takes_the_first_of_two_bodies_with_one_id():
     frames = [[figure(1.0, at=t), figure(1.0, at=-t)] for t in range(5)]
-    assert person(prepare(recording(frames, [[ID, ID]] * 5), PRESETS["ctrgcn"], 2)[0], 0) == [0, 1, 2, 3, 4]
+    assert person(prepare(recording(frames, [[ID, ID]] * 5), PRESETS["ctrgcn"], 2)[0], 0) == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 def test_ctrgcn_passes_over_zeros_that_keep_the_place_of_somebody_away():

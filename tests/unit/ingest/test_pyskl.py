@@ -39,7 +39,13 @@ def keypoint(frames=4, persons=1, seed=0, kind="f2"):
 
 def annotation(name, array=None, label=3, **changed):
     array = keypoint() if array is None else array
-    return {"frame_dir": name, "label": label, "keypoint": array, "total_frames": array.shape[1], **changed}
+    return {
+        "frame_dir": name,
+        "label": label,
+        "keypoint": array,
+        "total_frames": array.shape[1],
+        **changed,
+    }
 
 
 def save(path, content, protocol=4):
@@ -97,8 +103,16 @@ def test_every_array_is_read_as_it_was_pickled(tmp_path, protocol, kind):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_pickles_of_old_numpy_and_with_numpy_numbers_are_read(tmp_path, protocol):
-    content = [annotation("a", label=np.int64(7), total_frames=np.int32(4)), annotation("b", keypoint_score=np.ones(3))]
-    content[0] |= {"img_shape": (1080, 1920), "name": np.str_("x"), "valid": np.bool_(True), "nothing": None}
+    content = [
+        annotation("a", label=np.int64(7), total_frames=np.int32(4)),
+        annotation("b", keypoint_score=np.ones(3)),
+    ]
+    content[0] |= {
+        "img_shape": (1080, 1920),
+        "name": np.str_("x"),
+        "valid": np.bool_(True),
+        "nothing": None,
+    }
     data = pickle.dumps({"annotations": content, "split": {}}, protocol)
     assert b"numpy._core." in data
     for module in (b"multiarray", b"numeric"):
@@ -106,22 +120,35 @@ def test_pickles_of_old_numpy_and_with_numpy_numbers_are_read(tmp_path, protocol
         for mark in (b"\x8c", b"X"):  # a short text and a text, with their lengths
             size = 1 if mark == b"\x8c" else 4
             data = data.replace(
-                mark + len(new).to_bytes(size, "little") + new, mark + len(old).to_bytes(size, "little") + old
+                mark + len(new).to_bytes(size, "little") + new,
+                mark + len(old).to_bytes(size, "little") + old,
             )
         data = data.replace(b"c" + new + b"\n", b"c" + old + b"\n")
     assert b"numpy._core." not in data
     found, rejects = read(save(tmp_path / "x.pkl", data))
     assert rejects == {}
     assert (found["a"].label, found["b"].label) == (7, 3)
-    assert all(np.array_equal(in_place(recording, 1)[:, 0], keypoint()[0]) for recording in found.values())
+    assert all(
+        np.array_equal(in_place(recording, 1)[:, 0], keypoint()[0]) for recording in found.values()
+    )
 
 
 def test_names_of_ntu_say_who_and_where(tmp_path):
-    names = ["S001C002P003R001A004", "S001C003P003R001A004", "S001C003P003R001A005", "S01C003P003R001A005"]
+    names = [
+        "S001C002P003R001A004",
+        "S001C003P003R001A004",
+        "S001C003P003R001A005",
+        "S01C003P003R001A005",
+    ]
     found, rejects = read(save(tmp_path / "x.pkl", [annotation(name) for name in names]))
     assert rejects == {names[2]: "label is 3, its name says 4"}
     recording = found[names[0]]
-    assert (recording.setup, recording.camera, recording.subject, recording.replication) == (1, 2, 3, 1)
+    assert (recording.setup, recording.camera, recording.subject, recording.replication) == (
+        1,
+        2,
+        3,
+        1,
+    )
     (raw,) = ntu.parse(names[0] + ".skeleton", skeleton_text(people(1)), 25)
     assert recording.performance == raw.performance == found[names[1]].performance
     assert (found[names[3]].camera, found[names[3]].performance) == (None, names[3])
@@ -149,10 +176,19 @@ BAD = {
     "zeros": (annotation("zeros", keypoint() * 0), "no body in any frame"),
     "nan": (annotation("nan", keypoint() * np.nan), "no body in any frame"),
     "far": (annotation("far", keypoint() * 9999), "not metres"),
-    "complex": (annotation("complex", keypoint(kind="c8")), "keypoint is an array of 'c8', not of numbers"),
-    "texts": (annotation("texts", keypoint().astype("U4")), "keypoint is an array of 'U4', not of numbers"),
+    "complex": (
+        annotation("complex", keypoint(kind="c8")),
+        "keypoint is an array of 'c8', not of numbers",
+    ),
+    "texts": (
+        annotation("texts", keypoint().astype("U4")),
+        "keypoint is an array of 'U4', not of numbers",
+    ),
     "list": (annotation("list", keypoint=[[1.0]], total_frames=1), "no keypoint array"),
-    "raw": ({"frame_dir": "raw", "label": 1, "raw_file": "x", "total_frames": 3}, "no keypoint array"),
+    "raw": (
+        {"frame_dir": "raw", "label": 1, "raw_file": "x", "total_frames": 3},
+        "no keypoint array",
+    ),
     "minus": (annotation("minus", label=-1), "label is not a whole number from 0"),
     "big": (annotation("big", label=2**31), "label is not a whole number from 0"),
     "true": (annotation("true", label=True), "label is not a whole number from 0"),
@@ -160,8 +196,14 @@ BAD = {
     "text": (annotation("text", label="3"), "label is not a whole number from 0"),
     "annotations[20]": (annotation(7), "an annotation without a frame_dir that can be printed"),
     "annotations[21]": (annotation(""), "an annotation without a frame_dir that can be printed"),
-    "annotations[22]": (annotation("n" * 300), "an annotation without a frame_dir that can be printed"),
-    "annotations[23]": (annotation("\x1b[31mred"), "an annotation without a frame_dir that can be printed"),
+    "annotations[22]": (
+        annotation("n" * 300),
+        "an annotation without a frame_dir that can be printed",
+    ),
+    "annotations[23]": (
+        annotation("\x1b[31mred"),
+        "an annotation without a frame_dir that can be printed",
+    ),
     "annotations[24]": (None, "an annotation without a frame_dir that can be printed"),
     "annotations[25]": ([1], "an annotation without a frame_dir that can be printed"),
 }
@@ -170,11 +212,17 @@ BAD = {
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_annotations_that_cannot_be_used_are_rejected_by_name(tmp_path, protocol):
     assert not np.isfinite(keypoint(kind="f4") * np.nan).any()
-    content = [annotation("good"), annotation("good", label=4), *(entry for entry, _ in BAD.values())]
+    content = [
+        annotation("good"),
+        annotation("good", label=4),
+        *(entry for entry, _ in BAD.values()),
+    ]
     found, rejects = read(save(tmp_path / "x.pkl", content, protocol))
     # Of two annotations of one name `ingest` keeps the first.
     assert list(found) == ["good"]
-    members = [member for member in Pyskl().listing([str(tmp_path)]).members if member.name == "good"]
+    members = [
+        member for member in Pyskl().listing([str(tmp_path)]).members if member.name == "good"
+    ]
     assert [member.path for member in members] == ["good", "good (annotations[1])"]
     assert rejects.keys() == BAD.keys()
     for name, (_, reason) in BAD.items():
@@ -191,9 +239,18 @@ def test_annotations_that_cannot_be_used_are_rejected_by_name(tmp_path, protocol
         ("text", "holds no list of annotations"),
         (keypoint(), "holds no list of annotations"),
         ({"annotations": [annotation("a")], "split": ["a"]}, "'split' is not lists of names"),
-        ({"annotations": [annotation("a")], "split": {"x": "abc"}}, "'split' is not lists of names"),
-        ({"annotations": [annotation("a")], "split": {"x": ["a", 1]}}, "'split' is not lists of names"),
-        ({"annotations": [annotation("a")], "split": {1: ["a"]}}, "a mapping whose keys are not texts"),
+        (
+            {"annotations": [annotation("a")], "split": {"x": "abc"}},
+            "'split' is not lists of names",
+        ),
+        (
+            {"annotations": [annotation("a")], "split": {"x": ["a", 1]}},
+            "'split' is not lists of names",
+        ),
+        (
+            {"annotations": [annotation("a")], "split": {1: ["a"]}},
+            "a mapping whose keys are not texts",
+        ),
         ({"annotations": [{"frame_dir": "a", 0.5: 1}]}, "a mapping whose keys are not texts"),
         (b"", r"not a whole pickle \(truncated"),
         (b"\x80\x04.", "not a whole pickle"),
@@ -230,7 +287,10 @@ def object_array(value, shape=(1,)):
 
 def stack_global(module, name, *arguments):
     """module.name(*arguments), its name put together from the memo."""
-    texts = [b"\x8c" + bytes([len(text)]) + text.encode() + b"\x94" for text in (module, name, *arguments)]
+    texts = [
+        b"\x8c" + bytes([len(text)]) + text.encode() + b"\x94"
+        for text in (module, name, *arguments)
+    ]
     return (
         b"\x80\x04"
         + b"".join(texts)
@@ -248,7 +308,10 @@ ATTACKS = {
     "system": (touch, r"asks for posix\.system"),
     "system, protocol 0": (lambda marker: pickle.dumps(touch(marker), 0), "posix.system"),
     "system, protocol 2": (lambda marker: pickle.dumps(touch(marker), 2), "posix.system"),
-    "eval": (lambda marker: Reduced(eval, f"open({str(marker)!r}, 'w')"), r"(__builtin__|builtins)\.eval"),
+    "eval": (
+        lambda marker: Reduced(eval, f"open({str(marker)!r}, 'w')"),
+        r"(__builtin__|builtins)\.eval",
+    ),
     "exec": (lambda marker: Reduced(exec, f"open({str(marker)!r}, 'w')"), r"builtins\.exec"),
     "getattr": (
         lambda marker: Reduced(getattr, Reduced(__import__, "os"), "system"),
@@ -256,40 +319,97 @@ ATTACKS = {
     ),
     "open": (lambda marker: Reduced(open, str(marker), "w"), r"(io|_io)\.open"),
     "in an annotation": (lambda marker: [annotation("a", label=touch(marker))], r"posix\.system"),
-    "as a key": (lambda marker: {"annotations": [annotation("a")], touch(marker): 1}, r"posix\.system"),
-    "in the split": (lambda marker: {"annotations": [], "split": {"x": [touch(marker)]}}, r"posix\.system"),
-    "in an array": (lambda marker: [annotation("a", object_array(touch(marker), (1, 1)))], "array of objects"),
-    "array of objects": (lambda marker: [annotation("a", object_array(1.0, (1, 4, V, 3)))], "array of objects"),
-    "structured": (lambda marker: [annotation("a", np.zeros((1, 1), [("x", object)]))], "array of objects"),
+    "as a key": (
+        lambda marker: {"annotations": [annotation("a")], touch(marker): 1},
+        r"posix\.system",
+    ),
+    "in the split": (
+        lambda marker: {"annotations": [], "split": {"x": [touch(marker)]}},
+        r"posix\.system",
+    ),
+    "in an array": (
+        lambda marker: [annotation("a", object_array(touch(marker), (1, 1)))],
+        "array of objects",
+    ),
+    "array of objects": (
+        lambda marker: [annotation("a", object_array(1.0, (1, 4, V, 3)))],
+        "array of objects",
+    ),
+    "structured": (
+        lambda marker: [annotation("a", np.zeros((1, 1), [("x", object)]))],
+        "array of objects",
+    ),
     "numpy.load": (lambda marker: Reduced(np.load, str(marker), None, True), r"numpy.*\.load"),
     "numpy.fromfile": (lambda marker: Reduced(np.fromfile, "/etc/passwd"), r"numpy.*fromfile"),
     "memmap": (lambda marker: Reduced(np.memmap, str(marker), "u1", "w+", 0, 9), r"numpy\S*memmap"),
-    "copyreg": (lambda marker: Reduced(copyreg._reconstructor, collections.Counter, dict, {}), r"copyreg\._reconstr"),
-    "partial": (lambda marker: Reduced(partial(os.system, f"touch {marker}")), r"functools\.partial"),
+    "copyreg": (
+        lambda marker: Reduced(copyreg._reconstructor, collections.Counter, dict, {}),
+        r"copyreg\._reconstr",
+    ),
+    "partial": (
+        lambda marker: Reduced(partial(os.system, f"touch {marker}")),
+        r"functools\.partial",
+    ),
     "class": (lambda marker: collections.OrderedDict(a=1), r"collections\.OrderedDict"),
     "import": (lambda marker: Reduced(builtins.__import__, "antigravity"), r"builtins\.__import__"),
     "inst": (lambda marker: b"(S'" + shell(marker) + b"'\nios\nsystem\n.", "opcode STRING"),
-    "inst, text": (lambda marker: b"(X" + struct.pack("<I", 4) + b"true" + b"ios\nsystem\n.", "opcode INST"),
-    "obj": (lambda marker: b"\x80\x02(cos\nsystem\nX" + struct.pack("<I", 4) + b"trueo.", r"os\.system"),
+    "inst, text": (
+        lambda marker: b"(X" + struct.pack("<I", 4) + b"true" + b"ios\nsystem\n.",
+        "opcode INST",
+    ),
+    "obj": (
+        lambda marker: b"\x80\x02(cos\nsystem\nX" + struct.pack("<I", 4) + b"trueo.",
+        r"os\.system",
+    ),
     "obj, admitted": (lambda marker: b"\x80\x02(cnumpy\nndarray\no.", "opcode OBJ"),
     "newobj": (lambda marker: b"\x80\x02cnumpy\nndarray\n)\x81.", "opcode NEWOBJ"),
-    "stack_global": (lambda marker: stack_global("os", "system", f"touch {marker}"), r"asks for os\.system"),
-    "dotted name": (lambda marker: stack_global("numpy", "ndarray.__class__"), r"numpy\.ndarray\.__class__"),
-    "dotted module": (lambda marker: stack_global("numpy.ndarray", "__class__"), r"numpy\.ndarray\.__class__"),
-    "sibling": (lambda marker: stack_global("numpy.core.multiarray", "fromfile", "/etc/passwd"), "multiarray.fromfile"),
-    "builtins of numpy": (lambda marker: b"cnumpy.core.numeric\n__builtins__\n.", r"numeric\.__builtins__"),
-    "this module": (lambda marker: stack_global("pipeline.ingest.decode.pickles", "load", "x"), r"pickles\.load"),
+    "stack_global": (
+        lambda marker: stack_global("os", "system", f"touch {marker}"),
+        r"asks for os\.system",
+    ),
+    "dotted name": (
+        lambda marker: stack_global("numpy", "ndarray.__class__"),
+        r"numpy\.ndarray\.__class__",
+    ),
+    "dotted module": (
+        lambda marker: stack_global("numpy.ndarray", "__class__"),
+        r"numpy\.ndarray\.__class__",
+    ),
+    "sibling": (
+        lambda marker: stack_global("numpy.core.multiarray", "fromfile", "/etc/passwd"),
+        "multiarray.fromfile",
+    ),
+    "builtins of numpy": (
+        lambda marker: b"cnumpy.core.numeric\n__builtins__\n.",
+        r"numeric\.__builtins__",
+    ),
+    "this module": (
+        lambda marker: stack_global("pipeline.ingest.decode.pickles", "load", "x"),
+        r"pickles\.load",
+    ),
     "persistent id": (lambda marker: b"Pos.system\n.", "opcode PERSID"),
-    "persistent id, binary": (lambda marker: b"\x80\x02X" + struct.pack("<I", 1) + b"xQ.", "opcode BINPERSID"),
+    "persistent id, binary": (
+        lambda marker: b"\x80\x02X" + struct.pack("<I", 1) + b"xQ.",
+        "opcode BINPERSID",
+    ),
     "extension": (lambda marker: b"\x80\x02\x82\xf0.", "opcode EXT1"),
     "extension 2": (lambda marker: b"\x80\x02\x83\xf0\x00.", "opcode EXT2"),
     "extension 4": (lambda marker: b"\x80\x02\x84\xf0\x00\x00\x00.", "opcode EXT4"),
     "buffer from outside": (lambda marker: b"\x80\x05\x97.", "opcode NEXT_BUFFER"),
-    "state of a function": (lambda marker: b"\x80\x02cnumpy\ndtype\n}X\x01\x00\x00\x00a]sb.", "sets the state"),
+    "state of a function": (
+        lambda marker: b"\x80\x02cnumpy\ndtype\n}X\x01\x00\x00\x00a]sb.",
+        "sets the state",
+    ),
     "state of a list": (lambda marker: b"\x80\x02]}b.", "sets the state"),
-    "codec": (lambda marker: stack_global("_codecs", "encode", "x", "antigravity"), "encoding 'antigravity'"),
+    "codec": (
+        lambda marker: stack_global("_codecs", "encode", "x", "antigravity"),
+        "encoding 'antigravity'",
+    ),
     "decode": (lambda marker: stack_global("_codecs", "decode", "x", "zip"), r"_codecs\.decode"),
-    "bytes": (lambda marker: b"\x80\x02cbuiltins\nbytes\nJ\xff\xff\xff\x7f\x85R.", "bytes of something"),
+    "bytes": (
+        lambda marker: b"\x80\x02cbuiltins\nbytes\nJ\xff\xff\xff\x7f\x85R.",
+        "bytes of something",
+    ),
     "set": (lambda marker: {"annotations": {1, 2}}, "opcode EMPTY_SET"),
     "frozenset": (lambda marker: frozenset([1]), "opcode FROZENSET"),
     "name that is none": (lambda marker: b"c\x1b[31mred\x00\n\xe2\x80\xae\n.", r"asks for \\x1b"),
@@ -306,7 +426,9 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path, attack):
     copyreg._inverted_registry[0xF0] = ("os", "system")
     copyreg._extension_cache[0xF0] = os.system
     try:
-        with pytest.raises(UserError, match=rf"x\.pkl: refused, nothing in it was run: it .*{message}") as error:
+        with pytest.raises(
+            UserError, match=rf"x\.pkl: refused, nothing in it was run: it .*{message}"
+        ) as error:
             Pyskl().listing([source])
     finally:
         copyreg.remove_extension("os", "system", 0xF0)
@@ -331,7 +453,9 @@ def short(count, width=4):
 
 def laughs(depth, end=b""):
     """A nest of pairs of pairs: 2 ** depth of them, in a few bytes each."""
-    return b"\x80\x04)" + b"".join(b"\x94h" + bytes([level]) + b"\x86" for level in range(depth)) + end
+    return (
+        b"\x80\x04)" + b"".join(b"\x94h" + bytes([level]) + b"\x86" for level in range(depth)) + end
+    )
 
 
 HOGS = {
@@ -348,7 +472,9 @@ HOGS = {
     "laughs as a key": b"\x80\x04}" + laughs(200)[2:] + b"Ns.",
     "laughs as annotations": laughs(200, b"\x94]h\xc8a."),
     "laughs as an annotation": b"\x80\x04]}X\x09\x00\x00\x00frame_dir" + laughs(60)[2:] + b"sa.",
-    "laughs as a state": b"\x80\x04cnumpy\ndtype\nX\x02\x00\x00\x00f8\x85R" + laughs(60)[2:] + b"b.",
+    "laughs as a state": b"\x80\x04cnumpy\ndtype\nX\x02\x00\x00\x00f8\x85R"
+    + laughs(60)[2:]
+    + b"b.",
     "a list in itself": b"\x80\x04]q\x00h\x00a.",
     "nested lists": b"\x80\x04" + b"]" * 300_000 + b"a" * 299_999 + b".",
     "marks": b"\x80\x04" + b"(" * 300_000 + b".",
@@ -387,7 +513,10 @@ def test_keys_that_all_have_one_hash_take_no_time(tmp_path):
 
 def test_splits_that_share_a_list_do_not_multiply_it(tmp_path):
     names = ["a"] * 20_000
-    content = {"annotations": [annotation("a")], "split": {f"split{n}": names for n in range(20_000)}}
+    content = {
+        "annotations": [annotation("a")],
+        "split": {f"split{n}": names for n in range(20_000)},
+    }
     source = save(tmp_path / "x.pkl", content)
     assert os.path.getsize(source) < 1 << 20
     started = time.perf_counter()
@@ -398,7 +527,12 @@ def test_splits_that_share_a_list_do_not_multiply_it(tmp_path):
 
 def test_the_memory_of_a_pickle_that_repeats_is_some_hundred_bytes_a_byte(tmp_path):
     call = b"h\x00h\x01R"  # another copy of the same bytes
-    data = b"\x80\x04c_codecs\nencode\nq\x00X" + short(250) + b"x" * 250 + b"X\x06\x00\x00\x00latin1\x86q\x01"
+    data = (
+        b"\x80\x04c_codecs\nencode\nq\x00X"
+        + short(250)
+        + b"x" * 250
+        + b"X\x06\x00\x00\x00latin1\x86q\x01"
+    )
     source = save(tmp_path / "x.pkl", data + call * 100_000 + b".")
     tracemalloc.start()
     try:
@@ -411,7 +545,10 @@ def test_the_memory_of_a_pickle_that_repeats_is_some_hundred_bytes_a_byte(tmp_pa
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_listing_leaves_the_arrays_where_they_are(tmp_path, protocol):
-    content = {"annotations": [annotation(f"clip{n}", keypoint(1000, 2, seed=n)) for n in range(100)], "split": {}}
+    content = {
+        "annotations": [annotation(f"clip{n}", keypoint(1000, 2, seed=n)) for n in range(100)],
+        "split": {},
+    }
     source = save(tmp_path / "x.pkl", content, protocol)
     size = os.path.getsize(source)
     assert size > 25 << 20
@@ -425,7 +562,8 @@ def test_a_listing_leaves_the_arrays_where_they_are(tmp_path, protocol):
     finally:
         tracemalloc.stop()
     assert np.array_equal(
-        in_place(recording, 2), content["annotations"][int(members[7].name[4:])]["keypoint"].swapaxes(0, 1)
+        in_place(recording, 2),
+        content["annotations"][int(members[7].name[4:])]["keypoint"].swapaxes(0, 1),
     )
 
 
@@ -472,7 +610,10 @@ def test_a_pickle_cut_anywhere_is_an_error(protocol):
     with pa.BufferReader(data) as file:
         assert set(safe.load("x", file)) == {"split", "annotations"}
     for length in range(len(data)):
-        with pytest.raises(UserError, match="x: not a whole pickle"), pa.BufferReader(data[:length]) as file:
+        with (
+            pytest.raises(UserError, match="x: not a whole pickle"),
+            pa.BufferReader(data[:length]) as file,
+        ):
             safe.load("x", file)
 
 
@@ -487,7 +628,11 @@ def test_the_undamaged_one_holds_two_clips(folder):
 
 @given(
     st.sampled_from(PROTOCOLS),
-    st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 6), st.binary(max_size=6)), min_size=1, max_size=4),
+    st.lists(
+        st.tuples(st.integers(0, 5000), st.integers(0, 6), st.binary(max_size=6)),
+        min_size=1,
+        max_size=4,
+    ),
 )
 @settings(max_examples=400)
 def test_any_damage_gives_clips_rejects_or_one_error(folder, protocol, changes):
@@ -498,7 +643,13 @@ def test_any_damage_gives_clips_rejects_or_one_error(folder, protocol, changes):
     survive(folder, data)
 
 
-@given(st.lists(st.sampled_from(sorted({bytes([b]) for b in b"".join(safe.OPCODES)} | {b"\x00", b"\x01", b"a\n"}))))
+@given(
+    st.lists(
+        st.sampled_from(
+            sorted({bytes([b]) for b in b"".join(safe.OPCODES)} | {b"\x00", b"\x01", b"a\n"})
+        )
+    )
+)
 @settings(max_examples=300)
 def test_any_program_of_what_is_admitted_ends(folder, program):
     survive(folder, b"\x80\x04" + b"".join(program) + b".")
@@ -516,14 +667,18 @@ def test_what_a_file_says_of_its_clips_tells_it_from_another(tmp_path):
     """A store of the one is not reused for the other: the names and sizes of all clips are the same."""
 
     def listing(label, split):
-        content = {"annotations": [annotation("a", label=label), annotation("b")], "split": {split: ["a"]}}
+        content = {
+            "annotations": [annotation("a", label=label), annotation("b")],
+            "split": {split: ["a"]},
+        }
         return Pyskl().listing([save(tmp_path / f"{label}{split}.pkl", content)])
 
     found = [listing(*case) for case in ((1, "train"), (2, "train"), (1, "val"))]
     assert all(other.members == found[0].members for other in found)
     assert len({other.facts for other in found}) == 3
     assert (
-        Pyskl().listing([save(tmp_path / "same.pkl", (tmp_path / "1train.pkl").read_bytes())]).facts == found[0].facts
+        Pyskl().listing([save(tmp_path / "same.pkl", (tmp_path / "1train.pkl").read_bytes())]).facts
+        == found[0].facts
     )
 
 
@@ -540,7 +695,10 @@ def test_the_file_itself_or_a_folder_that_holds_it_is_a_source(tmp_path):
         (str(tmp_path / "gone"),): "gone: recordings not found",
         (str(tmp_path / "x.zip"),): r"x\.zip: holds no \.pkl file; unpack it first",
         (str(tmp_path / "notes.txt"),): r"notes\.txt: holds no \.pkl file",
-        (source, str(tmp_path)): r"holds several \.pkl files: x\.pkl, x\.pkl; name one \(data\.raw=\.\.\.\)",
+        (
+            source,
+            str(tmp_path),
+        ): r"holds several \.pkl files: x\.pkl, x\.pkl; name one \(data\.raw=\.\.\.\)",
     }
     for sources, message in cases.items():
         with pytest.raises(UserError, match=message):
@@ -550,7 +708,9 @@ def test_the_file_itself_or_a_folder_that_holds_it_is_a_source(tmp_path):
 def test_its_protocols_are_those_of_ntu(tmp_path):
     """Ingested as configured: the file's lists and the clips' names say the same."""
     config = load_config(["data=pyskl_ntu60", "data.raw=x"])
-    names = [f"S{1 + n % 17:03}C{1 + n % 3:03}P{1 + n % 40:03}R001A{1 + n % 60:03}" for n in range(120)]
+    names = [
+        f"S{1 + n % 17:03}C{1 + n % 3:03}P{1 + n % 40:03}R001A{1 + n % 60:03}" for n in range(120)
+    ]
     train = set(config.data.protocols["xsub"].train["subject"])
     lists = {
         "xsub_train": [name for name in names if int(name[9:12]) in train],
@@ -558,7 +718,9 @@ def test_its_protocols_are_those_of_ntu(tmp_path):
         "xview_train": [name for name in names if "C001" not in name],
         "xview_val": [name for name in names if "C001" in name],
     }
-    annotations = [annotation(name, keypoint(2, seed=n), label=n % 60) for n, name in enumerate(names)]
+    annotations = [
+        annotation(name, keypoint(2, seed=n), label=n % 60) for n, name in enumerate(names)
+    ]
     source = save(tmp_path / "ntu60_3danno.pkl", {"split": lists, "annotations": annotations}, 2)
     reader = reader_of(config)
     assert pickle.loads(pickle.dumps(reader)) == reader == READERS["pyskl"]()
@@ -570,9 +732,17 @@ def test_its_protocols_are_those_of_ntu(tmp_path):
     assert (report["rejects"], report["flaws"], report["shard"]["rows"]) == ([], [], 120)
     table = pq.read_table(tmp_path / "store" / "shard-00000.parquet")
     columns = {name: table[name].to_numpy() for name in ("subject", "camera")}
-    columns[SPLIT] = np.fromiter((tuple(row) for row in table[SPLIT].to_pylist()), object, len(table))
-    found = counts(columns, {name: sides.model_dump() for name, sides in config.data.protocols.items()})
-    assert found["xsub_lists"] == found["xsub"] == {"train": len(lists["xsub_train"]), "test": len(lists["xsub_val"])}
+    columns[SPLIT] = np.fromiter(
+        (tuple(row) for row in table[SPLIT].to_pylist()), object, len(table)
+    )
+    found = counts(
+        columns, {name: sides.model_dump() for name, sides in config.data.protocols.items()}
+    )
+    assert (
+        found["xsub_lists"]
+        == found["xsub"]
+        == {"train": len(lists["xsub_train"]), "test": len(lists["xsub_val"])}
+    )
     assert found["xview_lists"] == found["xview"]
     row = {key: values[0] for key, values in table.to_pydict().items()}
     original = annotations[names.index(row["clip_id"])]["keypoint"]

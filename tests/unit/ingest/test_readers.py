@@ -34,7 +34,12 @@ def test_ntu_keeps_every_body_of_every_frame(eol, end):
     assert as_frames(recording) == plain_parse(data)
     assert recording.offsets.tolist() == [0, 3, 4, 7, 7, 10]
     assert recording.clip_id == "S001C002P003R001A004"
-    assert (recording.setup, recording.camera, recording.subject, recording.replication) == (1, 2, 3, 1)
+    assert (recording.setup, recording.camera, recording.subject, recording.replication) == (
+        1,
+        2,
+        3,
+        1,
+    )
     assert recording.label == 3
 
 
@@ -58,7 +63,10 @@ def test_performances_pair_cameras_only():
 
     same = [performance(f"S001C00{camera}P003R001A004") for camera in (1, 2, 3)]
     assert len(set(same)) == 1
-    others = {performance(n + "A004") for n in ("S002C001P003R001", "S001C001P004R001", "S001C001P003R002")}
+    others = {
+        performance(n + "A004")
+        for n in ("S002C001P003R001", "S001C001P004R001", "S001C001P003R002")
+    }
     assert len(others | {same[0], performance("S001C001P003R001A005")}) == 5
     assert performance_id("ntu-60", same[0]) != performance_id("ntu-120", same[0])
     assert len(performance_id("ntu-60", same[0])) == 16
@@ -162,7 +170,22 @@ def test_ntu_cut_anywhere_is_whole_or_rejected(length):
 
 # Fields that a mutation may put anywhere; the reference decides what is still a recording.
 junk = st.sampled_from(
-    [b"", b" ", b"\n", b"\r\n", b"0", b"1", b"2", b"25", b"-1", b"1e3", b"nan", b"x", b".", b"9" * 30]
+    [
+        b"",
+        b" ",
+        b"\n",
+        b"\r\n",
+        b"0",
+        b"1",
+        b"2",
+        b"25",
+        b"-1",
+        b"1e3",
+        b"nan",
+        b"x",
+        b".",
+        b"9" * 30,
+    ]
 )
 
 
@@ -203,7 +226,12 @@ def test_nw_ucla_labels_come_from_the_name_and_empty_frames_hold_nobody():
     frames = FRAMES.copy()
     frames[1] = 0
     (recording,) = nw_ucla.parse("a12_s02_e03_v01.json", ucla_text(frames, "a12_s02_e03_v01"), 20)
-    assert (recording.label, recording.subject, recording.replication, recording.camera) == (9, 2, 3, 1)
+    assert (recording.label, recording.subject, recording.replication, recording.camera) == (
+        9,
+        2,
+        3,
+        1,
+    )
     assert recording.setup is None
     assert recording.offsets.tolist() == [0, 1, 1, 2]
     assert recording.bodies.tolist() == frames[[0, 2]].tolist()
@@ -239,7 +267,11 @@ def ucla_frame(joint):
         (UCLA_NAME, ucla_frame(f"[1, {'9' * 30}, 3]"), "not metres"),
         (UCLA_NAME, ucla_frame(f"[1, {'9' * 5000}, 3]"), "not valid JSON"),
         (UCLA_NAME, ucla_text(FRAMES[:, :19]), r"a frame of length 19, expected \[frames, 20, 3\]"),
-        (UCLA_NAME, b'{"file_name": {"a": 1}, "skeletons": []}', "the recording called by a dict, not"),
+        (
+            UCLA_NAME,
+            b'{"file_name": {"a": 1}, "skeletons": []}',
+            "the recording called by a dict, not",
+        ),
         (UCLA_NAME, ucla_text(np.where(FRAMES > 2, np.nan, FRAMES)), "NaN"),
         (UCLA_NAME, ucla_text(FRAMES * 1e4), "not metres"),
         (UCLA_NAME, ucla_text(FRAMES * 0), "no body in any frame"),
@@ -304,7 +336,13 @@ ucla_junk = st.sampled_from(
 )  # fmt: skip
 
 
-@given(st.lists(st.tuples(st.integers(0, 999), st.integers(0, 999), st.none() | ucla_junk), min_size=1, max_size=4))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 999), st.integers(0, 999), st.none() | ucla_junk),
+        min_size=1,
+        max_size=4,
+    )
+)
 @settings(max_examples=400)
 def test_nw_ucla_with_changed_tokens_is_what_the_reference_reads_or_rejected(changes):
     tokens = re.split(rb"([\[\],:{}])", SMALL_UCLA)
@@ -314,7 +352,11 @@ def test_nw_ucla_with_changed_tokens_is_what_the_reference_reads_or_rejected(cha
     ucla_agrees_with_the_reference(b"".join(tokens))
 
 
-@given(st.lists(st.tuples(st.integers(0, len(SMALL_UCLA) - 1), st.integers(0, 255)), min_size=1, max_size=4))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(SMALL_UCLA) - 1), st.integers(0, 255)), min_size=1, max_size=4
+    )
+)
 @settings(max_examples=400)
 def test_nw_ucla_with_changed_bytes_is_what_the_reference_reads_or_rejected(changes):
     data = bytearray(SMALL_UCLA)
@@ -341,11 +383,21 @@ def listed(uri, suffix):
 
 
 def test_a_zip_and_a_directory_list_the_same_recordings(tmp_path):
-    contents = {"sub/b.json": b"22", "a.json": b"1", "note.txt": b"", ".hidden.json": b"", "__MACOSX/._a.json": b""}
+    contents = {
+        "sub/b.json": b"22",
+        "a.json": b"1",
+        "note.txt": b"",
+        ".hidden.json": b"",
+        "__MACOSX/._a.json": b"",
+    }
     for name, data in contents.items():
         (tmp_path / "dir" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "dir" / name).write_bytes(data)
-    for uri in (str(tmp_path / "dir"), str(tmp_path / "dir") + "/", zipped(tmp_path / "x.zip", contents.items())):
+    for uri in (
+        str(tmp_path / "dir"),
+        str(tmp_path / "dir") + "/",
+        zipped(tmp_path / "x.zip", contents.items()),
+    ):
         found = listed(uri, ".json")
         assert found.members == [Member("a.json", "a.json", 1), Member("b.json", "sub/b.json", 2)]
         assert found.ignored == 3
@@ -356,7 +408,10 @@ def test_a_zip_and_a_directory_list_the_same_recordings(tmp_path):
 def test_names_in_a_zip_are_only_names(tmp_path):
     link = zipfile.ZipInfo("link.json")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    uri = zipped(tmp_path / "x.zip", [("../../up.json", b"1"), ("/abs/root.json", b"2"), (link, b"/etc/passwd")])
+    uri = zipped(
+        tmp_path / "x.zip",
+        [("../../up.json", b"1"), ("/abs/root.json", b"2"), (link, b"/etc/passwd")],
+    )
     found = listed(uri, ".json")
     assert [member.name for member in found.members] == ["root.json", "up.json"]
     assert found.ignored == 1
@@ -412,7 +467,9 @@ def test_an_encrypted_member_is_rejected(tmp_path):
 def test_a_source_without_recordings_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "note.txt").write_text("no zip")
-    (tmp_path / "cut.zip").write_bytes(Path(zipped(tmp_path / "x.zip", [("a.json", b"1")])).read_bytes()[:-30])
+    (tmp_path / "cut.zip").write_bytes(
+        Path(zipped(tmp_path / "x.zip", [("a.json", b"1")])).read_bytes()[:-30]
+    )
     cases = {
         "gone": "recordings not found",
         "empty": "holds no recordings",
@@ -435,7 +492,9 @@ def test_several_sources_are_one(tmp_path):
     assert found.ignored == 1
     with opened(sources) as read:
         assert [read(member) for member in found.members] == [b"22", b"1"]
-    with pytest.raises(UserError, match=r"name its zip files themselves: data\.raw=\[a\.zip,b\.zip\]"):
+    with pytest.raises(
+        UserError, match=r"name its zip files themselves: data\.raw=\[a\.zip,b\.zip\]"
+    ):
         listed(str(tmp_path), ".skeleton")
 
 
@@ -492,7 +551,9 @@ def test_a_zip_with_changed_bytes_is_read_rejected_or_refused(tmp_path, method):
             found, rejects = read_all(uri)
             outcomes.update(found=len(found), rejects=len(rejects))
             # The checksum holds, so what is read is what was written, or all that is claimed of it.
-            assert all(any(data.startswith(text) for data in CONTENT.values()) for text in found.values())
+            assert all(
+                any(data.startswith(text) for data in CONTENT.values()) for text in found.values()
+            )
         except UserError as error:
             assert "\n" not in str(error)
             outcomes["refused"] += 1
@@ -536,7 +597,9 @@ def test_a_directory_of_a_zip_that_cannot_be_read_is_one_clear_line(tmp_path):
     data[data.rindex("\u00e4".encode())] = 0xFF
     Path(uri).write_bytes(data)
     for act in (lambda: listed(uri, ".json"), lambda: opened([uri]).__enter__()):
-        with pytest.raises(UserError, match=r"x\.zip: neither a directory nor a readable zip file \('utf-8'"):
+        with pytest.raises(
+            UserError, match=r"x\.zip: neither a directory nor a readable zip file \('utf-8'"
+        ):
             act()
 
 

@@ -13,7 +13,9 @@ SETTINGS = {"actions": 12, "subjects": 2, "replications": 1, "cameras": 3, "seed
 
 
 def read(directory, names):
-    return [READERS["ntu"]().parse(name, Path(directory, name).read_bytes(), 25)[0] for name in names]
+    return [
+        READERS["ntu"]().parse(name, Path(directory, name).read_bytes(), 25)[0] for name in names
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +106,9 @@ def test_cameras_and_noise_change_what_is_seen():
     assert (film(1, 0.0)[1][:, 0, (4, 8)] == 2).all()
 
 
-@pytest.mark.parametrize("wrong", [{"actions": 99}, {"cameras": 4}, {"subjects": 0}, {"replications": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"actions": 99}, {"cameras": 4}, {"subjects": 0}, {"replications": 0}]
+)
 def test_impossible_settings_are_named(tmp_path, wrong):
     with pytest.raises(ValueError, match=f"synthetic.{next(iter(wrong))}="):
         synthetic.record(str(tmp_path / "x"), **SETTINGS | wrong)

@@ -36,8 +36,12 @@ def kinect_v2() -> SkeletonLayout:
 def make_clips() -> Callable[..., ClipBatch]:
     """make_clips(lengths, persons, joints, seed): clips of normal coordinates around (0, 0, 3), ids 100, 101, ..."""
 
-    def make(lengths: Sequence[int], persons: int = 1, joints: int = 20, seed: int = 0) -> ClipBatch:
-        frames = torch.randn(sum(lengths), persons, joints, 3, generator=torch.Generator().manual_seed(seed))
+    def make(
+        lengths: Sequence[int], persons: int = 1, joints: int = 20, seed: int = 0
+    ) -> ClipBatch:
+        frames = torch.randn(
+            sum(lengths), persons, joints, 3, generator=torch.Generator().manual_seed(seed)
+        )
         count = len(lengths)
         return ClipBatch(
             frames=frames + torch.tensor([0.0, 0.0, 3.0]),
@@ -56,6 +60,8 @@ def pick() -> Callable[[ClipBatch, Sequence[int]], ClipBatch]:
     def picked(clips: ClipBatch, order: Sequence[int]) -> ClipBatch:
         parts = [clips.frames[clips.offsets[i] : clips.offsets[i + 1]] for i in order]
         offsets = torch.tensor([0, *(len(part) for part in parts)]).cumsum(0)
-        return ClipBatch(torch.cat(parts), offsets, clips.ids[list(order)], clips.labels[list(order)])
+        return ClipBatch(
+            torch.cat(parts), offsets, clips.ids[list(order)], clips.labels[list(order)]
+        )
 
     return picked

@@ -24,7 +24,9 @@ def pair(rows: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tens
 
 
 def literal_cosine(x: list[float], y: list[float]) -> float:
-    return sum(p * q for p, q in zip(x, y, strict=True)) / math.sqrt(sum(p * p for p in x) * sum(q * q for q in y))
+    return sum(p * q for p, q in zip(x, y, strict=True)) / math.sqrt(
+        sum(p * p for p in x) * sum(q * q for q in y)
+    )
 
 
 def literal_infonce(a: torch.Tensor, b: torch.Tensor, temperature: float) -> float:
@@ -54,13 +56,19 @@ def test_against_the_sums_written_out(rows, width):
     a, b = pair(rows, width)
     infonce, varcov, cosine = LOSSES
     assert infonce(a, b).item() == pytest.approx(literal_infonce(a, b, 0.2), rel=1e-10)
-    squares = [(x - y) ** 2 for p, q in zip(a.tolist(), b.tolist(), strict=True) for x, y in zip(p, q, strict=True)]
+    squares = [
+        (x - y) ** 2
+        for p, q in zip(a.tolist(), b.tolist(), strict=True)
+        for x, y in zip(p, q, strict=True)
+    ]
     assert varcov(a, b).item() == pytest.approx(5 * sum(squares) / len(squares), rel=1e-10)
     cosines = [literal_cosine(x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
     assert cosine(a, b).item() == pytest.approx(5 * (1 - sum(cosines) / rows), rel=1e-10)
     z = 0.7 * a
     for loss in (varcov, cosine):
-        assert loss.regularisation(z).item() == pytest.approx(literal_regularisation(z, 3, 2), rel=1e-10)
+        assert loss.regularisation(z).item() == pytest.approx(
+            literal_regularisation(z, 3, 2), rel=1e-10
+        )
 
 
 def test_cosine_closed_forms():
@@ -80,9 +88,15 @@ def test_infonce_of_orthogonal_clips_in_closed_form(temperature):
 
 def test_infonce_limits_of_the_temperature():
     a, b = pair(8, 5)
-    assert InfoNCE(1e6)(a, b).item() == pytest.approx(math.log(8), rel=1e-5)  # nothing is told apart
-    assert InfoNCE(1e-3)(a, a).item() == pytest.approx(0, abs=1e-6)  # own counterpart nearest: perfect
-    assert InfoNCE(0.1)(torch.ones(8, 5), torch.ones(8, 5)).item() == pytest.approx(math.log(8), rel=1e-6)
+    assert InfoNCE(1e6)(a, b).item() == pytest.approx(
+        math.log(8), rel=1e-5
+    )  # nothing is told apart
+    assert InfoNCE(1e-3)(a, a).item() == pytest.approx(
+        0, abs=1e-6
+    )  # own counterpart nearest: perfect
+    assert InfoNCE(0.1)(torch.ones(8, 5), torch.ones(8, 5)).item() == pytest.approx(
+        math.log(8), rel=1e-6
+    )
 
 
 def test_regularisation_closed_forms():

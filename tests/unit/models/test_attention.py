@@ -23,8 +23,14 @@ def literal(net: QueryAttention, x: torch.Tensor) -> torch.Tensor:
     """[L, D] to [Q, D], a token and a dimension at a time."""
     rows = []
     for query in net.queries.tolist():
-        weights = [math.exp(sum(q * v for q, v in zip(query, token, strict=True)) / 2) for token in x.tolist()]
-        mean = [sum(w * t[d] for w, t in zip(weights, x.tolist(), strict=True)) / sum(weights) for d in range(4)]
+        weights = [
+            math.exp(sum(q * v for q, v in zip(query, token, strict=True)) / 2)
+            for token in x.tolist()
+        ]
+        mean = [
+            sum(w * t[d] for w, t in zip(weights, x.tolist(), strict=True)) / sum(weights)
+            for d in range(4)
+        ]
         rows.append(net.value.weight @ torch.tensor(mean, dtype=torch.float64) + net.value.bias)
     return torch.stack(rows)
 

@@ -8,9 +8,24 @@ from models.backbone import Backbone, Layer, sinusoids
 from models.modalities import MODALITIES, modality
 from models.skeleton import SkeletonLayout
 
-LAYOUT = SkeletonLayout("arm", ("a", "b", "c"), (0, 0, 1), centre=0, left_shoulder=1, right_shoulder=2, mirror=())
-SETTINGS = {"persons": 2, "frames": 5, "width": 8, "layers": 2, "heads": 2, "feedforward": 12, "dropout": 0.0}
-SETTINGS |= {"norm": "post", "positions_temporal": "sinusoidal", "positions_spatial": "learned", "pooling": "max"}
+LAYOUT = SkeletonLayout(
+    "arm", ("a", "b", "c"), (0, 0, 1), centre=0, left_shoulder=1, right_shoulder=2, mirror=()
+)
+SETTINGS = {
+    "persons": 2,
+    "frames": 5,
+    "width": 8,
+    "layers": 2,
+    "heads": 2,
+    "feedforward": 12,
+    "dropout": 0.0,
+}
+SETTINGS |= {
+    "norm": "post",
+    "positions_temporal": "sinusoidal",
+    "positions_spatial": "learned",
+    "pooling": "max",
+}
 SETTINGS |= {"modalities": MODALITIES, "fusion": "mean", "feature_norm": "none"}
 PASSES = (*MODALITIES, "fused", "fused_other")
 
@@ -22,10 +37,16 @@ def backbone(**changes) -> Backbone:
 
 def views(names=PASSES, rows: int = 4) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return {name: torch.randn(rows, 5, 2, 3, 3, generator=generator, dtype=torch.float64) for name in names}
+    return {
+        name: torch.randn(rows, 5, 2, 3, 3, generator=generator, dtype=torch.float64)
+        for name in names
+    }
 
 
-VARIANTS = [{}, {"norm": "pre", "pooling": "mean", "positions_temporal": "learned", "fusion": "concatenation"}]
+VARIANTS = [
+    {},
+    {"norm": "pre", "pooling": "mean", "positions_temporal": "learned", "fusion": "concatenation"},
+]
 VARIANTS += [{"fusion": "attention"}]
 
 
@@ -73,9 +94,14 @@ def test_tokens_of_the_two_streams():
     """Against plain indexing: frame t as one token of all M*V*3 values, joint (m, v) as one token of its T*3 values."""
     net, view = backbone(layers=1), views(["bone"])["bone"]
     bones = modality("bone", view, LAYOUT)
-    by_frame = torch.stack([torch.stack([bones[b, t].reshape(-1) for t in range(5)]) for b in range(4)])
+    by_frame = torch.stack(
+        [torch.stack([bones[b, t].reshape(-1) for t in range(5)]) for b in range(4)]
+    )
     by_joint = torch.stack(
-        [torch.stack([bones[b, :, m, v].reshape(-1) for m in range(2) for v in range(3)]) for b in range(4)]
+        [
+            torch.stack([bones[b, :, m, v].reshape(-1) for m in range(2) for v in range(3)])
+            for b in range(4)
+        ]
     )
     expected = []
     for stream, tokens in ((net.temporal, by_frame), (net.spatial, by_joint)):
@@ -100,19 +126,27 @@ def test_normalised_features(changes):
     """In training by the batch of each input, in evaluation by what the fused inputs, or that modality's, had been."""
     plain, net = backbone(**changes), backbone(feature_norm="batch", **changes)
     net.load_state_dict(plain.state_dict(), strict=False)
-    inputs = views(["fused", "fused_other"] if "fusion" in changes else ["bone", "fused", "fused_other"])
+    inputs = views(
+        ["fused", "fused_other"] if "fusion" in changes else ["bone", "fused", "fused_other"]
+    )
     raw, found = plain.encode(inputs), net.encode(inputs)
     kinds = {"bone": "bone"} if changes == {} else {}
     references = {}
     for name in inputs:
         kind = kinds.get(name, "fused")
-        reference = references.setdefault(kind, nn.BatchNorm1d(net.feature_width, affine=False).double())
+        reference = references.setdefault(
+            kind, nn.BatchNorm1d(net.feature_width, affine=False).double()
+        )
         torch.testing.assert_close(found[name], reference(raw[name]))
-    assert not {name for name, _ in net.named_parameters()} - {name for name, _ in plain.named_parameters()}
+    assert not {name for name, _ in net.named_parameters()} - {
+        name for name, _ in plain.named_parameters()
+    }
     net.eval(), plain.eval()
     raw, found = plain.encode(inputs), net.encode(inputs)
     for name in inputs:
-        torch.testing.assert_close(found[name], references[kinds.get(name, "fused")].eval()(raw[name]))
+        torch.testing.assert_close(
+            found[name], references[kinds.get(name, "fused")].eval()(raw[name])
+        )
 
 
 # -- which modalities, and networks of their own
@@ -169,7 +203,12 @@ def test_layer_equals_torchs(norm, heads):
         8, heads, 12, dropout=0.0, batch_first=True, norm_first=norm == "pre", dtype=torch.float64
     )
     ours = Layer(8, heads, 12, 0.0, norm).double()
-    names = {"self_attn.in_proj_": "qkv.", "self_attn.out_proj": "out", "linear1": "expand", "linear2": "contract"}
+    names = {
+        "self_attn.in_proj_": "qkv.",
+        "self_attn.out_proj": "out",
+        "linear1": "expand",
+        "linear2": "contract",
+    }
     names |= {"norm1": "norm_attention", "norm2": "norm_feedforward"}
     state = reference.state_dict()
     for old, new in names.items():
@@ -187,7 +226,10 @@ def test_layers_begin_like_torchs():
         (ours.qkv.weight, reference.self_attn.in_proj_weight),
         (ours.out.weight, reference.self_attn.out_proj.weight),
     ]
-    pairs += [(ours.expand.weight, reference.linear1.weight), (ours.contract.bias, reference.linear2.bias)]
+    pairs += [
+        (ours.expand.weight, reference.linear1.weight),
+        (ours.contract.bias, reference.linear2.bias),
+    ]
     for mine, theirs in pairs:
         assert mine.abs().max().item() == pytest.approx(theirs.abs().max().item(), rel=0.05)
     assert not ours.qkv.bias.any()

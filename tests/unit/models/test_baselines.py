@@ -12,7 +12,13 @@ from models.modalities import MODALITIES, modality
 from pipeline.config.schema import Model, groups, load
 from pipeline.encoder.build import build_framework, layout_of
 
-SIZES = ["model.width=8", "model.heads=2", "model.feedforward=8", "model.frames=6", "views.min_frames=4"]
+SIZES = [
+    "model.width=8",
+    "model.heads=2",
+    "model.feedforward=8",
+    "model.frames=6",
+    "views.min_frames=4",
+]
 SIZES += ["objective.composition.prototypes.count=5"]
 FEATURE = 2 * 8
 
@@ -27,14 +33,18 @@ def clips() -> ClipBatch:
 
 
 def step(net: Framework) -> dict[str, torch.Tensor]:
-    views = {name: view.double() for name, view in net.draw(clips(), 0, 0, net.objective.passes).items()}
+    views = {
+        name: view.double() for name, view in net.draw(clips(), 0, 0, net.objective.passes).items()
+    }
     losses = net.losses(views)
     losses["loss"].backward()
     return losses
 
 
 def views() -> torch.Tensor:
-    return torch.randn(4, 6, 2, 25, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return torch.randn(
+        4, 6, 2, 25, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
 
 
 PASSES = {"dc": (*MODALITIES, "fused", "fused_other"), "umurl": (*MODALITIES, "fused")}
@@ -50,7 +60,11 @@ def test_every_shipped_objective_trains_all_it_has(name):
     assert all(value.isfinite() for value in losses.values())
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
     net.eval()
-    assert net.backbone.features(views()).shape == (4, WIDTHS.get(name, FEATURE)) == (4, net.backbone.feature_width)
+    assert (
+        net.backbone.features(views()).shape
+        == (4, WIDTHS.get(name, FEATURE))
+        == (4, net.backbone.feature_width)
+    )
 
 
 @pytest.mark.parametrize("name", MODALITIES)
@@ -82,23 +96,35 @@ def test_late_fusion_is_the_three_single_modalities_trained_side_by_side():
             .replace(f"objectives.{name}.", ""): value
             for key, value in late.named_parameters()
         }
-        single.load_state_dict({key: own[key] for key, _ in single.named_parameters()}, strict=False)
+        single.load_state_dict(
+            {key: own[key] for key, _ in single.named_parameters()}, strict=False
+        )
         total = total + step(single)["loss"]
         for key, parameter in single.named_parameters():
             torch.testing.assert_close(own[key].grad, parameter.grad)
         part = late.backbone.parts[name]
-        torch.testing.assert_close(late.backbone.features(views())[:, part], single.backbone.features(views()))
+        torch.testing.assert_close(
+            late.backbone.features(views())[:, part], single.backbone.features(views())
+        )
     torch.testing.assert_close(losses["loss"], total)
 
 
 @pytest.mark.parametrize("fusion", [*FUSIONS, "late"])
 def test_every_encoder_trains_with_every_setting(fusion):
     taken = ["objective.decomposition.module=attention", "model.modalities=[joint,motion]"]
-    config = load(["objective=late", *SIZES] if fusion == "late" else ["objective=dc", *SIZES, *taken])
-    sections = {"objective": config.objective, "views": config.views, "normalise": config.data.normalise}
+    config = load(
+        ["objective=late", *SIZES] if fusion == "late" else ["objective=dc", *SIZES, *taken]
+    )
+    sections = {
+        "objective": config.objective,
+        "views": config.views,
+        "normalise": config.data.normalise,
+    }
     settings = {name: section.model_dump() for name, section in sections.items()}
     model = config.model.model_dump() | {"layers": 2, "fusion": fusion}
-    for norm, pooling, positions in product(("post", "pre"), ("max", "mean"), ("none", "sinusoidal", "learned")):
+    for norm, pooling, positions in product(
+        ("post", "pre"), ("max", "mean"), ("none", "sinusoidal", "learned")
+    ):
         torch.manual_seed(0)
         changed = {"norm": norm, "pooling": pooling, "positions_temporal": positions}
         net = build(layout_of(config), 2, model=model | changed, **settings).double()
@@ -111,7 +137,9 @@ def test_every_encoder_trains_with_every_setting(fusion):
 def test_an_encoder_of_before_the_choice_of_modalities_is_one_that_fuses_all_three():
     model = load(["objective=dc", "model.feature_norm=none"]).model
     assert Model(**model.model_dump(exclude={"modalities", "fusion", "feature_norm"})) == model
-    assert {name.split(".")[1] for name in shipped("dc").backbone.temporal.state_dict() if "embedding" in name} == {
-        *MODALITIES
-    }
+    assert {
+        name.split(".")[1]
+        for name in shipped("dc").backbone.temporal.state_dict()
+        if "embedding" in name
+    } == {*MODALITIES}
     assert "fusion.weight" in shipped("dc").backbone.temporal.state_dict()

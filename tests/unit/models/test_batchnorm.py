@@ -5,7 +5,9 @@ from torch import nn
 from models.batchnorm import GlobalBatchNorm1d
 
 
-def twins(features: int, dtype: torch.dtype = torch.float64) -> tuple[GlobalBatchNorm1d, nn.BatchNorm1d]:
+def twins(
+    features: int, dtype: torch.dtype = torch.float64
+) -> tuple[GlobalBatchNorm1d, nn.BatchNorm1d]:
     torch.manual_seed(0)
     ours, reference = GlobalBatchNorm1d(features).to(dtype), nn.BatchNorm1d(features).to(dtype)
     with torch.no_grad():

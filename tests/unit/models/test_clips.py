@@ -27,12 +27,17 @@ def test_resample_equals_a_loop_over_clips_and_frames(make_clips, lengths, perso
     clips = make_clips(lengths, persons, joints=4)
     span = [data.draw(st.floats(1, n)) for n in lengths]
     start = [data.draw(st.floats(0, n - s)) for n, s in zip(lengths, span, strict=True)]
-    start_b, span_b = torch.tensor(start, dtype=torch.float64), torch.tensor(span, dtype=torch.float64)
+    start_b, span_b = (
+        torch.tensor(start, dtype=torch.float64),
+        torch.tensor(span, dtype=torch.float64),
+    )
     views = resample(clips, start_b, span_b, frames)
     assert views.shape == (len(lengths), frames, persons, 4, 3) and views.dtype == torch.float32
     for b, first in enumerate(clips.offsets[:-1].tolist()):
         clip = clips.frames[first : first + lengths[b]].double().numpy()
-        np.testing.assert_allclose(views[b], slow_resample(clip, start[b], span[b], frames), rtol=0, atol=3e-6)
+        np.testing.assert_allclose(
+            views[b], slow_resample(clip, start[b], span[b], frames), rtol=0, atol=3e-6
+        )
 
 
 @settings(max_examples=40, deadline=None)
@@ -45,7 +50,9 @@ def test_resample_of_whole_frames_is_torch_interpolate(make_clips, lengths, fram
     for b, first in enumerate(clips.offsets[:-1].tolist()):
         part = clips.frames[first + start[b] : first + start[b] + span[b]].flatten(1)
         # In float64: in float32 torch rounds positions too.
-        expected = interpolate(part.T[None].double(), frames, mode="linear", align_corners=False)[0].T
+        expected = interpolate(part.T[None].double(), frames, mode="linear", align_corners=False)[
+            0
+        ].T
         torch.testing.assert_close(views[b].flatten(1).double(), expected, rtol=0, atol=1e-5)
 
 
@@ -91,7 +98,9 @@ def test_lengths_and_owners(make_clips):
 
 def test_to_moves_everything(make_clips):
     moved = make_clips([3, 1, 2]).to("meta")
-    assert {x.device.type for x in (moved.frames, moved.offsets, moved.ids, moved.labels)} == {"meta"}
+    assert {x.device.type for x in (moved.frames, moved.offsets, moved.ids, moved.labels)} == {
+        "meta"
+    }
     assert moved.frames.shape == (6, 1, 20, 3)
 
 
@@ -120,7 +129,10 @@ GOOD = {
         ({"offsets": torch.tensor([0, 6, 5])}, "clip 8 has no frames"),
         (
             {"frames": torch.zeros(0, 1, 20, 3), "offsets": torch.tensor([0])}
-            | {"ids": torch.zeros(0, dtype=torch.int64), "labels": torch.zeros(0, dtype=torch.int64)},
+            | {
+                "ids": torch.zeros(0, dtype=torch.int64),
+                "labels": torch.zeros(0, dtype=torch.int64),
+            },
             "B >= 1",
         ),
     ],

@@ -11,7 +11,10 @@ def composition(module: str) -> Composition:
 
 
 def features() -> dict[str, torch.Tensor]:
-    return {m: torch.randn(5, 4, generator=torch.Generator().manual_seed(i)).double() for i, m in enumerate(MODALITIES)}
+    return {
+        m: torch.randn(5, 4, generator=torch.Generator().manual_seed(i)).double()
+        for i, m in enumerate(MODALITIES)
+    }
 
 
 def test_learned_weights_begin_at_the_mean():
@@ -26,14 +29,18 @@ def test_weights_are_a_softmax():
     u, c = features(), composition("weights")
     with torch.no_grad():
         c.logits.copy_(torch.tensor([0.5, 0.2, 0.3]).log() + 7)
-    torch.testing.assert_close(c(u), 0.5 * u["joint"] + 0.2 * u["bone"] + 0.3 * u["motion"], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        c(u), 0.5 * u["joint"] + 0.2 * u["bone"] + 0.3 * u["motion"], rtol=1e-6, atol=1e-6
+    )
 
 
 def test_mlp_of_the_concatenation():
     u, c = features(), composition("mlp")
     first, _, second = c.mlp
     for n in range(5):
-        hidden = first.bias + sum(first.weight[:, 4 * i : 4 * i + 4] @ u[m][n] for i, m in enumerate(MODALITIES))
+        hidden = first.bias + sum(
+            first.weight[:, 4 * i : 4 * i + 4] @ u[m][n] for i, m in enumerate(MODALITIES)
+        )
         torch.testing.assert_close(c(u)[n], second.weight @ hidden.clamp(min=0) + second.bias)
 
 
@@ -56,7 +63,9 @@ def test_gradient():
     c = composition("weights")
 
     def call(logits, *values):
-        return torch.func.functional_call(c, {"logits": logits}, (dict(zip(MODALITIES, values, strict=True)),))
+        return torch.func.functional_call(
+            c, {"logits": logits}, (dict(zip(MODALITIES, values, strict=True)),)
+        )
 
     inputs = [torch.randn(3, dtype=torch.float64, requires_grad=True)]
     inputs += [value.requires_grad_() for value in features().values()]

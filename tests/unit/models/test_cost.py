@@ -11,7 +11,9 @@ from models.skeleton import SkeletonLayout
 from models.views import Views
 
 JOINTS = tuple(str(i) for i in range(25))
-LAYOUT = SkeletonLayout("25 joints", JOINTS, (0, *range(24)), centre=0, left_shoulder=1, right_shoulder=2, mirror=())
+LAYOUT = SkeletonLayout(
+    "25 joints", JOINTS, (0, *range(24)), centre=0, left_shoulder=1, right_shoulder=2, mirror=()
+)
 
 
 def reference(layers: int, **changes) -> Backbone:
@@ -44,7 +46,9 @@ def closed_form(layers: int, inputs: int) -> tuple[float, float]:
         embedding += 2 * tokens * (values + width) * width
         fusion += 2 * tokens * width * width
         transformer += layers * (2 * tokens * 6 * width * width + 2 * 2 * tokens * tokens * width)
-    return (inputs * embedding + fusion + transformer) / 1e9, inputs * (embedding + transformer) / 1e9
+    return (inputs * embedding + fusion + transformer) / 1e9, inputs * (
+        embedding + transformer
+    ) / 1e9
 
 
 @pytest.mark.parametrize(
@@ -67,7 +71,9 @@ def test_late_fusion_costs_three_networks():
     }
     assert late["gflops"] == pytest.approx(cost(reference(1))["gflops_late"])
     width, streams = 1024, ((64, 150), (50, 192))
-    embedding = sum(values * width + width + 2 * width + width * width + width for _, values in streams)
+    embedding = sum(
+        values * width + width + 2 * width + width * width + width for _, values in streams
+    )
     transformer = 2 * (6 * width * width + 6 * width + 4 * width)
     assert single["parameters"] == embedding + transformer
     assert cost(reference(1))["parameters"] == 3 * embedding + transformer + 2 * width * width
@@ -76,7 +82,12 @@ def test_late_fusion_costs_three_networks():
 def objective(backbone: Backbone, **changes):
     """UmURL's terms, or others."""
     terms = {name: {"weight": 0.0} for name in ("view", "composition")}
-    terms["decomposition"] = {"weight": 3.0, "module": "identity", "parts": ["whole"], "projectors": "modality"}
+    terms["decomposition"] = {
+        "weight": 3.0,
+        "module": "identity",
+        "parts": ["whole"],
+        "projectors": "modality",
+    }
     terms["composition"] |= {"module": "mean", "guidance": "feature"}
     terms |= {"consistency": {"weight": 3.0}, "regularisation": {"weight": 6.0}}
     terms["alignment"] = {"loss": "variance_covariance", "temperature": 0.1, "stop_gradient": False}
@@ -106,9 +117,13 @@ def test_a_step_of_the_reference_objective():
     # Clips are fewer than dimensions: Z Z^T forwards, and backwards its two factors' gradients.
     covariance = 6 * 3 * 2 * batch * 2 * feature
     found = training_cost(framework(backbone, objective(backbone)), batch)
-    assert found["training_gflops"] == pytest.approx((encoding + projection + covariance) / 1e9, rel=1e-9)
+    assert found["training_gflops"] == pytest.approx(
+        (encoding + projection + covariance) / 1e9, rel=1e-9
+    )
     assert found["training_gflops_step"] == pytest.approx(batch * found["training_gflops"])
-    heads = 3 * (2 * (feature * feature + feature + 2 * feature) + feature * 2 * feature + 2 * feature)
+    heads = 3 * (
+        2 * (feature * feature + feature + 2 * feature) + feature * 2 * feature + 2 * feature
+    )
     assert found["training_parameters"] == 22_067_200 + heads
 
 
@@ -133,22 +148,36 @@ def test_the_cost_of_a_step_is_what_a_step_does():
         feature_norm="batch",
     )
     terms = {
-        "decomposition": {"weight": 1.0, "module": "convolution", "parts": ["whole"], "projectors": "shared"},
+        "decomposition": {
+            "weight": 1.0,
+            "module": "convolution",
+            "parts": ["whole"],
+            "projectors": "shared",
+        },
         "composition": {"weight": 1.0, "module": "attention", "guidance": "prototypes"},
     }
-    terms["composition"]["prototypes"] = {"count": 5, "temperature": 0.1, "epsilon": 0.05, "iterations": 3}
+    terms["composition"]["prototypes"] = {
+        "count": 5,
+        "temperature": 0.1,
+        "epsilon": 0.05,
+        "iterations": 3,
+    }
     net = framework(backbone, objective(backbone, **terms))
     before = {name: value.clone() for name, value in net.state_dict().items()}
     found = training_cost(net, 3)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert all(p.grad is None for p in net.parameters())
     views = {name: torch.randn(3, 4, 1, 25, 3) for name in net.objective.passes}
-    assert found["training_gflops_step"] == flops(lambda: net.losses(views)["loss"].backward()) / 1e9
+    assert (
+        found["training_gflops_step"] == flops(lambda: net.losses(views)["loss"].backward()) / 1e9
+    )
 
 
 def test_attention_on_the_cpu_is_counted():
     x = torch.zeros(1, 2, 5, 8)
-    assert flops(lambda: nn.functional.scaled_dot_product_attention(x, x, x)) == 2 * 2 * (2 * 5 * 5 * 8)
+    assert flops(lambda: nn.functional.scaled_dot_product_attention(x, x, x)) == 2 * 2 * (
+        2 * 5 * 5 * 8
+    )
 
 
 def test_cost_leaves_the_mode_alone():

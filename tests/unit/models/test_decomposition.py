@@ -4,12 +4,21 @@ import torch
 from models.decomposition import Decomposition
 from models.modalities import MODALITIES
 
-SIZES = {"modalities": MODALITIES, "projectors": "modality", "width": 4, "hidden": 6, "output": 5, "layers": 2}
+SIZES = {
+    "modalities": MODALITIES,
+    "projectors": "modality",
+    "width": 4,
+    "hidden": 6,
+    "output": 5,
+    "layers": 2,
+}
 
 
 def features() -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return {m: torch.randn(7, 8, generator=generator) for m in MODALITIES}, torch.randn(7, 8, generator=generator)
+    return {m: torch.randn(7, 8, generator=generator) for m in MODALITIES}, torch.randn(
+        7, 8, generator=generator
+    )
 
 
 @pytest.mark.parametrize("module", ["identity", "linear", "mlp"])
@@ -46,7 +55,10 @@ def literal_convolution(module, streams: list[torch.Tensor]) -> torch.Tensor:
     for conv, x in zip(module.streams, streams, strict=True):
         outside = torch.zeros_like(x[:1])
         padded = torch.cat([outside, x, outside])
-        values = [sum(conv.weight[:, :, k] @ padded[t + k] for k in range(3)) + conv.bias for t in range(len(x))]
+        values = [
+            sum(conv.weight[:, :, k] @ padded[t + k] for k in range(3)) + conv.bias
+            for t in range(len(x))
+        ]
         pooled.append(torch.stack(values).clamp(min=0).max(0).values)
     return module.out(torch.cat(pooled))
 
@@ -55,7 +67,9 @@ def literal_attention(module, streams: list[torch.Tensor], number: int) -> torch
     """The queries of modality `number`, one after the other."""
     x = torch.cat(streams)
     own = module.queries[number * len(streams) : (number + 1) * len(streams)]
-    return torch.cat([module.value((x * (x @ query / 2).softmax(0)[:, None]).sum(0)) for query in own])
+    return torch.cat(
+        [module.value((x * (x @ query / 2).softmax(0)[:, None]).sum(0)) for query in own]
+    )
 
 
 @pytest.mark.parametrize("module", ["convolution", "attention"])
@@ -85,7 +99,9 @@ def test_modules_of_tokens_against_one_clip_at_a_time(module):
     for i, part in enumerate(parts):
         taken = decomposition.apart[part]([of_y[s] for s in chosen[part]])
         for j, m in enumerate(MODALITIES):
-            torch.testing.assert_close(predictions[3 * i + j], decomposition.projectors[part][m](taken[j]))
+            torch.testing.assert_close(
+                predictions[3 * i + j], decomposition.projectors[part][m](taken[j])
+            )
     # The pooled feature itself is not looked at.
     again = decomposition(unimodal, torch.zeros_like(fused).double(), of_y)
     torch.testing.assert_close(again, (targets, predictions))
@@ -94,7 +110,9 @@ def test_modules_of_tokens_against_one_clip_at_a_time(module):
 @pytest.mark.parametrize("kind", ["modality", "shared", "separate"])
 def test_projectors(kind):
     torch.manual_seed(0)
-    decomposition = Decomposition(module="linear", parts=["whole", "spatial"], **(SIZES | {"projectors": kind}))
+    decomposition = Decomposition(
+        module="linear", parts=["whole", "spatial"], **(SIZES | {"projectors": kind})
+    )
     unimodal, fused = features()
     targets, predictions = decomposition(unimodal, fused)
     halves = {"whole": slice(0, 8), "spatial": slice(4, 8)}
@@ -109,14 +127,18 @@ def test_projectors(kind):
             torch.testing.assert_close(predictions[3 * i + j], other(taken))
     sizes = {"modality": 3, "shared": 1, "separate": 6}
     count = sum(p.numel() for name, p in decomposition.named_parameters() if "projectors" in name)
-    one = sum(p.numel() for name, p in decomposition.named_parameters() if name.startswith("projectors.")) / len(heads)
+    one = sum(
+        p.numel() for name, p in decomposition.named_parameters() if name.startswith("projectors.")
+    ) / len(heads)
     assert count == sizes[kind] * one
 
 
 def test_equal_features_have_equal_projections():
     decomposition = Decomposition(module="identity", parts=["whole"], **SIZES)
     _, fused = features()
-    for target, prediction in zip(*decomposition(dict.fromkeys(MODALITIES, fused), fused), strict=True):
+    for target, prediction in zip(
+        *decomposition(dict.fromkeys(MODALITIES, fused), fused), strict=True
+    ):
         torch.testing.assert_close(target, prediction)
 
 
@@ -131,7 +153,13 @@ def test_a_stream_part_sees_its_stream_only():
 
 @pytest.mark.parametrize(
     "change",
-    [{"module": "conv"}, {"parts": []}, {"parts": ["whole", "whole"]}, {"parts": ["arm"]}, {"projectors": "both"}],
+    [
+        {"module": "conv"},
+        {"parts": []},
+        {"parts": ["whole", "whole"]},
+        {"parts": ["arm"]},
+        {"projectors": "both"},
+    ],
 )
 def test_bad_settings(change):
     with pytest.raises(ValueError, match="must be"):

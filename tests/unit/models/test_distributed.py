@@ -19,10 +19,31 @@ from models.objective import PASSES, objective_for
 from models.skeleton import SkeletonLayout
 from models.views import Views
 
-LAYOUT = SkeletonLayout("arm", ("a", "b", "c"), (0, 0, 1), centre=0, left_shoulder=1, right_shoulder=2, mirror=())
-ALIGNMENT = {"temperature": 0.2, "stop_gradient": False, "invariance": 5.0, "variance": 5.0, "covariance": 1.0}
-MODEL = {"persons": 1, "frames": 4, "width": 8, "layers": 1, "heads": 2, "feedforward": 8, "dropout": 0.0}
-MODEL |= {"norm": "post", "positions_temporal": "sinusoidal", "positions_spatial": "learned", "pooling": "max"}
+LAYOUT = SkeletonLayout(
+    "arm", ("a", "b", "c"), (0, 0, 1), centre=0, left_shoulder=1, right_shoulder=2, mirror=()
+)
+ALIGNMENT = {
+    "temperature": 0.2,
+    "stop_gradient": False,
+    "invariance": 5.0,
+    "variance": 5.0,
+    "covariance": 1.0,
+}
+MODEL = {
+    "persons": 1,
+    "frames": 4,
+    "width": 8,
+    "layers": 1,
+    "heads": 2,
+    "feedforward": 8,
+    "dropout": 0.0,
+}
+MODEL |= {
+    "norm": "post",
+    "positions_temporal": "sinusoidal",
+    "positions_spatial": "learned",
+    "pooling": "max",
+}
 MODEL |= {"modalities": MODALITIES, "fusion": "mean", "feature_norm": "none"}
 TERMS = ("decomposition", "composition", "view", "consistency", "regularisation")
 VARIANTS = {  # weights of the terms, and what else differs from the first
@@ -41,7 +62,10 @@ VARIANTS = {  # weights of the terms, and what else differs from the first
         "decomposition": {"module": "attention", "projectors": "separate"},
         "composition": {"module": "mlp"},
     },
-    "late": {"weights": (0.0, 0.0, 1.0, 0.0, 0.0), "model": {"fusion": "late", "feature_norm": "batch"}},
+    "late": {
+        "weights": (0.0, 0.0, 1.0, 0.0, 0.0),
+        "model": {"fusion": "late", "feature_norm": "batch"},
+    },
     "single": {
         "weights": (0.0, 0.0, 1.0, 0.0, 0.5),
         "loss": "variance_covariance",
@@ -59,11 +83,23 @@ class Step(nn.Module):
         torch.manual_seed(0)
         self.backbone = Backbone(LAYOUT, **(MODEL | (model or {})))
         terms = {term: {"weight": weight} for term, weight in zip(TERMS, weights, strict=True)}
-        terms["decomposition"] |= {"module": "linear", "parts": ["whole", "temporal"], "projectors": "modality"}
+        terms["decomposition"] |= {
+            "module": "linear",
+            "parts": ["whole", "temporal"],
+            "projectors": "modality",
+        }
         terms["decomposition"] |= decomposition or {}
         terms["composition"] |= {"module": "weights", "guidance": "feature"} | (composition or {})
-        terms["composition"]["prototypes"] = {"count": 4, "temperature": 0.2, "epsilon": 0.1, "iterations": 3}
-        terms |= {"alignment": ALIGNMENT | {"loss": loss}, "projector": {"hidden": 1.0, "output": 1.0, "layers": 3}}
+        terms["composition"]["prototypes"] = {
+            "count": 4,
+            "temperature": 0.2,
+            "epsilon": 0.1,
+            "iterations": 3,
+        }
+        terms |= {
+            "alignment": ALIGNMENT | {"loss": loss},
+            "projector": {"hidden": 1.0, "output": 1.0, "layers": 3},
+        }
         self.objective = objective_for(self.backbone, terms)
         self.double()
 
@@ -98,10 +134,17 @@ def monitors(rank: int = 0, world: int = 1) -> dict[str, float]:
     framework = Framework(step.backbone, step.objective, views, centre="frame", align="none")
     frames, ids = (
         own(x, rank, world)
-        for x in (torch.randn(9, 2, 1, 3, 3, generator=torch.Generator().manual_seed(0)), torch.arange(9))
+        for x in (
+            torch.randn(9, 2, 1, 3, 3, generator=torch.Generator().manual_seed(0)),
+            torch.arange(9),
+        )
     )
-    clips = ClipBatch(frames.flatten(0, 1), 2 * torch.arange(len(ids) + 1), ids, torch.full_like(ids, -1))
-    return {name: value.item() for name, value in framework(clips, seed=0, epoch=0, watch=True).items()}
+    clips = ClipBatch(
+        frames.flatten(0, 1), 2 * torch.arange(len(ids) + 1), ids, torch.full_like(ids, -1)
+    )
+    return {
+        name: value.item() for name, value in framework(clips, seed=0, epoch=0, watch=True).items()
+    }
 
 
 def work(rank: int, world: int, folder: str) -> None:
@@ -156,7 +199,12 @@ def test_losses_and_gradients_are_those_of_the_whole_batch(workers, name, rows):
 
 def test_monitors_are_those_of_the_whole_batch(workers):
     expected = monitors()
-    assert set(expected) > {"collapse/effective_rank", "collapse/alignment", "decomposition/motion", "loss"}
+    assert set(expected) > {
+        "collapse/effective_rank",
+        "collapse/alignment",
+        "decomposition/motion",
+        "loss",
+    }
     for found in workers:
         assert found["monitors"] == pytest.approx(expected, rel=1e-4)
 
@@ -169,7 +217,9 @@ def test_gather(workers):
         assert torch.equal(found["gather"], whole)
         assert torch.equal(found["gather bfloat16"], whole.bfloat16())
         share, gradient = found["gather gradient"]
-        assert torch.equal(gradient, world * 2 * share)  # the derivative of the sum of the workers' losses
+        assert torch.equal(
+            gradient, world * 2 * share
+        )  # the derivative of the sum of the workers' losses
 
 
 def test_global_sum(workers):

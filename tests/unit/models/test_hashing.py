@@ -34,14 +34,24 @@ def slow_uniform(seed: int, epoch: int, clip: int, draw: int, count: int) -> lis
 
 def test_the_reference_is_splitmix64():
     generator = SplitMix64(1234567)  # the published test vector
-    assert [generator.next() for _ in range(3)] == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert [generator.next() for _ in range(3)] == [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+    ]
 
 
 words = st.integers(-(2**63), 2**63 - 1)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(-(2**70), 2**70), words, st.lists(words, min_size=1, max_size=4), words, st.integers(1, 60))
+@given(
+    st.integers(-(2**70), 2**70),
+    words,
+    st.lists(words, min_size=1, max_size=4),
+    words,
+    st.integers(1, 60),
+)
 def test_numbers_are_those_of_the_reference_bit_for_bit(seed, epoch, clips, draw, count):
     numbers = uniform(seed, epoch, torch.tensor(clips), draw, count)
     assert numbers.dtype == torch.float32
@@ -53,7 +63,10 @@ def test_numbers_are_uniform_for_every_place():
     assert numbers.min() >= 0 and numbers.max() < 1
     for place in numbers.T:
         assert stats.kstest(place, "uniform").pvalue > 1e-5
-    assert stats.chisquare(np.bincount((numbers * 4096).astype(int).ravel(), minlength=4096)).pvalue > 1e-5
+    assert (
+        stats.chisquare(np.bincount((numbers * 4096).astype(int).ravel(), minlength=4096)).pvalue
+        > 1e-5
+    )
 
 
 def test_all_24_bits_are_used_and_fair():

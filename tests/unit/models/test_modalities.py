@@ -37,7 +37,9 @@ def test_bones_and_motion_add_up_to_the_joints_again(kinect_v1):
 def test_any_number_of_leading_dimensions(kinect_v1):
     views = torch.randn(2, 3, 5, 1, 20, 3)
     for name in MODALITIES:
-        assert torch.equal(modality(name, views, kinect_v1)[1, 2], modality(name, views[1, 2], kinect_v1))
+        assert torch.equal(
+            modality(name, views, kinect_v1)[1, 2], modality(name, views[1, 2], kinect_v1)
+        )
 
 
 def test_unknown_names_and_other_skeletons_are_refused(kinect_v1, kinect_v2):

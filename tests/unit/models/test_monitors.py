@@ -18,7 +18,9 @@ from models.monitors import (
 
 
 def random(clips: int, width: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(clips, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        clips, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def values(tensors: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -31,7 +33,12 @@ def test_against_definitions_written_out(clips, width, seed):
     a, b = random(clips, width, seed), random(clips, width, seed + 100)
     found = values(figures(a, b))
     unit_a, unit_b = (x / x.norm(dim=1, keepdim=True) for x in (a, b))
-    apart = [(unit_a[i] - unit_a[j]).square().sum().item() for i in range(clips) for j in range(clips) if i != j]
+    apart = [
+        (unit_a[i] - unit_a[j]).square().sum().item()
+        for i in range(clips)
+        for j in range(clips)
+        if i != j
+    ]
     shares = torch.linalg.svdvals(a - a.mean(0))
     shares = [s / shares.sum().item() for s in shares.tolist() if s > 1e-12]
     expected = {
@@ -52,13 +59,17 @@ def test_closed_forms():
     axes = torch.cat([torch.eye(5), -torch.eye(5)])  # evenly spread
     assert deviation(axes).item() == pytest.approx(1)
     assert effective_rank(axes).item() == pytest.approx(5)
-    assert uniformity(axes).item() == pytest.approx(math.log((8 * math.exp(-4) + math.exp(-8)) / 9), rel=1e-5)
+    assert uniformity(axes).item() == pytest.approx(
+        math.log((8 * math.exp(-4) + math.exp(-8)) / 9), rel=1e-5
+    )
     line = torch.arange(10.0)[:, None] * torch.tensor([[1.0, 2.0, 0.0]]) + 3
     assert effective_rank(line).item() == pytest.approx(1, abs=1e-3)
     one = torch.full((10, 4), 2.0)
     assert deviation(one).item() == pytest.approx(0, abs=1e-6)
     assert uniformity(one).item() == pytest.approx(0, abs=1e-5)
-    assert effective_rank(axes + 100).item() == pytest.approx(5, rel=1e-4)  # a shared mean does not count
+    assert effective_rank(axes + 100).item() == pytest.approx(
+        5, rel=1e-4
+    )  # a shared mean does not count
 
 
 def test_spread_features_pass_and_collapsed_ones_do_not():
@@ -77,7 +88,11 @@ def test_spread_features_pass_and_collapsed_ones_do_not():
 
 
 def test_thresholds():
-    fine = {"collapse/deviation": LEAST_DEVIATION, "collapse/effective_rank": LEAST_RANK, "collapse/alignment": 0.0}
+    fine = {
+        "collapse/deviation": LEAST_DEVIATION,
+        "collapse/effective_rank": LEAST_RANK,
+        "collapse/alignment": 0.0,
+    }
     assert collapsed(fine) is None
     assert "deviation 0.079" in collapsed(fine | {"collapse/deviation": 0.079})
     assert "effective rank 1.99" in collapsed(fine | {"collapse/effective_rank": 1.99})

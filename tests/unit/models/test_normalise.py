@@ -13,7 +13,10 @@ modes = pytest.mark.parametrize(("centre", "align"), [(c, a) for c in CENTRES fo
 
 def parts(clips, frames=None):
     frames = clips.frames if frames is None else frames
-    return [frames[a:b] for a, b in zip(clips.offsets[:-1].tolist(), clips.offsets[1:].tolist(), strict=True)]
+    return [
+        frames[a:b]
+        for a, b in zip(clips.offsets[:-1].tolist(), clips.offsets[1:].tolist(), strict=True)
+    ]
 
 
 def here(joint: np.ndarray) -> bool:
@@ -55,8 +58,15 @@ def slow_normalise(clip: np.ndarray, layout, centre: str, align: str) -> np.ndar
 
 @modes
 @settings(max_examples=15, deadline=None)
-@given(lengths=lengths, persons=st.integers(1, 3), missing=st.floats(0, 0.6), seed=st.integers(0, 2**20))
-def test_equals_a_loop_over_joints(make_clips, kinect_v1, centre, align, lengths, persons, missing, seed):
+@given(
+    lengths=lengths,
+    persons=st.integers(1, 3),
+    missing=st.floats(0, 0.6),
+    seed=st.integers(0, 2**20),
+)
+def test_equals_a_loop_over_joints(
+    make_clips, kinect_v1, centre, align, lengths, persons, missing, seed
+):
     clips = make_clips(lengths, persons, seed=seed)
     random = torch.Generator().manual_seed(seed)
     clips.frames[torch.rand(clips.frames.shape[:3], generator=random) < missing] = 0
@@ -91,7 +101,9 @@ def test_bones_and_motion_keep_their_lengths(make_clips, kinect_v2, centre, alig
 
     torch.testing.assert_close(bones(result.frames), bones(clips.frames), rtol=1e-5, atol=1e-5)
     between = (result.frames[:, 0] - result.frames[:, 1]).norm(dim=-1)
-    torch.testing.assert_close(between, (clips.frames[:, 0] - clips.frames[:, 1]).norm(dim=-1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        between, (clips.frames[:, 0] - clips.frames[:, 1]).norm(dim=-1), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_what_each_mode_promises(make_clips, kinect_v1):
@@ -107,14 +119,20 @@ def test_what_each_mode_promises(make_clips, kinect_v1):
         assert (clip[0, 0, centre] == 0).all()
         line = (clip[:, 0, left] - clip[:, 0, right]).mean(0)
         assert line[0] > 0 and line[2].abs() < 1e-5
-        torch.testing.assert_close(clip[..., 1], raw[..., 1] - raw[0, 0, centre, 1], rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            clip[..., 1], raw[..., 1] - raw[0, 0, centre, 1], rtol=0, atol=1e-5
+        )
 
 
 @settings(max_examples=20, deadline=None)
 @given(turn=st.floats(-180, 180), x=st.floats(-3, 3), z=st.floats(-3, 3))
-def test_the_prototype_recipe_does_not_see_where_a_clip_stood_or_faced(make_clips, kinect_v1, turn, x, z):
+def test_the_prototype_recipe_does_not_see_where_a_clip_stood_or_faced(
+    make_clips, kinect_v1, turn, x, z
+):
     clips, moved = make_clips([7, 3], persons=2), make_clips([7, 3], persons=2)
-    rotation = torch.tensor(Rotation.from_euler("y", turn, degrees=True).as_matrix(), dtype=torch.float32)
+    rotation = torch.tensor(
+        Rotation.from_euler("y", turn, degrees=True).as_matrix(), dtype=torch.float32
+    )
     moved.frames = moved.frames @ rotation + torch.tensor([x, 0.5, z])
     one, two = (normalise(c, kinect_v1, "first", "mean_yaw").frames for c in (clips, moved))
     torch.testing.assert_close(one, two, rtol=0, atol=3e-5)
@@ -132,7 +150,9 @@ def test_first_centre_is_the_first_there_is(make_clips, kinect_v1):
 
 
 @pytest.mark.parametrize("align", ["first_frame", "mean_yaw"])
-@pytest.mark.parametrize("case", ["left missing", "right missing", "person missing", "coincide", "nearly coincide"])
+@pytest.mark.parametrize(
+    "case", ["left missing", "right missing", "person missing", "coincide", "nearly coincide"]
+)
 def test_shoulders_that_point_nowhere_turn_nothing(make_clips, kinect_v1, align, case):
     clips = make_clips([3, 3], persons=2)
     left, right = kinect_v1.left_shoulder, kinect_v1.right_shoulder
@@ -156,7 +176,17 @@ def test_shoulders_above_each_other_have_no_yaw(make_clips, kinect_v1):
 
 
 @pytest.mark.parametrize(
-    "aside", [(0, 0), (1e-12, 0), (0, -1e-9), (1e-7, 1e-7), (-1e-5, 1e-6), (1e-4, 0), (1e-3, 1e-3), (0.1, -0.2)]
+    "aside",
+    [
+        (0, 0),
+        (1e-12, 0),
+        (0, -1e-9),
+        (1e-7, 1e-7),
+        (-1e-5, 1e-6),
+        (1e-4, 0),
+        (1e-3, 1e-3),
+        (0.1, -0.2),
+    ],
 )
 def test_shoulders_the_wrong_way_round_make_a_half_turn(make_clips, kinect_v1, aside):
     clips = make_clips([2])
@@ -167,7 +197,9 @@ def test_shoulders_the_wrong_way_round_make_a_half_turn(make_clips, kinect_v1, a
     line = result[0, 0, kinect_v1.right_shoulder] - result[0, 0, kinect_v1.left_shoulder]
     assert line[0] > 0.99 and line[1:].abs().max() < 1e-5
     gram = torch.einsum("mvi,mwi->vw", clips.frames[0], clips.frames[0])
-    torch.testing.assert_close(torch.einsum("mvi,mwi->vw", result[0], result[0]), gram, rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        torch.einsum("mvi,mwi->vw", result[0], result[0]), gram, rtol=0, atol=1e-4
+    )
     if aside == (0, 0):
         assert torch.equal(result, clips.frames * torch.tensor([-1.0, 1.0, -1.0]))
 
@@ -176,7 +208,9 @@ def test_settings_that_do_not_exist_are_refused(make_clips, kinect_v1, kinect_v2
     clips = make_clips([2])
     with pytest.raises(ValueError, match="centre must be one of none, first, frame, got mean"):
         normalise(clips, kinect_v1, "mean", "none")
-    with pytest.raises(ValueError, match="align must be one of none, first_frame, mean_yaw, got frame"):
+    with pytest.raises(
+        ValueError, match="align must be one of none, first_frame, mean_yaw, got frame"
+    ):
         normalise(clips, kinect_v1, "none", "frame")
     with pytest.raises(ValueError, match="clips have 20 joints, skeleton kinect_v2 has 25"):
         normalise(clips, kinect_v2, "none", "none")

@@ -10,7 +10,12 @@ from models.objective import PASSES, LateObjective, Objective
 
 WIDTH = 4
 DC = {
-    "decomposition": {"weight": 1.0, "module": "identity", "parts": ["whole"], "projectors": "modality"},
+    "decomposition": {
+        "weight": 1.0,
+        "module": "identity",
+        "parts": ["whole"],
+        "projectors": "modality",
+    },
     "composition": {
         "weight": 1.0,
         "module": "mean",
@@ -50,7 +55,9 @@ def terms(**changes) -> dict[str, dict]:
 def features(rows: int = 6) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     return {
-        name: torch.randn(rows, 2 * WIDTH, generator=generator, dtype=torch.float64, requires_grad=True)
+        name: torch.randn(
+            rows, 2 * WIDTH, generator=generator, dtype=torch.float64, requires_grad=True
+        )
         for name in PASSES
     }
 
@@ -59,7 +66,9 @@ def tokens(rows: int = 6) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     generator = torch.Generator().manual_seed(2)
     return {
         "fused": tuple(
-            torch.randn(rows, count, WIDTH, generator=generator, dtype=torch.float64, requires_grad=True)
+            torch.randn(
+                rows, count, WIDTH, generator=generator, dtype=torch.float64, requires_grad=True
+            )
             for count in (3, 5)
         )
     }
@@ -79,11 +88,16 @@ def test_dc_is_the_recipe():
     y, other = g(f["fused"]), g(f["fused_other"])
     guide = k((f["joint"] + f["bone"] + f["motion"]) / 3)
     expected = {
-        "loss/decomposition": sum(cross_entropy(h[m](f[m]), h[m](f["fused"])) for m in MODALITIES) / 3,
+        "loss/decomposition": sum(cross_entropy(h[m](f[m]), h[m](f["fused"])) for m in MODALITIES)
+        / 3,
         "loss/composition": (cross_entropy(y, guide) + cross_entropy(other, guide)) / 2,
         "loss/view": cross_entropy(y, other),
     }
-    total = expected["loss/decomposition"] + 0.7 * expected["loss/composition"] + 0.2 * expected["loss/view"]
+    total = (
+        expected["loss/decomposition"]
+        + 0.7 * expected["loss/composition"]
+        + 0.2 * expected["loss/view"]
+    )
     torch.testing.assert_close(losses, expected | {"loss": total})
     assert not losses["loss/view"].requires_grad
 
@@ -98,12 +112,17 @@ def test_regularisation_meets_each_projected_tensor_once():
     expected = sum(net.align.regularisation(z) for z in projected) / 9
     torch.testing.assert_close(losses["loss/regularisation"], expected)
     names = ("decomposition", "composition", "view")
-    torch.testing.assert_close(losses["loss"], sum(losses[f"loss/{name}"] for name in names) + 0.5 * expected)
+    torch.testing.assert_close(
+        losses["loss"], sum(losses[f"loss/{name}"] for name in names) + 0.5 * expected
+    )
 
 
 def test_terms_of_several_parts_are_means_over_them():
     parts = ["temporal", "spatial"]
-    net, f = objective(**VARCOV, **{"decomposition.parts": parts, "consistency.weight": 1.0}), features()
+    net, f = (
+        objective(**VARCOV, **{"decomposition.parts": parts, "consistency.weight": 1.0}),
+        features(),
+    )
     halves = {"temporal": slice(0, WIDTH), "spatial": slice(WIDTH, None)}
     decomposition = consistency = 0
     for part in parts:
@@ -132,9 +151,9 @@ def test_terms_without_weight_cost_no_pass_and_no_parameters(off, passes):
     net, f = objective(**{f"{name}.weight": 0.0 for name in off}), features()
     assert net.passes == passes
     losses = net({name: f[name] for name in passes})
-    assert set(losses) == {"loss"} | {f"loss/{name}" for name in ("decomposition", "composition", "view")} - {
-        f"loss/{name}" for name in off
-    }
+    assert set(losses) == {"loss"} | {
+        f"loss/{name}" for name in ("decomposition", "composition", "view")
+    } - {f"loss/{name}" for name in off}
     losses["loss"].backward()
     assert all(f[name].grad is not None for name in passes)
     # DistributedDataParallel waits for ever for a parameter that no loss reaches.
@@ -160,11 +179,21 @@ def test_prototypes_as_guidance():
 @pytest.mark.parametrize("module", decomposition.MODULES)
 def test_every_combination_trains_all_it_has(module, composition, guidance):
     """Finite losses, and gradients for every weight: DistributedDataParallel waits for what gets none."""
-    modules = {"decomposition.module": module, "composition.module": composition, "composition.guidance": guidance}
+    modules = {
+        "decomposition.module": module,
+        "composition.module": composition,
+        "composition.guidance": guidance,
+    }
     parts = {"decomposition.parts": ["whole", "spatial"], "projector.layers": 2}
-    for loss, projectors in product(("infonce", "variance_covariance", "cosine"), decomposition.PROJECTORS):
+    for loss, projectors in product(
+        ("infonce", "variance_covariance", "cosine"), decomposition.PROJECTORS
+    ):
         stop = loss == "infonce" if projectors == "modality" else projectors == "shared"
-        others = {"alignment.loss": loss, "decomposition.projectors": projectors, "alignment.stop_gradient": stop}
+        others = {
+            "alignment.loss": loss,
+            "decomposition.projectors": projectors,
+            "alignment.stop_gradient": stop,
+        }
         others["regularisation.weight"] = float(loss != "infonce")
         net, f, of_y = objective(**modules, **parts, **others), features(), tokens()
         losses = net(f, of_y)
@@ -175,11 +204,15 @@ def test_every_combination_trains_all_it_has(module, composition, guidance):
             assert parameter.ndim == 1 or parameter.grad.any(), name
         assert all((f[m].grad is None) == stop for m in MODALITIES)
         assert f["fused"].grad.abs().min() > 0
-        assert all((x.grad is not None) == (module in decomposition.OF_TOKENS) for x in of_y["fused"])
+        assert all(
+            (x.grad is not None) == (module in decomposition.OF_TOKENS) for x in of_y["fused"]
+        )
 
 
 def test_two_modalities():
-    net = Objective(WIDTH, ("joint", "motion"), **terms(**{"decomposition.module": "attention"})).double()
+    net = Objective(
+        WIDTH, ("joint", "motion"), **terms(**{"decomposition.module": "attention"})
+    ).double()
     assert net.passes == ("joint", "motion", "fused", "fused_other")
     f = {name: value for name, value in features().items() if name != "bone"}
     losses = net(f, tokens())
@@ -187,7 +220,9 @@ def test_two_modalities():
     assert all(p.grad is not None for p in net.parameters())
     guide = net.guide_projector((f["joint"] + f["motion"]) / 2)
     y = [net.fused_projector(f[name]) for name in ("fused", "fused_other")]
-    torch.testing.assert_close(losses["loss/composition"], sum(cross_entropy(x, guide) for x in y).detach() / 2)
+    torch.testing.assert_close(
+        losses["loss/composition"], sum(cross_entropy(x, guide) for x in y).detach() / 2
+    )
 
 
 VIEW_ALONE = {"decomposition.weight": 0.0, "composition.weight": 0.0}
@@ -219,7 +254,9 @@ def test_what_is_taken_apart_is_what_decomposition_compares():
     targets, predictions = net.decomposition(f, f["fused"])
     for i, m in enumerate(MODALITIES):
         each = [
-            torch.cosine_similarity(predictions[i + p][n], targets[i + p][n], dim=0) for p in (0, 3) for n in range(6)
+            torch.cosine_similarity(predictions[i + p][n], targets[i + p][n], dim=0)
+            for p in (0, 3)
+            for n in range(6)
         ]
         torch.testing.assert_close(watched[f"decomposition/{m}"], torch.stack(each).mean().detach())
     assert objective(**VIEW_ALONE)(f, watch=True).keys() == {"loss", "loss/view"}
@@ -229,7 +266,8 @@ def test_gradients_agree_with_finite_differences():
     for changes in ({}, VARCOV | {"consistency.weight": 1.0}):
         net, f = objective(**changes), features(rows=3)
         assert torch.autograd.gradcheck(
-            lambda *values, net=net: net(dict(zip(PASSES, values, strict=True)))["loss"], tuple(f.values())
+            lambda *values, net=net: net(dict(zip(PASSES, values, strict=True)))["loss"],
+            tuple(f.values()),
         )
 
 
@@ -242,7 +280,10 @@ def test_a_batch_of_one_is_refused():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"decomposition.weight": 0.0, "composition.weight": 0.0, "view.weight": 0.0}, "at least one"),
+        (
+            {"decomposition.weight": 0.0, "composition.weight": 0.0, "view.weight": 0.0},
+            "at least one",
+        ),
         ({"view.weight": -1.0}, "view.weight must be at least 0"),
         ({"decomposition.weight": 0.0, "consistency.weight": 1.0}, "consistency.weight needs"),
         ({"regularisation.weight": 1.0}, "0 with infonce"),

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from models.probes import LinearProbe, linear_evaluation, retrieval, standardise
 
-ADAMW = LinearProbe(standardise=True, optimiser="adamw", lr=1e-3, weight_decay=1e-2, batch_size=128, epochs=100)
+ADAMW = LinearProbe(
+    standardise=True, optimiser="adamw", lr=1e-3, weight_decay=1e-2, batch_size=128, epochs=100
+)
 SGD = LinearProbe(
     standardise=False,
     optimiser="sgd",
@@ -28,7 +30,9 @@ SGD = LinearProbe(
 SHORT = replace(ADAMW, epochs=3)
 
 
-def clusters(count: int, width: int = 12, spread: float = 1.0, seed: int = 0) -> tuple[Tensor, Tensor]:
+def clusters(
+    count: int, width: int = 12, spread: float = 1.0, seed: int = 0
+) -> tuple[Tensor, Tensor]:
     """Features [N, D] around one centre per label; labels have gaps, so that a label is not its index."""
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randn(4, width, generator=torch.Generator().manual_seed(99))
@@ -39,10 +43,14 @@ def clusters(count: int, width: int = 12, spread: float = 1.0, seed: int = 0) ->
 
 def test_linear_reaches_the_optimum_of_logistic_regression():
     train, test = clusters(600, spread=2), clusters(2000, spread=2, seed=1)
-    result = linear_evaluation(*train, *test, replace(ADAMW, epochs=300), seed=0)  # long enough to converge
+    result = linear_evaluation(
+        *train, *test, replace(ADAMW, epochs=300), seed=0
+    )  # long enough to converge
     reference = LogisticRegression(C=1e4, max_iter=2000).fit(train[0].numpy(), train[1].numpy())
     assert result.classes.tolist() == reference.classes_.tolist() == [3, 7, 8, 40]
-    assert 0.6 < result.accuracy < 0.97  # neither trivial nor chance, or the next line would say little
+    assert (
+        0.6 < result.accuracy < 0.97
+    )  # neither trivial nor chance, or the next line would say little
     assert abs(result.accuracy - reference.score(test[0].numpy(), test[1].numpy())) < 0.015
     agreement = (result.predictions.numpy() == reference.predict(test[0].numpy())).mean()
     assert agreement > 0.94
@@ -60,7 +68,9 @@ def test_linear_equals_a_literal_loop(recipe):
     if recipe.optimiser == "sgd":
         optimiser = torch.optim.SGD(layer.parameters(), lr=recipe.lr, momentum=recipe.momentum)
     else:
-        optimiser = torch.optim.AdamW(layer.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        optimiser = torch.optim.AdamW(
+            layer.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
+        )
     index_of = {3: 0, 7: 1, 8: 2, 40: 3}
     for epoch in range(recipe.epochs):
         order = torch.randperm(len(x), generator=generator).tolist()
@@ -77,7 +87,9 @@ def test_linear_equals_a_literal_loop(recipe):
             losses.append(loss.item())
         assert result.train_loss[epoch] == pytest.approx(sum(losses) / len(losses), rel=1e-4)
         predicted = [[3, 7, 8, 40][int(row.argmax())] for row in layer(x_test)]
-        expected = sum(p == t for p, t in zip(predicted, y_test.tolist(), strict=True)) / len(y_test)
+        expected = sum(p == t for p, t in zip(predicted, y_test.tolist(), strict=True)) / len(
+            y_test
+        )
         assert result.test_accuracy[epoch] == pytest.approx(expected, abs=1e-6)
     torch.testing.assert_close(result.logits, layer(x_test).detach(), rtol=1e-3, atol=1e-4)
     assert result.predictions.tolist() == predicted
@@ -123,7 +135,9 @@ def test_standardisation_uses_the_training_side_alone(count, width, seed):
     expected = (test[:, 1:].double() - train[:, 1:].double().mean(0)) / deviation
     torch.testing.assert_close(right[:, 1:].double(), expected, rtol=1e-3, atol=1e-3)
     assert torch.equal(left[:, 0], torch.zeros(count)) and torch.equal(right[:, 0], torch.zeros(7))
-    torch.testing.assert_close(left[:, 1:].square().mean(0), torch.ones(width - 1), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        left[:, 1:].square().mean(0), torch.ones(width - 1), rtol=1e-3, atol=1e-3
+    )
     # One more test clip, however far out, changes nothing for the others.
     wider = standardise(train, torch.cat([test, torch.full((1, width), 1e6)]))
     assert torch.equal(wider[0], left) and torch.equal(wider[1][:7], right)
@@ -135,14 +149,19 @@ def test_the_standardised_probe_does_not_see_the_scale_of_a_feature():
     plain = linear_evaluation(x, y, x_test, y_test, SHORT, seed=0)
     scaled = linear_evaluation(x * scale + 4, y, x_test * scale + 4, y_test, SHORT, seed=0)
     torch.testing.assert_close(plain.logits, scaled.logits, rtol=1e-2, atol=1e-2)
-    raw = linear_evaluation(x * scale + 4, y, x_test * scale + 4, y_test, replace(SHORT, standardise=False), seed=0)
+    raw = linear_evaluation(
+        x * scale + 4, y, x_test * scale + 4, y_test, replace(SHORT, standardise=False), seed=0
+    )
     assert not torch.allclose(plain.logits, raw.logits, rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("neighbours", [1, 5, 20])
 def test_retrieval_equals_scikit_learn(neighbours):
     train, test = clusters(300, spread=1.3), clusters(150, spread=1.3, seed=1)
-    similarity = nn.functional.normalize(test[0].double(), dim=1) @ nn.functional.normalize(train[0].double(), dim=1).T
+    similarity = (
+        nn.functional.normalize(test[0].double(), dim=1)
+        @ nn.functional.normalize(train[0].double(), dim=1).T
+    )
     reference = KNeighborsClassifier(neighbours, metric="cosine", algorithm="brute")
     reference.fit(train[0].double().numpy(), train[1].numpy())
     result = retrieval(*train, *test, neighbours=neighbours)
@@ -161,8 +180,12 @@ def test_a_tied_vote_goes_to_the_nearest_clip():
     gallery = torch.stack([angle.cos(), angle.sin()], 1)
     labels = torch.tensor([9, 1, 1, 9, 5])
     query = torch.tensor([[1.0, 0.0]])
-    assert retrieval(gallery, labels, query, torch.tensor([9]), neighbours=4).predictions.tolist() == [9]
-    assert retrieval(gallery, labels, query, torch.tensor([9]), neighbours=3).predictions.tolist() == [1]
+    assert retrieval(
+        gallery, labels, query, torch.tensor([9]), neighbours=4
+    ).predictions.tolist() == [9]
+    assert retrieval(
+        gallery, labels, query, torch.tensor([9]), neighbours=3
+    ).predictions.tolist() == [1]
 
 
 @settings(max_examples=25, deadline=None)
@@ -170,7 +193,9 @@ def test_a_tied_vote_goes_to_the_nearest_clip():
 def test_retrieval_does_not_depend_on_chunks(chunk, neighbours):
     train, test = clusters(40), clusters(30, seed=1)
     whole = retrieval(*train, *test, neighbours=neighbours)
-    assert torch.equal(whole.predictions, retrieval(*train, *test, neighbours, chunk_elements=chunk).predictions)
+    assert torch.equal(
+        whole.predictions, retrieval(*train, *test, neighbours, chunk_elements=chunk).predictions
+    )
 
 
 PARTS = (slice(0, 4), slice(4, 8), slice(8, 12))
@@ -180,7 +205,9 @@ PARTS = (slice(0, 4), slice(4, 8), slice(8, 12))
 def test_late_fusion_averages_the_scores_of_networks_probed_alone(recipe):
     (x, y), (x_test, y_test) = clusters(230, spread=2), clusters(90, spread=2, seed=1)
     fused = linear_evaluation(x, y, x_test, y_test, recipe, seed=5, parts=PARTS)
-    alone = [linear_evaluation(x[:, part], y, x_test[:, part], y_test, recipe, seed=5) for part in PARTS]
+    alone = [
+        linear_evaluation(x[:, part], y, x_test[:, part], y_test, recipe, seed=5) for part in PARTS
+    ]
     scores = np.mean([result.logits.double().softmax(1).numpy() for result in alone], axis=0)
     np.testing.assert_allclose(fused.logits.exp(), scores, rtol=2e-4, atol=1e-6)
     assert fused.predictions.tolist() == fused.classes[scores.argmax(1)].tolist()
@@ -193,25 +220,45 @@ def test_late_fusion_averages_the_scores_of_networks_probed_alone(recipe):
 
 def test_late_fusion_retrieves_by_the_mean_of_the_networks_similarities():
     (x, y), (x_test, y_test) = clusters(300, spread=2), clusters(150, spread=2, seed=1)
-    x, x_test = (values * torch.tensor([1.0, 5.0, 50.0]).repeat_interleave(4) for values in (x, x_test))
-    unit = [[nn.functional.normalize(v.double()[:, part], dim=1) for part in PARTS] for v in (x_test, x)]
-    similarity = torch.stack([query @ gallery.T for query, gallery in zip(*unit, strict=True)]).mean(0)
+    x, x_test = (
+        values * torch.tensor([1.0, 5.0, 50.0]).repeat_interleave(4) for values in (x, x_test)
+    )
+    unit = [
+        [nn.functional.normalize(v.double()[:, part], dim=1) for part in PARTS] for v in (x_test, x)
+    ]
+    similarity = torch.stack(
+        [query @ gallery.T for query, gallery in zip(*unit, strict=True)]
+    ).mean(0)
     found = retrieval(x, y, x_test, y_test, parts=PARTS)
     assert torch.equal(found.predictions, y[similarity.argmax(1)])
-    assert not torch.equal(found.predictions, retrieval(x, y, x_test, y_test).predictions)  # where lengths decide
+    assert not torch.equal(
+        found.predictions, retrieval(x, y, x_test, y_test).predictions
+    )  # where lengths decide
 
 
 @pytest.mark.parametrize("measure", ["linear", "retrieval"])
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda x, y, xt, yt: (x, y, xt, torch.where(yt == 8, 41, yt)), "never occur on the training side: 41"),
-        (lambda x, y, xt, yt: (x, y, xt, torch.where(yt == 8, 5, yt)), "never occur on the training side: 5"),
-        (lambda x, y, xt, yt: (x, torch.where(y == 8, -1, y), xt, yt), "training side have no label"),
+        (
+            lambda x, y, xt, yt: (x, y, xt, torch.where(yt == 8, 41, yt)),
+            "never occur on the training side: 41",
+        ),
+        (
+            lambda x, y, xt, yt: (x, y, xt, torch.where(yt == 8, 5, yt)),
+            "never occur on the training side: 5",
+        ),
+        (
+            lambda x, y, xt, yt: (x, torch.where(y == 8, -1, y), xt, yt),
+            "training side have no label",
+        ),
         (lambda x, y, xt, yt: (x[:0], y[:0], xt, yt), "training side has no clips"),
         (lambda x, y, xt, yt: (x, y, xt[:0], yt[:0]), "test side has no clips"),
         (lambda x, y, xt, yt: (x, y, xt * math.nan, yt), "test side are not finite"),
-        (lambda x, y, xt, yt: (x, y[1:], xt, yt), r"training side needs features .* got \[50, 12\] and \[49\]"),
+        (
+            lambda x, y, xt, yt: (x, y[1:], xt, yt),
+            r"training side needs features .* got \[50, 12\] and \[49\]",
+        ),
     ],
 )
 def test_bad_sides_are_refused(measure, spoil, message):

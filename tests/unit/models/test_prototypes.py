@@ -14,7 +14,9 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def prototypes(count: int = 5, width: int = 4, **changes) -> Prototypes:
     torch.manual_seed(0)
-    return Prototypes(width, count, **({"temperature": 0.3, "epsilon": 0.1, "iterations": 3} | changes)).double()
+    return Prototypes(
+        width, count, **({"temperature": 0.3, "epsilon": 0.1, "iterations": 3} | changes)
+    ).double()
 
 
 def literal_sinkhorn(scores: torch.Tensor, epsilon: float, iterations: int) -> torch.Tensor:
@@ -54,7 +56,9 @@ def test_assignments_are_balanced(clips, count, seed):
     scores = random(clips, count, seed=seed).tanh()
     q = balanced(scores, 0.5, 200)
     torch.testing.assert_close(q.sum(1), torch.ones(clips, dtype=torch.float64))
-    torch.testing.assert_close(q.sum(0), torch.full((count,), clips / count, dtype=torch.float64), rtol=1e-3, atol=0)
+    torch.testing.assert_close(
+        q.sum(0), torch.full((count,), clips / count, dtype=torch.float64), rtol=1e-3, atol=0
+    )
     order = torch.randperm(clips, generator=torch.Generator().manual_seed(seed))
     torch.testing.assert_close(balanced(scores[order], 0.5, 200), q[order])
     torch.testing.assert_close(balanced(scores + 3, 0.5, 200), q)
@@ -70,7 +74,9 @@ def test_the_loss_and_its_gradients_against_a_reference():
     inputs = (a, b, net.prototypes)
     value, expected = net(a, b), literal_loss(net, a, b)
     torch.testing.assert_close(value, expected)
-    torch.testing.assert_close(torch.autograd.grad(value, inputs), torch.autograd.grad(expected, inputs))
+    torch.testing.assert_close(
+        torch.autograd.grad(value, inputs), torch.autograd.grad(expected, inputs)
+    )
 
 
 def test_closed_forms():

@@ -9,12 +9,31 @@ KINECT_V1 = {
     **{13: 1, 14: 13, 15: 14, 16: 15, 17: 1, 18: 17, 19: 18, 20: 19},
 }
 KINECT_V2 = {
-    **{1: 2, 2: 21, 3: 21, 4: 3, 5: 21, 6: 5, 7: 6, 8: 7, 9: 21, 10: 9, 11: 10, 12: 11, 13: 1, 14: 13, 15: 14, 16: 15},
+    **{
+        1: 2,
+        2: 21,
+        3: 21,
+        4: 3,
+        5: 21,
+        6: 5,
+        7: 6,
+        8: 7,
+        9: 21,
+        10: 9,
+        11: 10,
+        12: 11,
+        13: 1,
+        14: 13,
+        15: 14,
+        16: 15,
+    },
     **{17: 1, 18: 17, 19: 18, 20: 19, 21: 21, 22: 23, 23: 8, 24: 25, 25: 12},
 }
 
 
-@pytest.mark.parametrize(("which", "tree", "root"), [("kinect_v1", KINECT_V1, 3), ("kinect_v2", KINECT_V2, 21)])
+@pytest.mark.parametrize(
+    ("which", "tree", "root"), [("kinect_v1", KINECT_V1, 3), ("kinect_v2", KINECT_V2, 21)]
+)
 def test_shipped_trees_are_the_documented_ones(request, which, tree, root):
     layout = request.getfixturevalue(which)
     assert {child + 1: parent + 1 for child, parent in enumerate(layout.parents)} == tree
@@ -63,9 +82,18 @@ def test_build_turns_names_into_numbers():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"joints": {"hip": None, "chest": None, "left": "chest", "right": "chest"}}, "hip and chest have no parent"),
-        ({"joints": {"hip": "left", "chest": "hip", "left": "chest", "right": "chest"}}, "form a cycle"),
-        ({"joints": {"hip": None, "chest": "left", "left": "chest", "right": "hip"}}, "form a cycle"),
+        (
+            {"joints": {"hip": None, "chest": None, "left": "chest", "right": "chest"}},
+            "hip and chest have no parent",
+        ),
+        (
+            {"joints": {"hip": "left", "chest": "hip", "left": "chest", "right": "chest"}},
+            "form a cycle",
+        ),
+        (
+            {"joints": {"hip": None, "chest": "left", "left": "chest", "right": "hip"}},
+            "form a cycle",
+        ),
         (
             {"joints": {"hip": None, "chest": "hip", "left": "neck", "right": "hip"}},
             "parent of left .* joint neck",
@@ -85,7 +113,10 @@ def test_build_turns_names_into_numbers():
         ),
         ({"mirror": [["hip", "right"]]}, "hip and right are a mirror pair, but their bones"),
         (
-            {"joints": {"hip": None, "chest": "hip", "left": "hip", "right": "hip"}, "mirror": [["chest", "right"]]},
+            {
+                "joints": {"hip": None, "chest": "hip", "left": "hip", "right": "hip"},
+                "mirror": [["chest", "right"]],
+            },
             "left and right shoulder are no mirror pair",
         ),
     ],
@@ -108,7 +139,9 @@ def test_a_layout_that_is_no_skeleton_is_refused(change, message):
 )
 def test_numbers_are_checked_as_names_are(joints, parents, message):
     with pytest.raises(ValueError, match=message):
-        SkeletonLayout("stick", joints, parents, centre=0, left_shoulder=0, right_shoulder=1, mirror=())
+        SkeletonLayout(
+            "stick", joints, parents, centre=0, left_shoulder=0, right_shoulder=1, mirror=()
+        )
 
 
 def test_an_index_made_in_inference_mode_can_be_trained_with():

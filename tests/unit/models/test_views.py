@@ -13,13 +13,26 @@ from models.clips import ClipBatch
 from models.hashing import uniform
 from models.views import Views
 
-PLAIN = {"corrupt_joints": 0, "shear": 0.0, "corrupt_probability": 0.0, "rotation": 0.0, "scale": 0.0, "mirror": 0.0}
+PLAIN = {
+    "corrupt_joints": 0,
+    "shear": 0.0,
+    "corrupt_probability": 0.0,
+    "rotation": 0.0,
+    "scale": 0.0,
+    "mirror": 0.0,
+}
 WHOLE = {"crop": (1.0, 1.0), "min_frames": 1}
 
 
 def umurl(layout, **change) -> Views:
     """The published recipe: 64 frames, 15 of 25 joints, shear to 1."""
-    recipe = {"crop": (0.1, 1.0), "min_frames": 64, "corrupt_joints": 15, "shear": 1.0, "corrupt_probability": 0.5}
+    recipe = {
+        "crop": (0.1, 1.0),
+        "min_frames": 64,
+        "corrupt_joints": 15,
+        "shear": 1.0,
+        "corrupt_probability": 0.5,
+    }
     return Views(layout, **({"frames": 64} | PLAIN | recipe | change))
 
 
@@ -28,7 +41,9 @@ def slow_view(clip: np.ndarray, number: np.ndarray, layout, views: Views) -> np.
     ratio, start, mirror, turn, size, corrupt, erase = number[:7]
     noise, shear, joints = number[7:16].reshape(3, 3), number[16:25].reshape(3, 3), number[25:]
     low, high = views.crop
-    span = min(max(math.floor(len(clip) * (low + ratio * (high - low))), views.min_frames), len(clip))
+    span = min(
+        max(math.floor(len(clip) * (low + ratio * (high - low))), views.min_frames), len(clip)
+    )
     first = math.floor(start * (len(clip) - span + 1))
     part = clip[first : first + span]
     at = (np.arange(views.frames) + 0.5) * span / views.frames - 0.5
@@ -40,7 +55,9 @@ def slow_view(clip: np.ndarray, number: np.ndarray, layout, views: Views) -> np.
             out[:, :, [left, right]] = out[:, :, [right, left]]
         out[..., 0] *= -1
     # The camera turning one way is the body turning the other: the sign is a convention, towards -z for +x.
-    out = out @ Rotation.from_euler("y", (2 * turn - 1) * views.rotation, degrees=True).as_matrix().T
+    out = (
+        out @ Rotation.from_euler("y", (2 * turn - 1) * views.rotation, degrees=True).as_matrix().T
+    )
     out *= 1 + (2 * size - 1) * views.scale
     if corrupt < views.corrupt_probability:
         for joint in np.argsort(joints)[: views.corrupt_joints]:
@@ -70,11 +87,25 @@ half = st.sampled_from([0.0, 0.5, 1.0])
     purpose=st.tuples(st.integers(0, 2**40), st.integers(0, 1000), st.integers(0, 5)),
 )
 def test_views_equal_a_loop(
-    make_clips, kinect_v1, lengths, persons, frames, crop, least, joints, shear, probabilities, rotation, scale, purpose
+    make_clips,
+    kinect_v1,
+    lengths,
+    persons,
+    frames,
+    crop,
+    least,
+    joints,
+    shear,
+    probabilities,
+    rotation,
+    scale,
+    purpose,
 ):
     clips = make_clips(lengths, persons)
     corrupt, mirror = probabilities
-    views = Views(kinect_v1, frames, tuple(crop), least, joints, shear, corrupt, rotation, scale, mirror)
+    views = Views(
+        kinect_v1, frames, tuple(crop), least, joints, shear, corrupt, rotation, scale, mirror
+    )
     seed, epoch, draw = purpose
     result = views(clips, seed, epoch, draw)
     assert result.shape == (len(lengths), frames, persons, 20, 3) and result.dtype == torch.float32
@@ -146,7 +177,9 @@ def test_clips_shorter_than_the_least_are_used_whole(make_clips, kinect_v2, leng
 def test_a_camera_that_turns_keeps_bones_and_heights(make_clips, kinect_v2):
     clips = make_clips([10] * 30, persons=2, joints=25)
     settings_ = PLAIN | WHOLE | {"frames": 10}
-    still, turned = (umurl(kinect_v2, **settings_ | {"rotation": r})(clips, 0, 0, 0) for r in (0.0, 90.0))
+    still, turned = (
+        umurl(kinect_v2, **settings_ | {"rotation": r})(clips, 0, 0, 0) for r in (0.0, 90.0)
+    )
     assert torch.equal(still.flatten(0, 1), clips.frames)
     torch.testing.assert_close(turned[..., 1], still[..., 1], rtol=0, atol=1e-6)
     parents = list(kinect_v2.parents)
@@ -162,7 +195,9 @@ def test_a_mirror_swaps_left_and_right(make_clips, kinect_v2):
     swapped = raw.clone()
     for v, name in enumerate(kinect_v2.joints):
         other = name.replace("left", "RIGHT").replace("right", "left").replace("RIGHT", "right")
-        swapped[..., v, :] = raw[..., kinect_v2.joints.index(other), :] * torch.tensor([-1.0, 1.0, 1.0])
+        swapped[..., v, :] = raw[..., kinect_v2.joints.index(other), :] * torch.tensor(
+            [-1.0, 1.0, 1.0]
+        )
     is_plain, is_mirrored = ((view == x).flatten(1).all(1) for x in (raw, swapped))
     assert (is_plain ^ is_mirrored).all()
     assert stats.binomtest(int(is_mirrored.sum()), 400, 0.3).pvalue > 1e-5
@@ -171,7 +206,9 @@ def test_a_mirror_swaps_left_and_right(make_clips, kinect_v2):
 # -- the distribution, against what the published code does
 
 
-@pytest.mark.parametrize(("length", "low", "least"), [(100, 0.1, 64), (300, 0.1, 64), (20, 0.3, 1), (70, 0.5, 64)])
+@pytest.mark.parametrize(
+    ("length", "low", "least"), [(100, 0.1, 64), (300, 0.1, 64), (20, 0.3, 1), (70, 0.5, 64)]
+)
 def test_parts_are_distributed_as_published(kinect_v1, length, low, least):
     """Length = floor(length * U(low, 1)), at least `least`; the start is any that fits, each as likely."""
     count, seen = 4000, []
@@ -180,7 +217,9 @@ def test_parts_are_distributed_as_published(kinect_v1, length, low, least):
     views = umurl(kinect_v1, **PLAIN | {"frames": length, "crop": (low, 1.0), "min_frames": least})
     for chunk in torch.arange(count).split(500):
         offsets = torch.arange(len(chunk) + 1) * length
-        clips = ClipBatch(ramp.repeat(len(chunk), 1, 1, 1), offsets, chunk, torch.full_like(chunk, -1))
+        clips = ClipBatch(
+            ramp.repeat(len(chunk), 1, 1, 1), offsets, chunk, torch.full_like(chunk, -1)
+        )
         seen.append(views(clips, 11, 0, 0)[:, [0, -1], 0, 0, 0])
     first, last = torch.cat(seen).T
     assert torch.equal(first, first.round()) and torch.equal(last, last.round())
@@ -192,7 +231,12 @@ def test_parts_are_distributed_as_published(kinect_v1, length, low, least):
     observed = np.bincount(span, minlength=length + 1)
     possible = probability > 0
     assert observed[~possible].sum() == 0
-    assert stats.chisquare(observed[possible], probability[possible] / probability.sum() * count).pvalue > 1e-5
+    assert (
+        stats.chisquare(
+            observed[possible], probability[possible] / probability.sum() * count
+        ).pvalue
+        > 1e-5
+    )
     assert (start + span <= length).all()
     room = length - span + 1
     share = (start + torch.rand(count, generator=torch.Generator().manual_seed(0))) / room
@@ -274,7 +318,10 @@ def test_nothing_asked_for_changes_nothing(kinect_v1):
         ({"crop": (-0.1, 1.0)}, "crop must be two shares"),
         ({"crop": (0.1, 1.1)}, "crop must be two shares"),
         ({"min_frames": 0}, "min_frames must be at least 1"),
-        ({"corrupt_joints": 26}, "corrupt_joints must be from 0 to 25, the joints there are, got 26"),
+        (
+            {"corrupt_joints": 26},
+            "corrupt_joints must be from 0 to 25, the joints there are, got 26",
+        ),
         ({"corrupt_joints": -1}, "corrupt_joints"),
         ({"shear": -0.5}, "shear must be at least 0"),
         ({"corrupt_probability": 1.5}, "corrupt_probability must be between 0 and 1"),

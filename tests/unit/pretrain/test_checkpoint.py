@@ -11,7 +11,9 @@ from pipeline.pretrain.checkpoint import Position
 def save(root, attempt, updates, **state):
     directory = root / attempt / f"step-{updates:08d}"
     directory.mkdir(parents=True)
-    checkpoint.save(directory, Position(epoch=updates // 10, step=updates % 10, updates=updates), state)
+    checkpoint.save(
+        directory, Position(epoch=updates // 10, step=updates % 10, updates=updates), state
+    )
     return directory
 
 

@@ -7,7 +7,9 @@ from pipeline.pretrain.schedule import factor
 
 
 def schedule(**settings):
-    return Schedule(**({"name": "cosine", "warmup_steps": 0, "milestones": [], "gamma": 0.1} | settings))
+    return Schedule(
+        **({"name": "cosine", "warmup_steps": 0, "milestones": [], "gamma": 0.1} | settings)
+    )
 
 
 def test_warm_up_rises_linearly_to_the_base_rate():
@@ -25,5 +27,7 @@ def test_cosine_halves_in_the_middle_and_ends_near_zero():
 def test_steps_drop_at_the_start_of_a_milestone_epoch():
     # UmURL: x0.1 from epoch 351 of 451.
     drops = schedule(name="step", milestones=[3, 5])
-    assert [factor(drops, epoch * 7, 7, 6) for epoch in range(6)] == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01])
+    assert [factor(drops, epoch * 7, 7, 6) for epoch in range(6)] == pytest.approx(
+        [1, 1, 1, 0.1, 0.1, 0.01]
+    )
     assert factor(drops, 3 * 7 - 1, 7, 6) == 1

@@ -11,7 +11,9 @@ from models.skeleton import SkeletonLayout
 from pipeline.pages.style import png
 from pipeline.report import figures
 
-LAYOUT = SkeletonLayout("cross", ("middle", "top", "left", "right"), (0, 0, 0, 0), 0, 2, 3, ((2, 3),))
+LAYOUT = SkeletonLayout(
+    "cross", ("middle", "top", "left", "right"), (0, 0, 0, 0), 0, 2, 3, ((2, 3),)
+)
 
 
 def lines(axes) -> list:
@@ -20,7 +22,14 @@ def lines(axes) -> list:
 
 def test_losses_draw_every_term_and_nothing_else():
     rows = [
-        {"step": s, "epoch": 0, "loss": 9 - s, "loss/view": 4 - s, "train/clips_per_second": 100, "time": 5}
+        {
+            "step": s,
+            "epoch": 0,
+            "loss": 9 - s,
+            "loss/view": 4 - s,
+            "train/clips_per_second": 100,
+            "time": 5,
+        }
         for s in range(4)
     ]
     rows[0].pop("loss/view")  # a term that joined later
@@ -31,15 +40,26 @@ def test_losses_draw_every_term_and_nothing_else():
 
 
 def test_labels_at_the_ends_do_not_overlap():
-    rows = [{"step": s, "loss": 1.0 + s, "loss/a": 1.0, "loss/b": 1.001, "loss/c": 1.002} for s in range(3)]
+    rows = [
+        {"step": s, "loss": 1.0 + s, "loss/a": 1.0, "loss/b": 1.001, "loss/c": 1.002}
+        for s in range(3)
+    ]
     heights = sorted(text.xy[1] for text in figures.losses(rows, "title").axes[0].texts)
     assert min(np.diff(heights)) > 0.07
 
 
 def test_probe_curves_end_in_the_result():
-    figure = figures.probe_curves({"encoder": [0.2, 0.9, 0.875], "random": [0.1, 0.2, 0.3]}, "title")
-    assert {text.get_text() for text in figure.axes[0].texts} == {"pretrained  87.5 %", "random start  30.0 %"}
-    assert [line.get_ydata().tolist() for line in lines(figure.axes[0])] == [[0.2, 0.9, 0.875], [0.1, 0.2, 0.3]]
+    figure = figures.probe_curves(
+        {"encoder": [0.2, 0.9, 0.875], "random": [0.1, 0.2, 0.3]}, "title"
+    )
+    assert {text.get_text() for text in figure.axes[0].texts} == {
+        "pretrained  87.5 %",
+        "random start  30.0 %",
+    }
+    assert [line.get_ydata().tolist() for line in lines(figure.axes[0])] == [
+        [0.2, 0.9, 0.875],
+        [0.1, 0.2, 0.3],
+    ]
 
 
 def test_confusion_is_in_percent_of_the_true_class():
@@ -49,7 +69,13 @@ def test_confusion_is_in_percent_of_the_true_class():
     np.testing.assert_allclose(axes.images[0].get_array(), expected)
     assert [tick.get_text() for tick in axes.get_yticklabels()][:3] == ["wave", "clap", "7"]
     cells = {tuple(map(round, text.get_position())): text.get_text() for text in axes.texts}
-    assert cells == {(0, 0): "75", (1, 0): "25", (0, 1): "50", (1, 1): "50", (1, 2): "100"}  # (column, row)
+    assert cells == {
+        (0, 0): "75",
+        (1, 0): "25",
+        (0, 1): "50",
+        (1, 1): "50",
+        (1, 2): "100",
+    }  # (column, row)
 
 
 def test_many_classes_have_a_scale_in_place_of_names():
@@ -70,7 +96,10 @@ def test_embedding_keeps_neighbours_and_colours_classes():
     features = centres[np.repeat(range(3), 30)] + 0.15 * random.normal(size=(90, 16))
     figure = figures.embedding({"random": random.normal(size=(90, 16)), "encoder": features}, labels, {3: "wave"},
                                {"encoder": "1-NN 99.0 %"}, 0, "title")  # fmt: skip
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["random start   ", "pretrained   1-NN 99.0 %"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "random start   ",
+        "pretrained   1-NN 99.0 %",
+    ]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["wave", "4", "9"]
     cloud = figure.axes[1].collections[0]
     colours = np.unique(cloud.get_facecolors(), axis=0, return_inverse=True)[1]
@@ -83,7 +112,8 @@ def test_embedding_keeps_neighbours_and_colours_classes():
 def test_the_seed_fixes_the_embedding():
     values, labels = np.random.default_rng(1).normal(size=(25, 8)), np.arange(25) % 2
     first, again, other = (
-        points(figures.embedding({"encoder": values}, labels, {}, {}, seed, "title")) for seed in (4, 4, 5)
+        points(figures.embedding({"encoder": values}, labels, {}, {}, seed, "title"))
+        for seed in (4, 4, 5)
     )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -101,7 +131,9 @@ def test_skeletons_draw_the_bones_that_are_there():
     drawn = bones(figure.axes[0])
     assert [len(person.get_segments()) for person in drawn] == [2, 0, 3, 0, 3, 0, 3, 0]
     assert [text.get_text() for text in figure.axes[0].texts] == ["1/10", "4/10", "7/10", "10/10"]
-    left, right = (figures.matplotlib.colors.to_rgba(colour) for colour in (figures.LEFT, figures.RIGHT))
+    left, right = (
+        figures.matplotlib.colors.to_rgba(colour) for colour in (figures.LEFT, figures.RIGHT)
+    )
     assert tuple(drawn[2].get_colors()[1]) == left and tuple(drawn[2].get_colors()[2]) == right
 
 
@@ -111,7 +143,9 @@ def test_each_moment_keeps_its_shape_and_stands_in_its_place():
     edges = []
     for frame, person in zip(clip[:, 0], drawn, strict=True):
         segments = np.array(person.get_segments())
-        np.testing.assert_allclose(segments[:, 0] - segments[:, 1], frame[1:, :2] - frame[0, :2], atol=1e-9)
+        np.testing.assert_allclose(
+            segments[:, 0] - segments[:, 1], frame[1:, :2] - frame[0, :2], atol=1e-9
+        )
         edges.append((segments[..., 0].min(), segments[..., 0].max()))
     assert all(before[1] < after[0] for before, after in pairwise(edges))
 

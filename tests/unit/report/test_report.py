@@ -30,7 +30,9 @@ class Tracker:
 
 @pytest.fixture
 def config(tmp_path) -> Config:
-    config = load(["data=nw_ucla", f"data.store={tmp_path}/store", f"output={tmp_path}/run", "name=trial"])
+    config = load(
+        ["data=nw_ucla", f"data.store={tmp_path}/store", f"output={tmp_path}/run", "name=trial"]
+    )
     write_store(config.store, config)
     return config
 
@@ -38,17 +40,30 @@ def config(tmp_path) -> Config:
 def leave_results(run: RunDir) -> None:
     """What pretraining and evaluation leave."""
     random = np.random.default_rng(0)
-    rows = [{"step": step, "epoch": 0, "time": 0, "loss": 5 / step, "loss/view": 1 / step} for step in range(1, 6)]
-    storage.write_bytes(run.path("metrics.jsonl"), "".join(json.dumps(row) + "\n" for row in rows).encode())
+    rows = [
+        {"step": step, "epoch": 0, "time": 0, "loss": 5 / step, "loss/view": 1 / step}
+        for step in range(1, 6)
+    ]
+    storage.write_bytes(
+        run.path("metrics.jsonl"), "".join(json.dumps(row) + "\n" for row in rows).encode()
+    )
     run.finish("pretrain", {"loss": 1.0})
     labels = np.arange(40) % ACTIONS
     for name in ("encoder", "random"):
         one = np.zeros_like(labels)
-        content = {"test/labels": labels, "test/linear": labels if name == "encoder" else one, "test/knn": one}
+        content = {
+            "test/labels": labels,
+            "test/linear": labels if name == "encoder" else one,
+            "test/knn": one,
+        }
         content |= {"test/ids": np.arange(40), "test/features": random.normal(size=(40, 8))}
         storage.write_bytes(run.path("features", f"{name}.safetensors"), save(content))
-    curves = {name: {"test_top1": [0.5, 0.7], "train_loss": [1.0, 0.5]} for name in ("encoder", "random")}
-    storage.write_json(run.path("evaluation.json"), {"probe": "standardised_adamw", "linear": curves})
+    curves = {
+        name: {"test_top1": [0.5, 0.7], "train_loss": [1.0, 0.5]} for name in ("encoder", "random")
+    }
+    storage.write_json(
+        run.path("evaluation.json"), {"probe": "standardised_adamw", "linear": curves}
+    )
     run.finish("evaluate", MEASURED)
 
 
@@ -59,24 +74,35 @@ def test_everything_is_drawn_embedded_and_logged(config):
     names = ["confusion", "embedding", "losses", "probe", "skeletons"]
     images = {name: storage.read_bytes(run.path("figures", f"{name}.png")) for name in names}
     assert len(storage.files(run.path("figures"))) == len(names)
-    assert sorted(tracker.logged) == sorted([(f"{name}.png", "figures") for name in names] + [("report.html", None)])
+    assert sorted(tracker.logged) == sorted(
+        [(f"{name}.png", "figures") for name in names] + [("report.html", None)]
+    )
     text = storage.read_bytes(run.path("report.html")).decode()
-    embedded = {b64decode(found) for found in re.findall(r'src="data:image/png;base64,([^"]+)"', text)}
+    embedded = {
+        b64decode(found) for found in re.findall(r'src="data:image/png;base64,([^"]+)"', text)
+    }
     assert embedded == set(images.values())
     assert "<b>88.8\u2009%</b><span>linear evaluation</span>" in text
     assert "<b>60.0\u2009%</b><span>nearest neighbours, random start</span>" in text
-    assert "<b>1.45</b><span>million parameters" in text and "<b>0.0756</b><span>GFLOPs a clip in inference" in text
+    assert (
+        "<b>1.45</b><span>million parameters" in text
+        and "<b>0.0756</b><span>GFLOPs a clip in inference" in text
+    )
     assert not re.search(r'(src|href)="(?!data:)', text)  # opens anywhere, asks nobody
 
 
 def test_a_run_that_has_only_read_data_shows_data(config):
     run, tracker = RunDir(config), Tracker()
     report(config, run, tracker)
-    assert [storage.name(entry.path) for entry in storage.files(run.path("figures"))] == ["skeletons.png"]
+    assert [storage.name(entry.path) for entry in storage.files(run.path("figures"))] == [
+        "skeletons.png"
+    ]
 
 
 def test_the_page_shows_values_and_never_runs_them(config):
-    text = page(config, {"store": "<script>alert(1)</script>", "loss": 0.123456789, "clips": 7}, {}, {}).decode()
+    text = page(
+        config, {"store": "<script>alert(1)</script>", "loss": 0.123456789, "clips": 7}, {}, {}
+    ).decode()
     assert "<script>" not in text and "&lt;script&gt;alert(1)" in text
     assert "<td>0.123457</td>" in text and "<td>7</td>" in text
     assert "batch_size: 128" in text
@@ -116,10 +142,16 @@ def test_accuracies_by_subject_and_camera(config):
     index = ClipStore.open(config.store).index()
     for name in ("subject", "camera"):
         numbers = getattr(index, name)[:40]
-        rows = re.findall(r"<tr>(.*?)</tr>", text.split(f"<h2>By {name}</h2>")[1].split("<h2>")[0])[1:]
+        rows = re.findall(r"<tr>(.*?)</tr>", text.split(f"<h2>By {name}</h2>")[1].split("<h2>")[0])[
+            1:
+        ]
         assert len(rows) == len(set(numbers)) > 1
         for row, number in zip(rows, sorted(set(numbers)), strict=True):
-            clips = [label for label, of in zip(np.arange(40) % ACTIONS, numbers, strict=True) if of == number]
+            clips = [
+                label
+                for label, of in zip(np.arange(40) % ACTIONS, numbers, strict=True)
+                if of == number
+            ]
             nearest = f"{100 * clips.count(0) / len(clips):.1f}"
             cells = [number if number >= 0 else "unknown", len(clips), "100.0", *[nearest] * 3]
             assert re.findall(r"<t[hd]>(.*?)</t[hd]>", row) == [str(cell) for cell in cells]
@@ -129,11 +161,16 @@ def test_the_map_is_capped(config, monkeypatch):
     monkeypatch.setattr("pipeline.report.stage.MAPPED_CLIPS", 12)
     shown = {}
     monkeypatch.setattr(
-        "pipeline.report.figures.embedding", lambda features, labels, *_: shown.update(features, labels=labels)
+        "pipeline.report.figures.embedding",
+        lambda features, labels, *_: shown.update(features, labels=labels),
     )
     monkeypatch.setattr("pipeline.report.stage.png", lambda figure: b"")
     run = RunDir(config)
     leave_results(run)
     report(config, run, Tracker())
-    assert {name: len(values) for name, values in shown.items()} == {"random": 12, "encoder": 12, "labels": 12}
+    assert {name: len(values) for name, values in shown.items()} == {
+        "random": 12,
+        "encoder": 12,
+        "labels": 12,
+    }
     assert MAPPED_CLIPS == 1500

@@ -19,7 +19,9 @@ def stores(tmp_path):
     return v1, write_store(str(tmp_path / "v2"), load(["data=ntu60", "data.raw=x"]))
 
 
-def config(tmp_path, stores, *overrides, pool="{{store: {v2}, clips: {{camera: [2, 3]}}, weight: 0.5}}"):
+def config(
+    tmp_path, stores, *overrides, pool="{{store: {v2}, clips: {{camera: [2, 3]}}, weight: 0.5}}"
+):
     v1, v2 = stores
     entry = pool.format(v1=v1, v2=v2)
     places = [f"data.store={v1}", f"output={tmp_path / 'run'}"]
@@ -59,7 +61,8 @@ def test_a_pool_never_holds_what_the_run_is_tested_on(tmp_path, stores):
     same = "{{store: {v1}, clips: {{camera: [2, 3]}}, weight: 1.0}}"
     settings = config(tmp_path, stores, pool=same)
     with pytest.raises(
-        UserError, match=r"data\.pool\[0\]: holds \d+ clips of cross_view\.test, on which the run is tested"
+        UserError,
+        match=r"data\.pool\[0\]: holds \d+ clips of cross_view\.test, on which the run is tested",
     ):
         open_pool(settings, RunDir(settings))
     settings = config(tmp_path, stores, pool=same.replace("2, 3", "1, 2"))
@@ -70,7 +73,9 @@ def test_a_pool_that_does_not_fit_is_named(tmp_path, stores):
     with pytest.raises(UserError, match="skeleton layout 'kinect_v2'"):
         open_pool(config(tmp_path, stores), RunDir(config(tmp_path, stores)))
     with pytest.raises(ConfigError, match=r"data\.pool\[0\]\.clips\.colour: not a filter column"):
-        check_models(config(tmp_path, stores, pool="{{store: {v2}, clips: {{colour: [2]}}, weight: 1}}"))
+        check_models(
+            config(tmp_path, stores, pool="{{store: {v2}, clips: {{colour: [2]}}, weight: 1}}")
+        )
     with pytest.raises(ConfigError, match=r"data\.pool\.0\.weight=0"):
         config(tmp_path, stores, pool="{{store: {v2}, clips: {{}}, weight: 0.0}}")
     gone = config(tmp_path, stores, MAPPED, pool="{{store: {v2}/gone, clips: {{}}, weight: 1.0}}")

@@ -16,15 +16,24 @@ def test_places_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "raw").mkdir()
     config = settle_places(load(["output=here", "data.raw=raw", "data.store=store"]))
-    assert (config.output, config.data.raw, config.store) == tuple(str(tmp_path / p) for p in ("here", "raw", "store"))
+    assert (config.output, config.data.raw, config.store) == tuple(
+        str(tmp_path / p) for p in ("here", "raw", "store")
+    )
     assert config.tracking.uri == f"sqlite:///{tmp_path}/here/mlflow.db"
 
 
 def test_results_of_a_table_lie_in_the_checkout_unless_told_otherwise(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
-    table = settle_places(load(["experiment=ablation_nw_ucla", "output=/x", "ablate.page='~/page.md'"])).ablate
-    assert (table.results, table.page) == (str(ROOT / "docs/results/runs"), "/home/somebody/page.md")
-    remote = settle_places(load(["experiment=ablation_nw_ucla", "output=/x", "ablate.results=s3://bucket/runs"]))
+    table = settle_places(
+        load(["experiment=ablation_nw_ucla", "output=/x", "ablate.page='~/page.md'"])
+    ).ablate
+    assert (table.results, table.page) == (
+        str(ROOT / "docs/results/runs"),
+        "/home/somebody/page.md",
+    )
+    remote = settle_places(
+        load(["experiment=ablation_nw_ucla", "output=/x", "ablate.results=s3://bucket/runs"])
+    )
     assert remote.ablate.results == "s3://bucket/runs"
 
 
@@ -107,7 +116,10 @@ def test_a_remote_output_needs_a_tracking_server():
 )
 def test_inside_a_job_what_would_be_lost_is_refused(monkeypatch, override, key):
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    with pytest.raises(ConfigError, match=f"{key}: relative to the job's temporary directory.*absolute path or a URI"):
+    with pytest.raises(
+        ConfigError,
+        match=f"{key}: relative to the job's temporary directory.*absolute path or a URI",
+    ):
         settle_places(load(["output=/somewhere", override]))
 
 

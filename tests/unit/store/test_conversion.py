@@ -21,7 +21,9 @@ def clips(*lengths, persons=2, joints=25):
 
 
 def column(*chunks):
-    return pa.chunked_array([pa.array([clip.tobytes() for clip in chunk], pa.binary()) for chunk in chunks])
+    return pa.chunked_array(
+        [pa.array([clip.tobytes() for clip in chunk], pa.binary()) for chunk in chunks]
+    )
 
 
 @pytest.mark.parametrize(("wanted", "padded"), [(1, 0), (2, 0), (3, 1)])
@@ -31,8 +33,12 @@ def test_rows_become_the_chosen_joints_and_persons(wanted, padded):
     convert = Conversion.loads(Conversion(2, 25, order, wanted).dumps())
     found = convert(column(source[:2], source[2:]).slice(1))
     batch = table_to_clips(pa.table({"joints": found}), wanted, len(order))
-    expected = [np.stack([clip[:, :, joint] for joint in order], axis=2)[:, :wanted] for clip in source[1:]]
-    expected = [np.concatenate([clip, np.zeros((len(clip), padded, 3, 3))], axis=1) for clip in expected]
+    expected = [
+        np.stack([clip[:, :, joint] for joint in order], axis=2)[:, :wanted] for clip in source[1:]
+    ]
+    expected = [
+        np.concatenate([clip, np.zeros((len(clip), padded, 3, 3))], axis=1) for clip in expected
+    ]
     assert batch.lengths.tolist() == [1, 4]
     assert np.array_equal(batch.frames.numpy(), np.concatenate(expected))
 
@@ -70,10 +76,15 @@ def test_a_store_is_read_as_another_layout(tmp_path):
 
 
 def test_a_mapping_that_does_not_fit_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"data\.mapping\.joints: must name every joint of kinect_v1 .*left_elbow"):
+    with pytest.raises(
+        ConfigError, match=r"data\.mapping\.joints: must name every joint of kinect_v1 .*left_elbow"
+    ):
         load(["data=ntu60", MAPPED, "data.raw=x", "~data.mapping.joints.left_elbow"])
     config = load(["data=ntu60", MAPPED, "data.raw=x", "data.mapping.joints.head=antenna"])
     with pytest.raises(
-        ConfigError, match=r"data\.mapping\.joints\.head=antenna: not a joint of the layout 'kinect_v2'"
+        ConfigError,
+        match=r"data\.mapping\.joints\.head=antenna: not a joint of the layout 'kinect_v2'",
     ):
-        Conversion.of(layout_record(recorded_layout(config)), 2, layout_of(config), 2, config.data.mapping)
+        Conversion.of(
+            layout_record(recorded_layout(config)), 2, layout_of(config), 2, config.data.mapping
+        )

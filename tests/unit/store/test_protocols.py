@@ -30,7 +30,9 @@ def test_a_side_is_the_and_of_its_columns_and_rest_is_the_complement():
 
 def test_a_list_is_any_of_its_members():
     columns = columns_of(camera=[1, 1, 2, 2, 3], subject=[1, 2, 1, 2, 1])
-    sides = parse({"p": {"train": [{"camera": [1]}, {"camera": [2], "subject": [1]}], "test": "rest"}})["p"]
+    sides = parse(
+        {"p": {"train": [{"camera": [1]}, {"camera": [2], "subject": [1]}], "test": "rest"}}
+    )["p"]
     assert mask(columns, sides["train"]).tolist() == [True, True, True, False, False]
     assert mask(columns, sides["test"]).tolist() == [False, False, False, True, True]
 
@@ -46,10 +48,16 @@ def test_no_column_means_every_clip():
         ({"train": {"camera": 1}}, r"protocols\.p\.train\.camera: expected a list"),
         ({"train": {"camera": []}}, r"protocols\.p\.train\.camera: expected a list"),
         ({"train": {"camera": ["1"]}}, r"protocols\.p\.train\.camera: expected a list of integers"),
-        ({"train": {"camera": [True]}}, r"protocols\.p\.train\.camera: expected a list of integers"),
+        (
+            {"train": {"camera": [True]}},
+            r"protocols\.p\.train\.camera: expected a list of integers",
+        ),
         ({"train": {"split": [1]}}, r"protocols\.p\.train\.split: expected a list of names"),
         ({"train": {"split": "train"}}, r"protocols\.p\.train\.split: expected a list of names"),
-        ({"train": [{"camera": [1]}, {"camera": []}]}, r"protocols\.p\.train\[1\]\.camera: expected a list"),
+        (
+            {"train": [{"camera": [1]}, {"camera": []}]},
+            r"protocols\.p\.train\[1\]\.camera: expected a list",
+        ),
         ({"train": []}, r"protocols\.p\.train: expected 'rest'"),
         ({"train": "others"}, r"protocols\.p\.train: expected 'rest'"),
         ({"train": "rest"}, r"protocols\.p: one side"),
@@ -72,7 +80,14 @@ def test_sides_that_share_clips_are_an_error():
 def test_splits_are_filtered_by_name():
     columns = columns_of(camera=[1, 1, 2, 2])
     columns["split"][:] = [("a.train", "b.test"), ("a.test",), (), ("a.train",)]
-    sides = parse({"p": {"train": {"split": ["a.train"], "camera": [1]}, "test": {"split": ["a.test", "b.test"]}}})["p"]
+    sides = parse(
+        {
+            "p": {
+                "train": {"split": ["a.train"], "camera": [1]},
+                "test": {"split": ["a.test", "b.test"]},
+            }
+        }
+    )["p"]
     assert mask(columns, sides["train"]).tolist() == [True, False, False, False]
     assert mask(columns, sides["test"]).tolist() == [True, True, False, False]
 
@@ -80,7 +95,11 @@ def test_splits_are_filtered_by_name():
 @given(
     st.lists(st.tuples(*[st.integers(-1, 4)] * len(INTEGERS)), min_size=1, max_size=20),
     st.lists(
-        st.dictionaries(st.sampled_from(INTEGERS), st.lists(st.integers(0, 4), min_size=1, max_size=3), max_size=3),
+        st.dictionaries(
+            st.sampled_from(INTEGERS),
+            st.lists(st.integers(0, 4), min_size=1, max_size=3),
+            max_size=3,
+        ),
         min_size=1,
         max_size=2,
     ),
@@ -90,7 +109,11 @@ def test_the_mask_is_the_rule_row_by_row(rows, anyof, complement):
     columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(INTEGERS)}
     side = Side("p", "s", tuple(tuple(terms.items()) for terms in anyof), complement)
     expected = [
-        any(all(row[INTEGERS.index(name)] in values for name, values in terms.items()) for terms in anyof) != complement
+        any(
+            all(row[INTEGERS.index(name)] in values for name, values in terms.items())
+            for terms in anyof
+        )
+        != complement
         for row in rows
     ]
     assert mask(columns, side).tolist() == expected
@@ -113,6 +136,8 @@ def test_published_split_sizes(tmp_path, capsys, config, expected, left_out):
     if left_out == "shipped":
         names, overrides = tmp_path / "all.txt", []
         missing = (ROOT / "conf" / "data" / "missing" / f"{config}.txt").read_text()
-        names.write_text(f"three lines\nof explanation\n\n{missing}{gzip.decompress(path.read_bytes()).decode()}")
+        names.write_text(
+            f"three lines\nof explanation\n\n{missing}{gzip.decompress(path.read_bytes()).decode()}"
+        )
     assert main(["stages=[protocols]", f"data={config}", f"data.names={names}", *overrides]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == expected

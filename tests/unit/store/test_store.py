@@ -44,9 +44,18 @@ def row(number, frames=4, **values):
 
 
 def make(directory, *shards):
-    entries = [write_shard(f"{directory}/shard-{n:05}.parquet", rows, METADATA) for n, rows in enumerate(shards)]
+    entries = [
+        write_shard(f"{directory}/shard-{n:05}.parquet", rows, METADATA)
+        for n, rows in enumerate(shards)
+    ]
     clips = sum(entry["rows"] for entry in entries)
-    record = {"layout": layout_record(LAYOUT), "persons": 2, "clips": clips, "settings": {}, "shards": entries}
+    record = {
+        "layout": layout_record(LAYOUT),
+        "persons": 2,
+        "clips": clips,
+        "settings": {},
+        "shards": entries,
+    }
     write_manifest(str(directory), record | {"fingerprint": fingerprint({}, entries)})
     return ClipStore.open(str(directory))
 
@@ -93,7 +102,9 @@ def test_coordinates_are_stored_without_a_dictionary_in_row_groups_of_8_to_16_mb
     groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
     assert [group.num_rows for group in groups] == store.manifest["shards"][0]["row_groups"]
     for group in groups:
-        (column,) = [c for n in range(group.num_columns) if (c := group.column(n)).path_in_schema == "joints"]
+        (column,) = [
+            c for n in range(group.num_columns) if (c := group.column(n)).path_in_schema == "joints"
+        ]
         assert column.compression == "ZSTD"
         assert not column.has_dictionary_page
         assert 8 << 20 <= column.total_uncompressed_size <= 16 << 20
@@ -104,7 +115,9 @@ def test_the_schema_says_what_the_coordinates_are(tmp_path):
     schema = pq.read_schema(store.paths[0])
     assert schema.names == module.FIELDS.names
     said = {key.decode(): json.loads(value) for key, value in schema.metadata.items()}
-    assert said == METADATA | {"layout": {"name": "stick", "joints": ["a", "b", "c"], "parents": [0, 0, 1]}}
+    assert said == METADATA | {
+        "layout": {"name": "stick", "joints": ["a", "b", "c"], "parents": [0, 0, 1]}
+    }
 
 
 def test_the_content_digest_depends_on_every_value_and_on_nothing_else(tmp_path):
@@ -115,7 +128,12 @@ def test_the_content_digest_depends_on_every_value_and_on_nothing_else(tmp_path)
     assert content("b.parquet", [row(0), row(1)], {}) == base
     changed = row(1)["joints"].copy()
     changed[0, 0, 0, 0] += 1e-6
-    for other in ([row(1), row(0)], [row(0)], [row(0), row(1, label=2)], [row(0), row(1, joints=changed)]):
+    for other in (
+        [row(1), row(0)],
+        [row(0)],
+        [row(0), row(1, label=2)],
+        [row(0), row(1, joints=changed)],
+    ):
         assert content("c.parquet", other) != base
 
 

@@ -12,7 +12,9 @@ WIDTH = PERSONS * JOINTS * 3
 
 
 def clip(number, frames):
-    return (np.arange(frames * WIDTH, dtype=np.float32) + 1000 * number).reshape(frames, PERSONS, JOINTS, 3)
+    return (np.arange(frames * WIDTH, dtype=np.float32) + 1000 * number).reshape(
+        frames, PERSONS, JOINTS, 3
+    )
 
 
 @st.composite
@@ -26,7 +28,9 @@ def columns(draw):
     parts = []
     for start, stop in zip([0, *cuts], [*cuts, len(clips)], strict=True):
         others = [clip(-1, 4)]
-        whole = pa.array([c.tobytes() for c in others * before + clips[start:stop] + others * after], kind)
+        whole = pa.array(
+            [c.tobytes() for c in others * before + clips[start:stop] + others * after], kind
+        )
         parts.append(whole.slice(before, stop - start))
     return clips, pa.chunked_array(parts, kind)
 
@@ -39,7 +43,9 @@ def test_gather_returns_the_rows_asked_for(drawn, data):
     rows = np.array(sorted(data.draw(st.sets(st.integers(0, len(clips) - 1), min_size=1))))
     frames, offsets = blocks.gather(rows)
     assert offsets.tolist() == np.cumsum([0, *(len(clips[row]) for row in rows)]).tolist()
-    assert np.array_equal(frames.numpy(), np.concatenate([clips[row].reshape(-1, WIDTH) for row in rows]))
+    assert np.array_equal(
+        frames.numpy(), np.concatenate([clips[row].reshape(-1, WIDTH) for row in rows])
+    )
 
 
 @given(columns())
@@ -53,7 +59,9 @@ def test_a_table_is_a_batch(drawn):
 
 def test_a_table_of_one_chunk_is_not_copied_and_carries_ids_and_labels():
     joints = pa.array([clip(0, 2).tobytes(), clip(1, 3).tobytes(), clip(2, 1).tobytes()])
-    table = pa.table({"joints": joints, "label": pa.array([4, None, 5], pa.int32()), "id": [7, 8, 9]}).slice(1)
+    table = pa.table(
+        {"joints": joints, "label": pa.array([4, None, 5], pa.int32()), "id": [7, 8, 9]}
+    ).slice(1)
     batch = table_to_clips(table, PERSONS, JOINTS)
     assert batch.frames.data_ptr() == joints.buffers()[2].address + 2 * 4 * WIDTH
     assert batch.frames.shape == (4, PERSONS, JOINTS, 3)
@@ -79,7 +87,10 @@ def test_gathered_frames_are_a_copy_and_mapped_ones_are_read_only():
         (pa.array([clip(0, 1).tobytes(), None]), "1 nulls"),
         (pa.array([clip(0, 1).tobytes()[:-4]]), f"whole frames of {WIDTH} float32"),
         # Together they are whole frames.
-        (pa.array([bytes(4 * WIDTH + 4), bytes(4 * WIDTH - 4)]), f"whole frames of {WIDTH} float32"),
+        (
+            pa.array([bytes(4 * WIDTH + 4), bytes(4 * WIDTH - 4)]),
+            f"whole frames of {WIDTH} float32",
+        ),
     ],
 )
 def test_what_is_not_a_clip_is_refused(array, message):

@@ -22,7 +22,9 @@ def epochs(draw, world_size):
 def readings(draw):
     """All ranks' reading lists over a random store and a random choice of its rows, with that choice."""
     world_size = draw(st.integers(1, 4))
-    rows = draw(st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=5), min_size=1, max_size=4))
+    rows = draw(
+        st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=5), min_size=1, max_size=4)
+    )
     total = sum(map(sum, rows))
     chosen = draw(st.lists(st.booleans(), min_size=total, max_size=total))
     ids = np.flatnonzero(chosen)
@@ -38,7 +40,10 @@ def test_shares_cut_an_epoch_into_equal_parts_without_rest(data, world_size):
     plan = data.draw(epochs(world_size))
     plan.require(world_size)
     assert plan.steps == int(np.ceil(plan.clips / plan.batch_size))
-    shares = [[plan.share(step, rank, world_size) for rank in range(world_size)] for step in range(plan.steps)]
+    shares = [
+        [plan.share(step, rank, world_size) for rank in range(world_size)]
+        for step in range(plan.steps)
+    ]
     flat = [share for step in shares for share in step]
     assert flat[0][0] == 0 and flat[-1][1] == plan.clips
     assert all(before[1] == after[0] for before, after in pairwise(flat))
@@ -70,7 +75,9 @@ def test_orders_are_permutations_of_their_own(clips, seed):
 
 def test_a_batch_that_cannot_be_shared_names_the_key():
     Epochs(10, 2, 0).require(2)
-    with pytest.raises(ConfigError, match=r"train\.batch_size=2: 9 clips make batches of 1, too few for 2 workers"):
+    with pytest.raises(
+        ConfigError, match=r"train\.batch_size=2: 9 clips make batches of 1, too few for 2 workers"
+    ):
         Epochs(9, 2, 0).require(2)
 
 
@@ -78,14 +85,23 @@ def test_a_batch_that_cannot_be_shared_names_the_key():
 def test_ranks_read_every_chosen_row_once_an_epoch_where_it_lies(drawn, epoch):
     rows, ids, lists = drawn
     # Which shard and row group each row lies in, the slow way.
-    places = [(shard, group) for shard, groups in enumerate(rows) for group, n in enumerate(groups) for _ in range(n)]
+    places = [
+        (shard, group)
+        for shard, groups in enumerate(rows)
+        for group, n in enumerate(groups)
+        for _ in range(n)
+    ]
     seen = []
     for reading in lists:
         mine = [ids[piece.start : piece.stop] for piece in reading.pieces(epoch)]
         for piece, chosen in zip(reading.pieces(epoch), mine, strict=True):
             assert len(chosen) and {places[row] for row in chosen} == {(piece.shard, piece.group)}
             assert piece.first == places.index((piece.shard, piece.group))
-        assert sum(map(len, mine)) == reading.clips == reading.epochs.positions(reading.rank, reading.world_size)[-1]
+        assert (
+            sum(map(len, mine))
+            == reading.clips
+            == reading.epochs.positions(reading.rank, reading.world_size)[-1]
+        )
         seen += mine
     assert sorted(np.concatenate(seen)) == ids.tolist()
 
@@ -98,7 +114,9 @@ def test_a_part_of_the_list_is_that_part(drawn, data):
     stop = data.draw(st.integers(start, reading.clips))
 
     def read(*part):
-        return np.concatenate([ids[:0], *(ids[piece.start : piece.stop] for piece in reading.pieces(2, *part))])
+        return np.concatenate(
+            [ids[:0], *(ids[piece.start : piece.stop] for piece in reading.pieces(2, *part))]
+        )
 
     assert np.array_equal(read(start, stop), read()[start:stop])
     assert np.array_equal(read(start), read()[start:])
@@ -116,10 +134,14 @@ def test_row_groups_change_their_order_every_epoch_and_run_on():
 @st.composite
 def weighted(draw):
     """Epochs that take a part of each of several stores, and the row groups of all of them."""
-    stores = draw(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=6), min_size=1, max_size=3))
+    stores = draw(
+        st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=6), min_size=1, max_size=3)
+    )
     there = [sum(groups) for groups in stores]
     taken = [draw(st.integers(1, count)) for count in there]
-    plan = Epochs(sum(taken), draw(st.integers(1, 12)), draw(seeds), tuple(zip(there, taken, strict=True)))
+    plan = Epochs(
+        sum(taken), draw(st.integers(1, 12)), draw(seeds), tuple(zip(there, taken, strict=True))
+    )
     return plan, RowGroups.of(stores, np.arange(sum(there)))
 
 
@@ -127,7 +149,9 @@ def weighted(draw):
 def test_weighted_epochs_take_their_share_of_every_part_without_repeating(drawn, epoch):
     plan, groups = drawn
     reading = ReadingList(plan, groups, 0, 1)
-    streamed = np.concatenate([np.arange(piece.start, piece.stop) for piece in reading.pieces(epoch)])
+    streamed = np.concatenate(
+        [np.arange(piece.start, piece.stop) for piece in reading.pieces(epoch)]
+    )
     for served in (plan.order(epoch), streamed):
         assert len(served) == len(set(served)) == plan.clips
         first = 0
@@ -141,7 +165,9 @@ def test_weighted_epochs_draw_anew_and_reach_every_clip():
     reading = ReadingList(plan, RowGroups.of([[60], [10] * 40], np.arange(460)), 0, 1)
     for draw in (
         plan.order,
-        lambda epoch: np.concatenate([np.arange(piece.start, piece.stop) for piece in reading.pieces(epoch)]),
+        lambda epoch: np.concatenate(
+            [np.arange(piece.start, piece.stop) for piece in reading.pieces(epoch)]
+        ),
     ):
         epochs = [set(draw(epoch)) for epoch in range(100)]
         assert all(set(range(60)) <= epoch for epoch in epochs)
@@ -151,11 +177,16 @@ def test_weighted_epochs_draw_anew_and_reach_every_clip():
 
 def test_windows_are_shuffled_differently():
     reading = ReadingList(Epochs(200, 20, 7), RowGroups.of([[200]], np.arange(200)), 0, 1)
-    orders = [tuple(reading.shuffled(epoch, window, 50)) for epoch in range(2) for window in range(2)]
+    orders = [
+        tuple(reading.shuffled(epoch, window, 50)) for epoch in range(2) for window in range(2)
+    ]
     assert len(set(orders)) == 4 and all(sorted(order) == list(range(50)) for order in orders)
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(-1, 3)), min_size=1, max_size=40), seeds)
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(-1, 3)), min_size=1, max_size=40),
+    seeds,
+)
 def test_a_partner_is_another_cameras_clip_of_the_same_performance(clips, seed):
     performance, camera = (np.array(values) for values in zip(*clips, strict=True))
     pairs = Pairs.of(performance, camera)
@@ -163,7 +194,12 @@ def test_a_partner_is_another_cameras_clip_of_the_same_performance(clips, seed):
         partners = pairs.partners(seed, epoch)
         assert np.array_equal(partners, pairs.partners(seed, epoch))
         for clip, partner in enumerate(partners):
-            others = (performance == performance[clip]) & (camera != camera[clip]) & (camera >= 0) & (camera[clip] >= 0)
+            others = (
+                (performance == performance[clip])
+                & (camera != camera[clip])
+                & (camera >= 0)
+                & (camera[clip] >= 0)
+            )
             assert others[partner] if others.any() else partner == clip
             assert pairs.count[clip] == others.sum()
 
