@@ -22,7 +22,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@start=$$(date +%s); echo "setting up .venv (once; about 2 minutes)"; \
 	$(PYTHON) -m venv .venv && \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]' && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]' && \
 	touch $(STAMP) && echo "set-up: $$(( $$(date +%s) - start )) s"
 
 clean:
