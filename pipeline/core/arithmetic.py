@@ -1,0 +1,9 @@
+"""Small arithmetic that several parts share."""
+
+
+def ceil_div(dividend: int, divisor: int) -> int:
+    """Divide and round up.
+
+    Example: 7 clips in batches of 3 make `ceil_div(7, 3) == 3` batches.
+    """
+    return -(-dividend // divisor)
