@@ -11,7 +11,7 @@ from pipeline.ingest.formats import READERS, Reader
 from pipeline.ingest.synthetic import require_limits
 from pipeline.runs.rundir import RunDir
 from pipeline.store.clip_store import ClipStore
-from pipeline.store.protocols import Side, mask, parse, parse_terms
+from pipeline.store.protocols import Side, mask, parse, parse_terms, sides_of
 from pipeline.stream.plan import Part
 
 
@@ -60,12 +60,6 @@ def check_models(config: Config) -> None:
             raise ConfigError(f"data.{error}") from None
 
 
-def sides_of(config: Config) -> dict[str, Side]:
-    """The sides `train` and `test` of the configured protocol."""
-    name = config.data.protocol
-    return parse({name: config.data.protocols[name].model_dump()})[name]
-
-
 def open_store(config: Config, run: RunDir) -> ClipStore:
     """The run's clip store, checked to have the configured skeleton and to be the one that earlier stages worked on.
 
@@ -83,7 +77,7 @@ def open_pool(config: Config, run: RunDir) -> list[Part]:
     Raises UserError for a store that is not there, damaged, another than before, or of a layout that cannot be read,
     and for a pool that holds clips which the run is tested on.
     """
-    own, sides = open_store(config, run), sides_of(config)
+    own, sides = open_store(config, run), sides_of(config.data.protocols, config.data.protocol)
     index = own.index()
     tested = set(index.clip_id[mask(index.columns, sides["test"])])
     parts = [Part(own, sides["train"])]

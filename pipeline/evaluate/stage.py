@@ -21,18 +21,19 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from models.cost import cost, training_cost
-from models.probes import LinearProbe, class_targets, linear_evaluation, retrieval
+from models.probes import LinearProbe, linear_evaluation, retrieval
 from pipeline.cluster.session import bundle, hushed
 from pipeline.config.schema import Cluster, Config
 from pipeline.core import storage
 from pipeline.core.console import Bar, say, table
 from pipeline.core.errors import UserError, first_line
-from pipeline.encoder.build import build_framework, open_store, sides_of
+from pipeline.encoder.build import build_framework, open_store
 from pipeline.encoder.export import load_encoder
 from pipeline.runs.rundir import RunDir
 from pipeline.store.blocks import table_to_clips
-from pipeline.store.clip_store import ClipStore, StoreIndex
-from pipeline.store.protocols import Side
+from pipeline.store.clip_store import ClipStore
+from pipeline.store.protocols import sides_of
+from pipeline.store.splits import Split
 from pipeline.stream.reader import READ_CPUS, instructions, read_pieces
 
 if TYPE_CHECKING:  # Workers import this module, and MLflow would take each of them seconds.
@@ -55,7 +56,7 @@ def evaluate(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     store = open_store(config, run)
     tracker.dataset(store, "evaluation")
     encoders = {name: run.path(name) for name in ENCODERS}
-    split = Split.of(store, sides_of(config))
+    split = Split.of(store, sides_of(config.data.protocols, config.data.protocol))
     features, contents = extract(store, split, encoders, config.cluster, config.evaluate.batch_size)
     if config.model.feature_norm == "batch":
         features["random"] = normed(features["random"], split)
@@ -159,50 +160,6 @@ def _show(
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
-
-
-@dataclass(frozen=True)
-class Split:
-    """The clips of both sides of a protocol, by ids (rows of the store, ascending); their labels have been checked."""
-
-    index: StoreIndex
-    train: np.ndarray
-    test: np.ndarray
-
-    @classmethod
-    def of(cls, store: ClipStore, sides: dict[str, Side]) -> Split:
-        """Raises UserError for an empty side, clips on both sides or without a label, a class that training lacks."""
-        index = store.index()
-        train, test = (store.select(sides[name], index) for name in ("train", "test"))
-        if shared := len(np.intersect1d(train, test)):
-            raise UserError(
-                f"{store.uri}: protocol {sides['train'].protocol!r} has {shared} clips on both its sides"
-            )
-        split = cls(index, train, test)
-        try:
-            class_targets(torch.from_numpy(split.train_labels), torch.from_numpy(split.test_labels))
-        except ValueError as error:
-            raise UserError(f"{store.uri}: protocol {sides['train'].protocol!r}: {error}") from None
-        return split
-
-    @property
-    def train_labels(self) -> np.ndarray:
-        return self.index.label[self.train]
-
-    @property
-    def test_labels(self) -> np.ndarray:
-        return self.index.label[self.test]
-
-    @property
-    def ids(self) -> np.ndarray:
-        """Of both sides, ascending."""
-        return np.union1d(self.train, self.test)
-
-    def rows(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features of all `ids` cut into those of the training and of the test side."""
-        return features[np.searchsorted(self.ids, self.train)], features[
-            np.searchsorted(self.ids, self.test)
-        ]
 
 
 class Extractor:

@@ -24,13 +24,14 @@ from pipeline.core import storage
 from pipeline.core.console import Bar, say
 from pipeline.core.errors import UserError, first_line
 from pipeline.encoder import export
-from pipeline.encoder.build import build_framework, open_pool, sides_of
-from pipeline.evaluate.stage import Split
+from pipeline.encoder.build import build_framework, open_pool
 from pipeline.pretrain import checkpoint
 from pipeline.pretrain.watch import WAIT_SECONDS, Watch
 from pipeline.pretrain.worker import Job, train
 from pipeline.runs.rundir import CHECKPOINTS, RunDir
 from pipeline.runs.tracking import Tracker
+from pipeline.store.protocols import sides_of
+from pipeline.store.splits import Split
 from pipeline.stream.plan import Part, StreamPlan, open_stream
 
 HISTORY = "metrics.jsonl"
@@ -44,7 +45,7 @@ def pretrain(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     parts = open_pool(config, run)
     if "evaluate" in config.stages:
         Split.of(
-            parts[0].store, sides_of(config)
+            parts[0].store, sides_of(config.data.protocols, config.data.protocol)
         )  # what evaluation would refuse is refused before hours of training
     for part in parts:
         tracker.dataset(part.store, "pretraining")

@@ -20,14 +20,22 @@ import pyarrow.parquet as pq
 from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.store.conversion import Conversion
+from pipeline.store.manifest import (  # noqa: F401 - until all callers import from there
+    FLAWS,
+    FORMAT,
+    FORMAT_VERSION,
+    MANIFEST,
+    REJECTS,
+    UNKNOWN,
+    DamagedStore,
+    checksum,
+    fingerprint,
+    layout_record,
+    read_manifest,
+    write_manifest,
+)
 from pipeline.store.protocols import COLUMNS, Side, mask
 
-FORMAT = "skelfuse-clip-store"
-FORMAT_VERSION = 2
-MANIFEST = "manifest.json"
-REJECTS = "rejects.csv"
-FLAWS = "flaws.csv"
-UNKNOWN = -1
 ROW_GROUP_BYTES = 12 << 20
 
 INTEGERS = ("label", "subject", "camera", "setup", "replication")
@@ -48,19 +56,6 @@ FIELDS = pa.schema(
         pa.field("joints", pa.binary(), nullable=False),
     ]
 )
-_REQUIRED = {
-    "fingerprint": str,
-    "layout": dict,
-    "persons": int,
-    "clips": int,
-    "shards": list,
-    "settings": dict,
-}
-_REQUIRED_OF_SHARD = {"name": str, "rows": int, "bytes": int, "checksum": str, "row_groups": list}
-
-
-class DamagedStore(UserError):
-    """The files of a store are not those that its manifest names: the same recordings can make it again."""
 
 
 @dataclass(frozen=True)
@@ -265,58 +260,12 @@ class ClipStore:
             ) from error
 
 
-def read_manifest(uri: str) -> dict[str, Any]:
-    """Return a store's manifest, checked to be one; says nothing about the shards. Raises UserError as `open` does."""
-    location = storage.join(uri, MANIFEST)
-    if not storage.exists(location):
-        if not storage.exists(uri):
-            raise UserError(f"{uri}: no clip store there")
-        raise UserError(
-            f"{uri}: not a clip store, or half written ({MANIFEST} is missing); ingest it again"
-        )
-    manifest = storage.read_json(location)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise UserError(f"{location}: not the manifest of a clip store")
-    version = manifest.get("version")
-    if version != FORMAT_VERSION:
-        raise UserError(
-            f"{uri}: clip store of version {version}, this program reads {FORMAT_VERSION}; delete it, ingest again"
-        )
-    wrong = [key for key, kind in _REQUIRED.items() if not isinstance(manifest.get(key), kind)]
-    wrong += [
-        f"shards[{number}].{key}"
-        for number, shard in enumerate(manifest["shards"] if "shards" not in wrong else [])
-        for key, kind in _REQUIRED_OF_SHARD.items()
-        if not isinstance(shard, dict) or not isinstance(shard.get(key), kind)
-    ]
-    wrong += [
-        f"layout.{key}"
-        for key in ("name", "joints")
-        if "layout" not in wrong and key not in manifest["layout"]
-    ]
-    if wrong:
-        raise UserError(
-            f"{location}: damaged manifest: {', '.join(wrong[:3])} missing or wrong; delete it, ingest again"
-        )
-    return manifest
-
-
 def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
     if pa.types.is_string(column.type):
         return np.array(column.to_pylist())
     if pa.types.is_list(column.type):
         return np.fromiter((tuple(names) for names in column.to_pylist()), object, len(column))
     return column.fill_null(UNKNOWN).to_numpy().astype(np.int64)
-
-
-def layout_record(layout: Any) -> dict[str, Any]:
-    """Return what a store keeps of a `SkeletonLayout`: name, joint names, parents (0-based, the root its own)."""
-    return {"name": layout.name, "joints": list(layout.joints), "parents": list(layout.parents)}
-
-
-def checksum(data: bytes | memoryview) -> str:
-    """Return the BLAKE2b digest (hex, 32 bytes) that manifests hold."""
-    return hashlib.blake2b(data, digest_size=32).hexdigest()
 
 
 def write_shard(
@@ -369,21 +318,3 @@ def _row_groups(sizes: Sequence[int]) -> list[int]:
     count = max(1, round(int(ends[-1]) / ROW_GROUP_BYTES))
     group = np.minimum((ends - 1) * count // int(ends[-1]), count - 1)
     return [int(n) for n in np.bincount(group) if n]
-
-
-def write_manifest(uri: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Make a directory of shards a store: write its manifest, which is the last file written. Returns the manifest.
-
-    Args:
-        uri: directory of the store.
-        manifest: everything but format and version.
-    """
-    whole = {"format": FORMAT, "version": FORMAT_VERSION, **manifest}
-    storage.write_json(storage.join(uri, MANIFEST), whole)
-    return whole
-
-
-def fingerprint(settings: Mapping[str, Any], shards: Sequence[Mapping[str, Any]]) -> str:
-    """Return the identity of a store's content from what its rows mean and what they hold."""
-    record = {"settings": settings, "content": [shard["content"] for shard in shards]}
-    return hashlib.blake2b(json.dumps(record, sort_keys=True).encode(), digest_size=16).hexdigest()

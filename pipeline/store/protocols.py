@@ -13,10 +13,14 @@ the other columns integers: a data set whose protocols are lists of recordings h
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.core.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from pipeline.config.schema import Protocol
 
 SPLIT = "split"
 COLUMNS = ("label", "subject", "camera", "setup", "replication", SPLIT)
@@ -45,6 +49,19 @@ def parse(protocols: Mapping[str, Mapping]) -> dict[str, dict[str, Side]]:
         ConfigError: a column that is no filter column, a value of the wrong kind, more than one `rest`, no side.
     """
     return {name: _parse_protocol(name, sides) for name, sides in protocols.items()}
+
+
+def sides_of(protocols: "Mapping[str, Protocol]", name: str) -> dict[str, Side]:
+    """Return the sides of one configured protocol, by their names.
+
+    Args:
+        protocols: `data.protocols` of the configuration.
+        name: the protocol that is wanted, `data.protocol`.
+
+    Raises:
+        ConfigError: the protocol is malformed, as `parse` says.
+    """
+    return parse({name: protocols[name].model_dump()})[name]
 
 
 def _parse_protocol(protocol: str, sides: Mapping) -> dict[str, Side]:

@@ -14,10 +14,11 @@ from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.encoder.build import build_framework
 from pipeline.encoder.export import export_encoder, load_encoder
-from pipeline.evaluate.stage import Split, copied, evaluate, extract, measure, parts_of
+from pipeline.evaluate.stage import copied, evaluate, extract, measure, parts_of
 from pipeline.runs.rundir import RunDir
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.protocols import parse
+from pipeline.store.splits import Split
 from tests.helpers.stores import ACTIONS, ROWS, SHARDS, write_store
 
 SMALL = [

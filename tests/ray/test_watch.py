@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from models.probes import LinearProbe, linear_evaluation, retrieval
 from pipeline.config.schema import load
-from pipeline.encoder.build import build_framework, sides_of
+from pipeline.encoder.build import build_framework
 from pipeline.encoder.export import Preparation
 from pipeline.pretrain import watch as module
 from pipeline.pretrain.watch import Watch, Watcher, choose, held_out
 from pipeline.store.clip_store import ClipStore
+from pipeline.store.protocols import sides_of
 from pipeline.stream.plan import Part
 from tests.helpers.stores import SHARDS, write_store
 
@@ -105,7 +106,9 @@ def test_a_checkpoint_that_is_gone_is_a_line_and_the_next_is_measured(
 ):
     config = load(SETTINGS)
     store = ClipStore.open(write_store(str(tmp_path / "store"), config))
-    watch = Watch(config, Part(store, sides_of(config)["train"]), 0.5)
+    watch = Watch(
+        config, Part(store, sides_of(config.data.protocols, config.data.protocol)["train"]), 0.5
+    )
     for epoch in (2, 4):
         watch.offer(str(tmp_path / "nowhere"), epoch, epoch)
         assert watch.poll() is None and watch.poll(60) is None and watch.pending is None
@@ -140,7 +143,7 @@ def test_figures_are_those_of_the_checkpoint_on_the_clips_held_out(
         ]
     )
     store = ClipStore.open(write_store(str(tmp_path / "store"), config))
-    part = Part(store, sides_of(config)["train"])
+    part = Part(store, sides_of(config.data.protocols, config.data.protocol)["train"])
     torch.manual_seed(1)
     framework = build_framework(config).eval()
     monkeypatch.setattr(
@@ -181,7 +184,9 @@ def test_clips_without_labels_turn_it_off(ray_session, tmp_path, capsys):
     store = ClipStore.open(
         write_store(str(tmp_path / "store"), config, lambda row: row | {"label": None})
     )
-    watch = Watch(config, Part(store, sides_of(config)["train"]), 0.5)
+    watch = Watch(
+        config, Part(store, sides_of(config.data.protocols, config.data.protocol)["train"]), 0.5
+    )
     watch.offer(str(tmp_path / "nowhere"), 2, 2)
     assert watch.poll() is None and watch.poll(60) is None
     assert (

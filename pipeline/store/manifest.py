@@ -1,0 +1,135 @@
+"""The manifest of a clip store: the file that makes a directory of Parquet shards a store.
+
+`manifest.json` is written last and atomically. A directory without it is not a store, on a local disk and on object
+storage alike. This module imports neither torch nor Ray, so that a missing store is refused at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.core import storage
+from pipeline.core.errors import UserError
+
+if TYPE_CHECKING:
+    from models.skeleton import SkeletonLayout
+
+MANIFEST = "manifest.json"
+# Tables beside the shards: the recordings that were refused, and the flaws of those that were taken.
+REJECTS = "rejects.csv"
+FLAWS = "flaws.csv"
+
+FORMAT = "skelfuse-clip-store"
+FORMAT_VERSION = 2
+
+# Stands for a null in the integer columns of a store, once they are numpy arrays or tensors.
+UNKNOWN = -1
+
+_REQUIRED = {
+    "fingerprint": str,
+    "layout": dict,
+    "persons": int,
+    "clips": int,
+    "shards": list,
+    "settings": dict,
+}
+_REQUIRED_OF_SHARD = {"name": str, "rows": int, "bytes": int, "checksum": str, "row_groups": list}
+_REQUIRED_OF_LAYOUT = ("name", "joints")
+
+
+class DamagedStore(UserError):  # noqa: N818 - it is a state of the store; callers make the store again
+    """The shards are not the ones that the manifest names. The same recordings can make the store again."""
+
+
+def read_manifest(uri: str) -> dict[str, Any]:
+    """Read the manifest of a store and check its form. The shards are not looked at.
+
+    Args:
+        uri: directory of the store.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UserError: there is no store, or its manifest is missing, damaged, or of another version.
+    """
+    location = storage.join(uri, MANIFEST)
+    if not storage.exists(location):
+        if not storage.exists(uri):
+            raise UserError(f"{uri}: no clip store there")
+        raise UserError(
+            f"{uri}: not a clip store, or half written ({MANIFEST} is missing); ingest it again"
+        )
+    manifest = storage.read_json(location)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise UserError(f"{location}: not the manifest of a clip store")
+    version = manifest.get("version")
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{uri}: clip store of version {version}, this program reads {FORMAT_VERSION}; "
+            "delete it, ingest again"
+        )
+    wrong = _wrong_keys(manifest)
+    if wrong:
+        raise UserError(
+            f"{location}: damaged manifest: {', '.join(wrong[:3])} missing or wrong; "
+            "delete it, ingest again"
+        )
+    return manifest
+
+
+def _wrong_keys(manifest: Mapping[str, Any]) -> list[str]:
+    """Name the required keys that are missing or hold a value of the wrong type."""
+    wrong = [key for key, kind in _REQUIRED.items() if not isinstance(manifest.get(key), kind)]
+    if "shards" not in wrong:
+        for number, shard in enumerate(manifest["shards"]):
+            for key, kind in _REQUIRED_OF_SHARD.items():
+                if not isinstance(shard, dict) or not isinstance(shard.get(key), kind):
+                    wrong.append(f"shards[{number}].{key}")
+    if "layout" not in wrong:
+        for key in _REQUIRED_OF_LAYOUT:
+            if key not in manifest["layout"]:
+                wrong.append(f"layout.{key}")
+    return wrong
+
+
+def write_manifest(uri: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a directory of shards into a store. Write the manifest after every other file.
+
+    Args:
+        uri: directory of the store.
+        manifest: all keys but `format` and `version`.
+
+    Returns:
+        The whole manifest.
+    """
+    whole = {"format": FORMAT, "version": FORMAT_VERSION, **manifest}
+    storage.write_json(storage.join(uri, MANIFEST), whole)
+    return whole
+
+
+def layout_record(layout: SkeletonLayout) -> dict[str, Any]:
+    """Return what a store keeps of a skeleton layout: its name, its joints, and their parents (0-based)."""
+    return {"name": layout.name, "joints": list(layout.joints), "parents": list(layout.parents)}
+
+
+def checksum(data: bytes | memoryview) -> str:
+    """Return the BLAKE2b digest (hex, 32 bytes) that manifests hold of every shard."""
+    return hashlib.blake2b(data, digest_size=32).hexdigest()
+
+
+def fingerprint(settings: Mapping[str, Any], shards: Sequence[Mapping[str, Any]]) -> str:
+    """Return the identity of a store: a digest of what its rows mean and what they hold.
+
+    Args:
+        settings: the settings of ingest that decide what is in a row.
+        shards: manifest entries in order, of which `content` counts.
+
+    Returns:
+        A BLAKE2b digest (hex, 16 bytes), equal for equal input whatever the parallelism that wrote the shards.
+    """
+    record = {"settings": settings, "content": [shard["content"] for shard in shards]}
+    return hashlib.blake2b(json.dumps(record, sort_keys=True).encode(), digest_size=16).hexdigest()
