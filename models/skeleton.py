@@ -134,6 +134,12 @@ class SkeletonLayout:
         return next(joint for joint, parent in enumerate(self.parents) if joint == parent)
 
     @property
+    def bones(self) -> tuple[tuple[int, int], ...]:
+        """(joint, its parent) of every bone, V - 1 in all, in the order of the joints."""
+        pairs = enumerate(self.parents)
+        return tuple((joint, parent) for joint, parent in pairs if joint != parent)
+
+    @property
     def mirror_permutation(self) -> tuple[int, ...]:
         """For each joint the one that takes its place in a mirror; its own inverse."""
         order = list(range(self.num_joints))
