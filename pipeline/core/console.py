@@ -20,6 +20,11 @@ def say(text: str) -> None:
     console.print(CONTROL.sub("\ufffd", text), markup=False)
 
 
+def percent(share: float, form: str = ".1f") -> str:
+    """Show a fraction of one in percent; `form` is a format of Python (`".1f"`: one decimal)."""
+    return f"{100 * share:{form}} %"
+
+
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A small table of results."""
     drawn = Table(title=title, title_justify="left", box=None, pad_edge=False)
