@@ -2,23 +2,24 @@
 
 import argparse
 
-from pipeline.config.schema import experiments, groups
+from pipeline.config.compose import experiments, groups
 
 TEXT = """\
 Pretrain an action encoder from skeleton recordings, without labels, and measure it.
 
-  python pipeline/run.py                                  the main job on synthetic recordings, a few minutes
-  python pipeline/run.py experiment=nw_ucla data.raw=PATH output=DIR
-  python pipeline/run.py --cfg job                        every key, with its value
+  skelfuse                                     the main job on synthetic recordings, a few minutes
+  skelfuse experiment=nw_ucla data.raw=PATH output=DIR
+  skelfuse --cfg job                           every key, with its value
+  skelfuse --config-dir DIR data=mine ...      a data set of your own: DIR/data/mine.yaml, ...
 
-  python pipeline/run.py --config-dir DIR data=mine ...   data sets of your own: DIR/data/mine.yaml, DIR/skeleton/...
+`python pipeline/run.py` is the same, from a checkout.
 
 Any key can be set as key=value (Hydra's grammar). The ones needed most:
   experiment=NAME    a complete named configuration: {experiments}
-  stages=[...]       which of ingest, pretrain, evaluate, report, inspect; or alone: protocols, ablate
+  stages=[...]       of ingest, pretrain, evaluate, report, inspect; or alone: protocols, ablate
   data.raw=PATH      the recordings: a directory, a zip, a URI, or several: [a,b]
   data.store=PATH    the clip store (default: in output)
-  output=PATH        everything the run leaves behind; the same command again goes on where it stopped
+  output=PATH        everything the run leaves; the same command again goes on where it stopped
   fresh=true         move an earlier run in output aside
   seed=N             the one seed
   cluster.workers=N  training workers;  cluster.gpu=true  one GPU each
@@ -30,14 +31,22 @@ Groups, group=choice:
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Options `cfg` (None or "job"), `config_dir` and `overrides` (key=value strings); wrong use exits with 2."""
-    lines = "\n".join(
-        f"  {group + '=':<12} {', '.join(choices)}" for group, choices in groups().items()
-    )
+    """Read the command line; wrong use ends the process with exit code 2.
+
+    Args:
+        arguments: None for those of the process.
+
+    Returns:
+        `cfg` (None or "job"), `config_dir`, and `overrides` (`key=value` strings).
+    """
+    lines = []
+    for group, choices in groups().items():
+        name = f"{group}="
+        lines.append(f"  {name:<12} {', '.join(choices)}")
     parser = argparse.ArgumentParser(
-        prog="run.py",
-        usage="python pipeline/run.py [--help] [--cfg job] [--config-dir DIR] [key=value ...]",
-        description=TEXT.format(experiments=", ".join(experiments()), groups=lines),
+        prog="skelfuse",
+        usage="skelfuse [--help] [--cfg job] [--config-dir DIR] [key=value ...]",
+        description=TEXT.format(experiments=", ".join(experiments()), groups="\n".join(lines)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--cfg", choices=["job"], help="print the resolved configuration and exit")

@@ -1,4 +1,4 @@
-"""Entry point: `python pipeline/run.py [key=value ...]`. Checks the whole request, then runs its stages."""
+"""Entry point: `python pipeline/run.py [key=value ...]`. Checks the whole request, then runs it."""
 
 import json
 import sys
@@ -9,75 +9,58 @@ from pathlib import Path
 if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from pipeline.cluster.session import prepare_environment, reach_storage
+from pipeline.cli import parse_arguments
+from pipeline.cluster.job import reach_storage
+from pipeline.config.compose import Request, load
+from pipeline.config.root import to_yaml
+from pipeline.core.console import say
+from pipeline.core.environment import prepare_environment
+from pipeline.core.errors import UserError
+from pipeline.preflight import plan_run
 
-prepare_environment()
 
-from pipeline.cli import parse_arguments  # noqa: E402
-from pipeline.config.schema import Config, load, to_yaml  # noqa: E402
-from pipeline.core.console import say  # noqa: E402
-from pipeline.core.errors import UserError  # noqa: E402
+def run(request: Request) -> None:
+    """Check a request, and run what it asks for.
 
+    Raises:
+        UserError: what is wrong, in one line.
+    """
+    started = time.monotonic()
+    config = load(request.overrides, request.config_dir)
+    reach_storage(config.cluster.storage_endpoint)
+    if config.stages == ["protocols"]:
+        from pipeline.ingest.protocol_counts import count_protocols
 
-def run(config: Config) -> None:
-    """Run the stages of a checked configuration, each that is not finished already."""
-    from pipeline.cluster.session import session
-    from pipeline.encoder.build import reader_of
-    from pipeline.ingest.driver import require_same_recordings
-    from pipeline.runs.perform import perform, summarise
-    from pipeline.runs.rundir import RunDir, require_data
-    from pipeline.runs.tracking import Tracker
-    from pipeline.stages import STAGES, announce
+        print(json.dumps(count_protocols(config)))
+        return
+    plan = plan_run(config, request)
+    # Only now: what was refused above need not wait for torch, Ray and MLflow to be imported.
+    from pipeline.stages import run_stages
 
-    directory = RunDir.open(config)
-    todo = directory.unfinished(config)
-    if "ingest" in config.stages and "ingest" not in todo and config.data.sources:
-        require_same_recordings(config.data.sources, config.store, reader_of(config))
-    require_data(config, ingesting=not {"ingest", "ablate"}.isdisjoint(todo))
-    directory.begin(config)
-    for stage in config.ordered_stages:
-        if stage not in todo:
-            say(f"{stage}: done before, skipped")
-    if todo or not directory.state.get("summarised"):
-        with Tracker(config, directory) as tracker:
-            if todo:
-                with session(config.cluster, say):
-                    perform(STAGES, todo, config, directory, tracker)
-            summarise(config, directory, tracker)
-        directory.conclude()
-    announce(config, directory)
+    run_stages(plan)
+    say(f"run: {time.monotonic() - started:.0f} s")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0 success, 2 a wrong request (nothing was started), 1 anything else that failed."""
-    started = time.monotonic()
-    options = parse_arguments(arguments)
-    try:
-        config = load(options.overrides, options.config_dir)
-        if options.cfg:
-            print(to_yaml(config), end="")
-            return 0
-        # Only now: --help and --cfg answer without importing torch, Ray and MLflow.
-        from pipeline.ablate.stage import variants
-        from pipeline.encoder.build import check_models, reader_of
-        from pipeline.ingest.names import count
-        from pipeline.runs.rundir import settle_places
+    """Run the command line.
 
-        check_models(config)
-        if config.stages == ["ablate"]:
-            variants(config)
-        reach_storage(config.cluster)
-        if config.stages == ["protocols"]:
-            print(json.dumps(count(config, reader_of(config))))
+    Returns:
+        The exit code: 0 success, 2 a wrong request (nothing was started), 1 any other failure.
+    """
+    prepare_environment()
+    options = parse_arguments(arguments)
+    request = Request(tuple(options.overrides), options.config_dir)
+    try:
+        if options.cfg:
+            print(to_yaml(load(request.overrides, request.config_dir)), end="")
             return 0
-        run(settle_places(config))
+        run(request)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 1
-    say(f"run: {time.monotonic() - started:.0f} s")
     return 0
 
 

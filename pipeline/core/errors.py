@@ -1,8 +1,14 @@
-"""Errors that a user can act on. The entry point prints each as one line and exits with its code."""
+"""Errors that a user can act on.
+
+The entry point prints each as one line and exits with its code.
+"""
 
 
 class UserError(Exception):
-    """The run cannot go on; the message is one line that names the file or key and what to do (exit code 1)."""
+    """The run cannot go on (exit code 1).
+
+    The message is one line that names the file or key, and what to do.
+    """
 
     exit_code = 1
 
@@ -14,8 +20,16 @@ class ConfigError(UserError):
 
 
 def first_line(error: BaseException) -> str:
-    """What went wrong, in one line: without advice, and for an error of a Ray task without the traceback after it."""
-    while isinstance(cause := getattr(error, "cause", None), BaseException):
+    """Return what went wrong in one line, without the advice that libraries add.
+
+    The error of a Ray task carries the original one as its `cause`, and a whole traceback as its
+    message: it is the original one that is wanted.
+    """
+    cause = getattr(error, "cause", None)
+    while isinstance(cause, BaseException):
         error = cause
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip() if lines else type(error).__name__
+        cause = getattr(error, "cause", None)
+    for line in str(error).splitlines():
+        if line.strip():
+            return line.strip()
+    return type(error).__name__

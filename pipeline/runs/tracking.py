@@ -1,148 +1,152 @@
-"""MLflow, from the driver alone: workers send their metrics to it and never open a run of their own."""
+"""MLflow, from the driver alone.
 
-import hashlib
+Workers send their metrics to the driver and never open a run of their own.
+"""
+
 import json
 import logging
-import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import ray
+import torch
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.config.schema import Config, digest, flatten
+from pipeline.config.identity import digest, flatten
+from pipeline.config.places import SQLITE
+from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.errors import UserError, first_line
-from pipeline.core.paths import ROOT
-from pipeline.runs.rundir import RunDir
+from pipeline.runs.code_version import code_version
+from pipeline.runs.directory import RunDirectory
+from pipeline.runs.metric_names import LOSS, STEP, TIME, in_mlflow
 from pipeline.store.clip_store import ClipStore
 
 # Creating its tables is not news.
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
 
-# MLflow takes at most so many in one request.
+# MLflow takes at most so many in one request, and values of at most so many characters.
 PARAMS_A_REQUEST = 100
 METRICS_A_REQUEST = 500
-# What decides what a run computes; results that lie in the checkout do not.
-CODE = ("pipeline", "models", "conf")
+PARAM_LENGTH = 6000
+TAG_LENGTH = 5000
+DIGEST_LENGTH = 36
+# The kind of experiment decides which of its faces MLflow shows: training, not conversations.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 
 class Tracker:
-    """One MLflow run for one output directory, created once and taken up again by every continuation."""
+    """One MLflow run for one output directory, created once and taken up by every continuation.
 
-    def __init__(self, config: Config, run: RunDir, parent: str | None = None):
-        """Open or create the run, a child of the run with the id `parent`.
+    Args:
+        config: of the run.
+        directory: of the run, which remembers the MLflow run's id.
+        parent: id of the MLflow run that this one is a child of.
 
-        Raises UserError where the tracking store cannot be reached.
-        """
+    Attributes:
+        uri: the tracking store.
+        run_id: of the MLflow run.
+
+    Raises:
+        UserError: the tracking store cannot be reached.
+    """
+
+    def __init__(self, config: Config, directory: RunDirectory, parent: str | None = None) -> None:
         self.uri = config.tracking.uri
         with self._reached():
             self.client = MlflowClient(tracking_uri=self.uri)
-            self.run_id = run.state.get("mlflow_run_id") or self._create(config)
+            known = directory.state.mlflow_run_id
+            self.run_id: str = known or self._create(config)
             self.client.update_run(self.run_id, status=RunStatus.to_string(RunStatus.RUNNING))
             if parent:
                 self.client.set_tag(self.run_id, MLFLOW_PARENT_RUN_ID, parent)
             self.last_step = self._last_step()
-        if run.state.get("mlflow_run_id") != self.run_id:
-            run.state["mlflow_run_id"] = self.run_id
-            run.save()
+        if known != self.run_id:
+            directory.state.mlflow_run_id = self.run_id
+            directory.save()
 
     def __enter__(self) -> "Tracker":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Close the run as finished or failed; a tracking store that is gone by now hides no earlier error."""
-        status = RunStatus.to_string(RunStatus.FINISHED if kind is None else RunStatus.FAILED)
-        with suppress(UserError) if kind else nullcontext(), self._reached():
-            self.client.set_terminated(self.run_id, status=status)
-
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
+        """Close the run as finished or failed."""
+        failed = kind is not None
+        status = RunStatus.to_string(RunStatus.FAILED if failed else RunStatus.FINISHED)
         try:
-            yield
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            raise UserError(
-                f"tracking.uri={self.uri}: cannot be used ({first_line(error)})"
-            ) from error
+            with self._reached():
+                self.client.set_terminated(self.run_id, status=status)
+        except UserError:
+            # A tracking store that is gone by now hides no earlier error.
+            if not failed:
+                raise
 
-    def _create(self, config: Config) -> str:
-        experiment = self.client.get_experiment_by_name(config.tracking.experiment)
-        if experiment:
-            experiment_id = experiment.experiment_id
-        else:
-            # Beside a local database lie its artifacts; a server decides for itself.
-            place = None
-            if self.uri.startswith("sqlite:///"):
-                place = (Path(self.uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()
-            # The kind of experiment decides which of its faces MLflow shows: training, not conversations.
-            tags = {"mlflow.experimentKind": "custom_model_development"}
-            experiment_id = self.client.create_experiment(config.tracking.experiment, place, tags)
-        created = self.client.create_run(experiment_id, run_name=config.name, tags=_tags(config))
-        params = [
-            Param(key, str(value)[:6000]) for key, value in flatten(config.model_dump()).items()
-        ]
-        for start in range(0, len(params), PARAMS_A_REQUEST):
-            self.client.log_batch(
-                created.info.run_id, params=params[start : start + PARAMS_A_REQUEST]
-            )
-        return created.info.run_id
+    def metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Log training metrics: one row a logged step, with the keys `step` and `time`.
 
-    def _last_step(self) -> int:
-        history = self.client.get_metric_history(self.run_id, "loss")
-        return max((metric.step for metric in history), default=-1)
+        Steps that are logged already, by a killed run for example, are not logged twice. So giving
+        all rows again is cheap, and brings what a server that was away has missed.
 
-    def metrics(self, rows: list[dict[str, float]]) -> None:
-        """Log training metrics, one row a logged step with the keys `step` and `time` (seconds since 1970).
-
-        Steps that are logged already, by a killed run say, are not logged twice: giving all rows again is cheap, and
-        brings what a server that was away has missed.
+        Args:
+            rows: metrics by name; `time` in seconds since 1970.
         """
-        new = [row for row in rows if row["step"] > self.last_step]
+        new = [row for row in rows if row[STEP] > self.last_step]
+        if not new:
+            return
         self.late_metrics(new)
-        if new:
-            self.last_step = new[-1]["step"]
+        self.last_step = new[-1][STEP]
 
-    def late_metrics(self, rows: list[dict[str, float]]) -> None:
+    def late_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Log metrics of steps whose other metrics may be logged already; rows as of `metrics`."""
-        metrics = [
-            Metric(key, float(value), int(row["time"] * 1000), int(row["step"]))
-            for row in rows
-            for key, value in row.items()
-            if key not in ("step", "time")
-        ]
+        metrics = []
+        for row in rows:
+            milliseconds = int(row[TIME] * 1000)
+            for name, value in row.items():
+                if name not in (STEP, TIME):
+                    metrics.append(Metric(name, float(value), milliseconds, int(row[STEP])))
         with self._reached():
             for start in range(0, len(metrics), METRICS_A_REQUEST):
-                self.client.log_batch(
-                    self.run_id, metrics=metrics[start : start + METRICS_A_REQUEST]
-                )
+                some = metrics[start : start + METRICS_A_REQUEST]
+                self.client.log_batch(self.run_id, metrics=some)
 
     def results(self, results: dict[str, Any]) -> None:
-        """Log a stage's numbers as metrics, under the names of `summary.json`; other values become tags."""
+        """Log a stage's results: numbers become metrics, other values become tags."""
         with self._reached():
-            for key, value in results.items():
-                if isinstance(value, bool) or not isinstance(value, int | float):
-                    self.client.set_tag(self.run_id, key, str(value)[:5000])
+            for name, value in results.items():
+                is_number = isinstance(value, int | float) and not isinstance(value, bool)
+                if is_number:
+                    self.client.log_metric(self.run_id, in_mlflow(name), float(value))
                 else:
-                    self.client.log_metric(self.run_id, key.replace("_top1", "/top1"), float(value))
+                    self.client.set_tag(self.run_id, name, str(value)[:TAG_LENGTH])
 
     def dataset(self, store: ClipStore, context: str) -> None:
-        """Log the clip store as the run's input, by name and fingerprint."""
-        profile = json.dumps(
-            {"clips": store.clips, "skeleton": store.layout_name, "persons": store.persons}
-        )
-        source = json.dumps({"uri": store.uri})
+        """Log a clip store as the run's input, by name and fingerprint.
+
+        Args:
+            store: the clip store.
+            context: what it is used for.
+        """
+        profile = {
+            "clips": store.clips,
+            "skeleton": store.layout_name,
+            "persons": store.persons,
+        }
         kind = "remote" if storage.is_remote(store.uri) else "local"
-        entity = Dataset(
-            storage.name(store.uri), store.fingerprint[:36], kind, source, profile=profile
+        dataset = Dataset(
+            storage.name(store.uri),
+            store.fingerprint[:DIGEST_LENGTH],
+            kind,
+            json.dumps({"uri": store.uri}),
+            profile=json.dumps(profile),
         )
-        entry = DatasetInput(entity, [InputTag("mlflow.data.context", context)])
+        entry = DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
         with self._reached():
             self.client.log_inputs(self.run_id, [entry])
             self.client.set_tag(self.run_id, "store.fingerprint", store.fingerprint)
@@ -155,39 +159,50 @@ class Tracker:
                 local.write_bytes(storage.read_bytes(uri))
                 self.client.log_artifact(self.run_id, str(local), folder)
 
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Turn what MLflow raises into one line that names the tracking store."""
+        try:
+            yield
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            raise UserError(
+                f"tracking.uri={self.uri}: cannot be used ({first_line(error)})"
+            ) from error
+
+    def _create(self, config: Config) -> str:
+        """Create the run, and log the configuration as its parameters."""
+        experiment_id = self._experiment(config.tracking.experiment)
+        created = self.client.create_run(experiment_id, run_name=config.name, tags=_tags(config))
+        params = []
+        for key, value in flatten(config.model_dump()).items():
+            params.append(Param(key, str(value)[:PARAM_LENGTH]))
+        for start in range(0, len(params), PARAMS_A_REQUEST):
+            some = params[start : start + PARAMS_A_REQUEST]
+            self.client.log_batch(created.info.run_id, params=some)
+        return created.info.run_id
+
+    def _experiment(self, name: str) -> str:
+        """Return the id of the experiment, which is created where there is none."""
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment:
+            return experiment.experiment_id
+        # The artifacts of a local database lie beside it. A server decides for itself.
+        artifacts = None
+        if self.uri is not None and self.uri.startswith(SQLITE):
+            database = Path(self.uri.removeprefix(SQLITE))
+            artifacts = (database.parent / "mlartifacts").as_uri()
+        return self.client.create_experiment(name, artifacts, EXPERIMENT_TAGS)
+
+    def _last_step(self) -> int:
+        """Return the last training step that is logged, -1 where none is."""
+        history = self.client.get_metric_history(self.run_id, LOSS)
+        return max((metric.step for metric in history), default=-1)
+
 
 def _tags(config: Config) -> dict[str, str]:
-    import ray
-    import torch
-
     return {
         "code.version": code_version(),
         "config.digest": digest(config),
         "ray.version": ray.__version__,
         "torch.version": torch.__version__,
     }
-
-
-def code_version() -> str:
-    """The git commit, `+dirty` where code or configuration differ from it; without git a hash over CODE."""
-    try:
-        git = ["git", "-C", str(ROOT)]
-        top = subprocess.run(
-            [*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True
-        )
-        if Path(top.stdout.strip()).resolve() != ROOT:
-            raise FileNotFoundError("installed inside somebody else's repository")
-        commit = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
-        )
-        status = subprocess.run(
-            [*git, "status", "--porcelain", "--", *CODE], capture_output=True, text=True, check=True
-        )
-        return commit.stdout.strip() + ("+dirty" if status.stdout.strip() else "")
-    except (OSError, subprocess.CalledProcessError):
-        digested = hashlib.sha256()
-        for folder in CODE:
-            for path in sorted((ROOT / folder).rglob("*")):
-                if path.suffix in (".py", ".yaml"):
-                    digested.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
-        return "sha256:" + digested.hexdigest()[:16]

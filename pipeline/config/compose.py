@@ -1,0 +1,134 @@
+"""From the command line to a checked configuration: Hydra composes it from `conf/`."""
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline.config.identity import flatten
+from pipeline.config.root import STAGES, Config, check
+from pipeline.core.errors import ConfigError
+from pipeline.core.paths import CONF
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run was asked for.
+
+    Attributes:
+        overrides: `key=value` strings in Hydra's grammar.
+        config_dir: a directory of the user's own choices, laid out as `conf/`
+            (`data/mine.yaml`, `skeleton/mine.yaml`).
+    """
+
+    overrides: tuple[str, ...] = ()
+    config_dir: str | None = None
+
+
+def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
+    """Compose `conf/config.yaml` with the command line's overrides, and check the whole.
+
+    Args:
+        overrides: see `Request`.
+        config_dir: see `Request`.
+
+    Raises:
+        ConfigError: one line that names the key, the value and what is allowed.
+    """
+    own = None
+    search = []
+    if config_dir is not None:
+        own = Path(config_dir).resolve()
+        if not own.is_dir():
+            raise ConfigError(f"--config-dir {config_dir}: not a directory")
+        search = ["hydra.searchpath=[" + json.dumps(f"file://{own}") + "]"]
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3", job_name="skelfuse"):
+            composed = compose("config", [*search, *overrides])
+        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(_problem(error, own)) from None
+    _require_known_stages(values)
+    if isinstance(values["ablate"], dict):
+        values["ablate"] |= {
+            "command": list(overrides),
+            "config_dir": None if own is None else str(own),
+        }
+    return check(values)
+
+
+def experiments() -> list[str]:
+    """Return the names of the experiments that come with the project."""
+    return sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+
+
+def groups(own: Path | None = None) -> dict[str, list[str]]:
+    """Return the configuration groups and the choices of each.
+
+    Args:
+        own: a directory of the user's whose choices are added to those of `conf/`.
+    """
+    folders = [CONF]
+    if own is not None:
+        folders.append(own)
+    found: dict[str, set[str]] = {}
+    for folder in folders:
+        for path in folder.glob("*/*.yaml"):
+            found.setdefault(path.parent.name, set()).add(path.stem)
+    return {group: sorted(found[group]) for group in sorted(found)}
+
+
+def _require_known_stages(values: Any) -> None:
+    """Raise ConfigError for a stage that there is not, and suggest the nearest."""
+    stages = values.get("stages")
+    if not isinstance(stages, list):
+        return
+    for number, stage in enumerate(stages):
+        if isinstance(stage, str) and stage not in STAGES:
+            known = ", ".join(f"'{name}'" for name in STAGES)
+            raise ConfigError(
+                f"stages.{number}={stage!r}: no such stage; {_nearest(stage, STAGES)}"
+                f"there are {known}"
+            )
+
+
+def _problem(error: Exception, own: Path | None) -> str:
+    """Say in one line what Hydra found wrong."""
+    text = " ".join(str(error).split())
+    choice = re.search(r"Could not find '([^']+)/([^'/]+)'", str(error))
+    if choice:
+        group, name = choice.groups()
+        known = groups(own).get(group, [])
+        available = ", ".join(known) or "nothing"
+        return f"{group}={name}: unknown; {_nearest(name, known)}available: {available}"
+    override = re.search(r"Could not override '([^']+)'", str(error))
+    if override:
+        key = override.group(1)
+        known = list(flatten(_default_values()))
+        return f"{key}: no such key; {_nearest(key, known)}see --cfg job for all keys"
+    grammar = r"Error merging override|Error parsing override|mismatched|token recognition"
+    if re.search(grammar, text):
+        return f"cannot read the command line: {text}"
+    return text
+
+
+def _default_values() -> dict[str, Any]:
+    """Return the default configuration as plain values."""
+    with initialize_config_dir(str(CONF), version_base="1.3", job_name="skelfuse"):
+        return OmegaConf.to_container(compose("config"), resolve=False)
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    """Return a question that suggests the nearest known word, or nothing."""
+    close = difflib.get_close_matches(word, known, n=1)
+    if not close:
+        return ""
+    return f"did you mean {close[0]}? "

@@ -1,0 +1,133 @@
+"""Where things lie: every local place is made absolute before anything starts.
+
+So all processes of a cluster mean the same by it.
+"""
+
+from pathlib import Path
+
+from pipeline.config.ablate import Ablate
+from pipeline.config.cluster import Tracking
+from pipeline.config.data import Data
+from pipeline.config.root import Config
+from pipeline.core import storage
+from pipeline.core.errors import ConfigError
+from pipeline.core.paths import CONF, ROOT
+
+SQLITE = "sqlite:///"
+# Lists of clip names that come with the project. They go by their bare names.
+SHIPPED_LISTS = CONF / "data" / "missing"
+
+
+def settle_places(config: Config, in_job: bool) -> Config:
+    """Return the configuration with every local place absolute.
+
+    Args:
+        config: as it was asked for.
+        in_job: true inside a submitted job, whose working directory is a temporary copy.
+
+    Raises:
+        ConfigError: a place would be lost, as a relative output inside a submitted job, or cannot
+            work, as a remote output without a tracking server.
+    """
+    if in_job:
+        _refuse_relative(config)
+    if storage.is_remote(config.output) and config.tracking.uri is None:
+        raise ConfigError(
+            f"output={config.output}: a remote output needs tracking.uri (an MLflow server)"
+        )
+    output = storage.absolute(config.output)
+    settled = {
+        "output": output,
+        "data": _settle_data(config.data),
+        "tracking": _settle_tracking(config.tracking, output),
+    }
+    if config.ablate is not None:
+        settled["ablate"] = _settle_ablate(config.ablate)
+    return config.model_copy(update=settled)
+
+
+def settle_list(place: str) -> str:
+    """Return where a list of clip names lies, so that it means the same in every process.
+
+    A list that comes with the project goes by its bare name.
+    """
+    if shipped_list(place) is not None:
+        return place
+    return storage.absolute(place)
+
+
+def shipped_list(place: str) -> Path | None:
+    """Return the file of a list that comes with the project, None where `place` is no such list.
+
+    A file of the user's own of the same name comes first.
+    """
+    shipped = SHIPPED_LISTS / place
+    if "/" in place or Path(place).exists() or not shipped.is_file():
+        return None
+    return shipped
+
+
+def _refuse_relative(config: Config) -> None:
+    """Raise ConfigError for a relative place of something that is to stay."""
+    places = {
+        "output": config.output,
+        "data.store": config.data.store,
+        "tracking.uri": _sqlite_path(config.tracking.uri),
+    }
+    if config.ablate is not None:
+        places["ablate.results"] = config.ablate.results
+        places["ablate.page"] = config.ablate.page
+    for key, place in places.items():
+        if place is None or storage.is_remote(place):
+            continue
+        if not place.startswith(("/", "file://", "~")):
+            raise ConfigError(
+                f"{key}={place}: relative to the job's temporary directory, where it would be "
+                "lost; give an absolute path or a URI"
+            )
+
+
+def _settle_data(data: Data) -> Data:
+    settled: dict[str, object] = {}
+    if isinstance(data.raw, list):
+        settled["raw"] = [storage.absolute(place) for place in data.raw]
+    elif data.raw is not None:
+        settled["raw"] = storage.absolute(data.raw)
+    if data.store is not None:
+        settled["store"] = storage.absolute(data.store)
+    if data.left_out is not None:
+        settled["left_out"] = settle_list(data.left_out)
+    pool = []
+    for pooled in data.pool:
+        store = storage.absolute(pooled.store)
+        pool.append(pooled.model_copy(update={"store": store}))
+    settled["pool"] = pool
+    return data.model_copy(update=settled)
+
+
+def _settle_tracking(tracking: Tracking, output: str) -> Tracking:
+    """Without a tracking store of its own, a run is tracked in a database in its output."""
+    if tracking.uri is None:
+        return tracking.model_copy(update={"uri": f"{SQLITE}{output}/mlflow.db"})
+    path = _sqlite_path(tracking.uri)
+    if path is None:
+        return tracking
+    return tracking.model_copy(update={"uri": f"{SQLITE}{storage.absolute(path)}"})
+
+
+def _settle_ablate(ablate: Ablate) -> Ablate:
+    """The results of a table lie in the checkout, unless told otherwise."""
+    settled = {}
+    for key in ("results", "page"):
+        place = getattr(ablate, key)
+        if not storage.is_remote(place):
+            place = storage.absolute(str(ROOT / Path(place).expanduser()))
+        settled[key] = place
+    return ablate.model_copy(update=settled)
+
+
+def _sqlite_path(uri: str | None) -> str | None:
+    """Return the path of a sqlite database, None for a tracking store of another kind."""
+    if uri is None or not uri.startswith(SQLITE):
+        return None
+    return uri.removeprefix(SQLITE)

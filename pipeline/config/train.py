@@ -1,0 +1,62 @@
+"""The section `train`: how pretraining goes."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.config.section import Count, Positive, Section, Weight
+
+
+class Optimiser(Section):
+    """The optimiser and its settings."""
+
+    name: Literal["adam", "adamw", "sgd"]
+    lr: Positive
+    weight_decay: Weight
+
+
+class Schedule(Section):
+    """How the learning rate changes (see `pipeline.pretrain.schedule`)."""
+
+    name: Literal["cosine", "step"]
+    warmup_steps: Annotated[int, Field(ge=0)]
+    milestones: list[Count]
+    gamma: Annotated[float, Field(gt=0, le=1)]
+
+
+class CheckpointPolicy(Section):
+    """When a checkpoint is written, and how many are kept."""
+
+    every_epochs: Count | None
+    every_steps: Count | None
+    keep: Count
+
+
+class Watch(Section):
+    """How a run is measured beside training, on a share of the training side.
+
+    Attributes:
+        every_epochs: how often; None never.
+        share: of the training side's people that are held out.
+        max_clips: clips that are looked at, at most.
+    """
+
+    every_epochs: Count | None
+    share: Annotated[float, Field(gt=0, lt=1)]
+    max_clips: Annotated[int, Field(ge=2)]
+
+
+class Train(Section):
+    """How pretraining goes."""
+
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    optimiser: Optimiser
+    schedule: Schedule
+    clip_norm: Positive | None
+    accumulate: Count
+    precision: Literal["float32", "bfloat16"]
+    checkpoint: CheckpointPolicy
+    watch: Watch
+    max_failures: Annotated[int, Field(ge=0)]
+    log_every: Count

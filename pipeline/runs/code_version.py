@@ -1,0 +1,44 @@
+"""Which version of the code a run was computed with."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+from pipeline.core.paths import ROOT
+
+# What decides what a run computes. Results that lie in the checkout do not.
+CODE = ("pipeline", "models", "conf")
+SUFFIXES = (".py", ".yaml")
+
+
+def code_version() -> str:
+    """Return the git commit, with `+dirty` where code or configuration differ from it.
+
+    Without git, a hash over the files of CODE.
+    """
+    try:
+        # An installed package may lie inside somebody else's repository.
+        if Path(_git("rev-parse", "--show-toplevel")).resolve() != ROOT:
+            return _hash_of_files()
+        commit = _git("rev-parse", "--short=12", "HEAD")
+        changes = _git("status", "--porcelain", "--", *CODE)
+    except (OSError, subprocess.CalledProcessError):
+        return _hash_of_files()
+    if changes:
+        return f"{commit}+dirty"
+    return commit
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _hash_of_files() -> str:
+    digest = hashlib.sha256()
+    for folder in CODE:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in SUFFIXES:
+                digest.update(path.relative_to(ROOT).as_posix().encode())
+                digest.update(path.read_bytes())
+    return "sha256:" + digest.hexdigest()[:16]

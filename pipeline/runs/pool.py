@@ -1,0 +1,67 @@
+"""What pretrains: the training side of the run's clip store, and the clips of further stores."""
+
+from models.skeleton import SkeletonLayout
+from pipeline.config.data import Data, PoolStore
+from pipeline.core.errors import UserError
+from pipeline.runs.directory import RunDirectory
+from pipeline.store.clip_store import ClipStore
+from pipeline.store.index import StoreIndex
+from pipeline.store.protocols import Side, mask, parse_terms
+from pipeline.stream.plan import Part
+
+
+def open_pool(
+    own: ClipStore,
+    index: StoreIndex,
+    layout: SkeletonLayout,
+    sides: dict[str, Side],
+    data: Data,
+    directory: RunDirectory,
+) -> list[Part]:
+    """Open the stores of `data.pool`.
+
+    Args:
+        own: the run's clip store, its clips as models see them.
+        index: of that store.
+        layout: the skeleton layout that models see.
+        sides: `train` and `test` of the run's protocol.
+        data: names the further stores.
+        directory: of the run, which is tied to all stores.
+
+    Returns:
+        The training side of the run's own store, and then the clips of every further store.
+
+    Raises:
+        UserError: a store is not there, damaged, another than before, of a layout that cannot be
+            read, or holds clips that the run is tested on.
+    """
+    tested = set(index.clip_id[mask(index.columns, sides["test"])])
+    parts = [Part(own, sides["train"])]
+    for number, pooled in enumerate(data.pool):
+        key = f"data.pool[{number}]"
+        store = ClipStore.open(pooled.store)
+        directory.claim(f"pool_{number}", store.fingerprint, store.uri)
+        side = _side(key, pooled)
+        if store.manifest["dataset"] == own.manifest["dataset"]:
+            _require_untested(key, store.index(), side, tested, sides["test"])
+        seen = store.read_as(layout, data.persons, data.mapping)
+        parts.append(Part(seen, side, pooled.weight))
+    return parts
+
+
+def _side(key: str, pooled: PoolStore) -> Side:
+    """Return the clips that a further store adds, as one side of a protocol."""
+    return Side(key, "clips", (parse_terms(f"{key}.clips", pooled.clips),))
+
+
+def _require_untested(
+    key: str, index: StoreIndex, side: Side, tested: set[str], test_side: Side
+) -> None:
+    """Raise UserError where pretraining would see clips that the run is tested on."""
+    pooled = index.clip_id[mask(index.columns, side)]
+    shared = tested.intersection(pooled)
+    if shared:
+        raise UserError(
+            f"{key}: holds {len(shared)} clips of {test_side}, on which the run is tested, "
+            f"{min(shared)} for one"
+        )
