@@ -1,4 +1,4 @@
-"""Clips in Arrow memory: a `binary` column of coordinates is already a ragged batch, all frames end to end.
+"""Batches of clips from Arrow memory: gathered from many chunks, or a table taken as it is.
 
 Shapes: B clips, F frames, M persons, V joints, C = M * V * 3 numbers a frame.
 """
@@ -9,63 +9,20 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from models.clips import ClipBatch
-
-UNKNOWN = -1
-
-
-class Chunk:
-    """The clips of one chunk of a `joints` column, mapped, never copied.
-
-    Raises:
-        ValueError: the column is not binary, holds nulls, or a clip is not a whole number of frames of this width.
-    """
-
-    def __init__(self, array: pa.Array, width: int):
-        if not (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
-            raise ValueError(f"joints must be a binary column, got {array.type}")
-        if array.null_count:
-            raise ValueError(f"joints holds {array.null_count} nulls")
-        _, offsets, data = array.buffers()
-        kind = np.dtype(np.int64 if pa.types.is_large_binary(array.type) else np.int32)
-        self._offsets = np.frombuffer(offsets, kind, len(array) + 1, array.offset * kind.itemsize)
-        self._bytes_per_frame = 4 * width
-        if (np.diff(self._offsets) % self._bytes_per_frame).any():
-            raise ValueError(f"a clip's joints are not whole frames of {width} float32 numbers")
-        self._start = int(self._offsets[0])
-        size = int(self._offsets[-1]) - self._start
-        self.values = pa.Array.from_buffers(
-            pa.float32(), size // 4, [None, data.slice(self._start, size)]
-        )
-        # Arrow's arrays are read-only in numpy, which is what keeps mapped memory safe: torch would write to it.
-        self.frames = self.values.to_numpy(zero_copy_only=True).reshape(-1, width)
-
-    def __len__(self) -> int:
-        return len(self._offsets) - 1
-
-    def tensor(self) -> Tensor:
-        """Frames as a tensor [F, C] on the same memory. For reading: torch does not know that it must not write."""
-        return torch.from_dlpack(self.values).view(self.frames.shape)
-
-    def spans(self, rows: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
-        """Return first frame and number of frames of clips, int64."""
-        begin, end = (
-            self._offsets[:-1][rows].astype(np.int64),
-            self._offsets[1:][rows].astype(np.int64),
-        )
-        return (begin - self._start) // self._bytes_per_frame, (
-            end - begin
-        ) // self._bytes_per_frame
-
-
-def chunks(column: pa.ChunkedArray, width: int) -> list[Chunk]:
-    """Return the non-empty chunks of a `joints` column whose frames have `width` numbers."""
-    return [Chunk(array, width) for array in column.chunks if len(array)]
+from pipeline.store.chunks import Chunk, chunks
+from pipeline.store.manifest import UNKNOWN
 
 
 class Blocks:
-    """A list of chunks whose clips have one row number each, in the order of the list; never concatenated."""
+    """Chunks whose clips are numbered through, in the order of the list; never concatenated.
+
+    Attributes:
+        chunks: the chunks.
+        first: int64 [len(chunks) + 1], row number of the first clip of each chunk, and the total.
+    """
 
     def __init__(self, parts: Iterable[Chunk]):
         self.chunks = list(parts)
@@ -75,7 +32,17 @@ class Blocks:
         return int(self.first[-1])
 
     def gather(self, rows: np.ndarray, pin: bool = False) -> tuple[Tensor, Tensor]:
-        """Copy clips into new memory, frame by frame of whole chunks, without a loop over clips.
+        """Copy clips into new memory, without a loop over clips.
+
+        Each chunk that holds one of the clips is visited once, and its frames are taken by their
+        numbers. Example, rows 0, 1 and 3 of two chunks::
+
+            row                0     1     2   |   3
+            frames in chunk    0 1   2     3 4 |   0 1 2      chunk 0 | chunk 1
+            output frame       0 1   2         |   3 4 5
+            offsets            0     2             3     6
+            starts - offsets   0     0             -3         added to the output frame, it gives
+            source             0 1   2             0 1 2      the frame in the chunk
 
         Args:
             rows: int64 [B], ascending row numbers.
@@ -84,61 +51,85 @@ class Blocks:
         Returns:
             frames float32 [F, C] and offsets int64 [B + 1].
         """
+        # Clips edges[k] to edges[k + 1] of the batch lie in chunk k.
         edges = np.searchsorted(rows, self.first)
-        touched = [
-            (self.chunks[k], self.first[k], edges[k], edges[k + 1])
-            for k in np.flatnonzero(np.diff(edges))
-        ]
-        spans = [chunk.spans(rows[low:high] - first) for chunk, first, low, high in touched]
-        starts, lengths = (np.concatenate(values) for values in zip(*spans, strict=True))
+        touched = np.flatnonzero(np.diff(edges))
+
+        starts_of_chunks = []
+        lengths_of_chunks = []
+        for k in touched:
+            rows_in_chunk = rows[edges[k] : edges[k + 1]] - self.first[k]
+            chunk_starts, chunk_lengths = self.chunks[k].spans(rows_in_chunk)
+            starts_of_chunks.append(chunk_starts)
+            lengths_of_chunks.append(chunk_lengths)
+        starts = np.concatenate(starts_of_chunks)
+        lengths = np.concatenate(lengths_of_chunks)
+
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         source = np.repeat(starts - offsets[:-1], lengths)
         source += np.arange(offsets[-1])
-        shape = len(source), self.chunks[0].frames.shape[1]
-        # Memory from numpy: blocks that torch aligns to 64 bytes do not fit where their like were freed, and the heap
-        # grew to ten batches.
-        frames = (
-            torch.empty(shape, pin_memory=True)
-            if pin
-            else torch.from_numpy(np.empty(shape, np.float32))
-        )
+
+        frames = _empty(len(source), self.chunks[0].frames.shape[1], pin)
         target = frames.numpy()
-        for chunk, _, low, high in touched:
-            part = slice(offsets[low], offsets[high])
-            # mode: the default copies its output once more, so that an index out of range leaves it as it was.
-            np.take(chunk.frames, source[part], axis=0, out=target[part], mode="clip")
+        for k in touched:
+            part = slice(offsets[edges[k]], offsets[edges[k + 1]])
+            # The default mode copies its output once more, so that an index out of range leaves
+            # it as it was. These indices are in range.
+            np.take(self.chunks[k].frames, source[part], axis=0, out=target[part], mode="clip")
         return frames, torch.from_numpy(offsets)
 
 
+def _empty(frames: int, width: int, pin: bool) -> Tensor:
+    """Allocate float32 [frames, width]."""
+    if pin:
+        return torch.empty((frames, width), pin_memory=True)
+    # Memory from numpy: torch aligns blocks to 64 bytes, so that they do not fit where blocks of
+    # their size were freed, and the heap grew to ten batches.
+    return torch.from_numpy(np.empty((frames, width), np.float32))
+
+
+def as_tensor(chunk: Chunk) -> Tensor:
+    """Return the frames of a chunk as a tensor [F, C] on the same memory.
+
+    Only read it: torch does not know that it must not write there.
+    """
+    return from_dlpack(chunk.values).view(chunk.frames.shape)
+
+
 def table_to_clips(table: pa.Table, persons: int, joints: int) -> ClipBatch:
-    """Turn rows of a store into a clip batch, for a reading in order such as an evaluation.
+    """Turn rows of a store into a clip batch, for reading in order, as an evaluation does.
 
     Args:
-        table: column `joints` (binary, any number of chunks); `id` and `label` where it has them, -1 elsewhere.
+        table: column `joints` (binary, any number of chunks); `id` and `label` if it has them.
         persons: M.
         joints: V.
 
     Returns:
-        A batch whose frames lie in the table's own memory when `joints` has one chunk, to be read and never written to
-        (it may be shared by every process of the node); with more chunks they are copied once.
+        A batch; ids and labels are -1 where the table has none. If `joints` has one chunk, the
+        frames lie in the table's own memory: only read them, because every process of the node may
+        share it. More chunks are copied once.
 
     Raises:
-        ValueError: no rows, or `joints` does not hold whole frames of M persons with V joints.
+        ValueError: there are no rows, or `joints` does not hold whole frames of M persons with V
+            joints.
     """
     parts = chunks(table["joints"], persons * joints * 3)
     if not parts:
         raise ValueError("a batch needs at least one clip, the table has no rows")
-    frames = parts[0].tensor() if len(parts) == 1 else torch.cat([part.tensor() for part in parts])
+    tensors = [as_tensor(part) for part in parts]
+    frames = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
     lengths = np.concatenate([part.spans()[1] for part in parts])
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
     return ClipBatch(
         frames.view(-1, persons, joints, 3),
-        torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])),
+        torch.from_numpy(offsets),
         _integers(table, "id"),
         _integers(table, "label"),
     )
 
 
 def _integers(table: pa.Table, name: str) -> Tensor:
+    """Return a column as int64 [B], UNKNOWN where it is null or missing."""
     if name not in table.column_names:
         return torch.full((table.num_rows,), UNKNOWN, dtype=torch.int64)
     return torch.from_numpy(table[name].fill_null(UNKNOWN).to_numpy().astype(np.int64))

@@ -1,22 +1,32 @@
-"""Clips of one skeleton layout read as clips of another: a named mapping between the joints of two layouts."""
+"""Clips of one skeleton layout, read as clips of another by a mapping between their joints."""
+
+from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.core.errors import ConfigError
-from pipeline.store.blocks import chunks
+from pipeline.store.chunks import Chunk, chunks
+
+if TYPE_CHECKING:
+    from models.skeleton import SkeletonLayout
+    from pipeline.config.skeleton import Mapping as JointMapping
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """How rows of a store are read: joints chosen and ordered, persons padded with zeros or cut.
+    """How the clips of a store are read: which joints in which order, and how many persons.
 
-    persons, joints: of the store. order: for every joint that is wanted the store's joint. wanted_persons: M wanted.
+    Attributes:
+        persons: M of the store.
+        joints: V of the store.
+        order: for every joint that is wanted, the number of the store's joint.
+        wanted_persons: M that is wanted.
     """
 
     persons: int
@@ -29,41 +39,35 @@ class Conversion:
         cls,
         record: Mapping[str, Any],
         persons: int,
-        layout: Any,
+        layout: SkeletonLayout,
         wanted_persons: int,
-        mapping: Any = None,
-    ):
-        """The conversion of a store's clips to `layout`, or None where nothing is to be done.
+        mapping: JointMapping | None = None,
+    ) -> Conversion | None:
+        """Find the conversion of a store's clips to a layout.
 
         Args:
             record: the store's layout, as its manifest holds it.
-            persons: of the store.
-            layout: the `SkeletonLayout` that is wanted.
+            persons: M of the store.
+            layout: the layout that is wanted.
             wanted_persons: M that is wanted.
-            mapping: a configured mapping (`source`, `joints`: wanted joint -> store's joint), or None. It is used where
-                the store has its source layout.
+            mapping: `data.mapping` of the configuration (wanted joint -> store's joint), or None.
+                It is used only if the store has its source layout.
+
+        Returns:
+            The conversion, or None if there is nothing to convert.
 
         Raises:
-            ConfigError: the mapping names a joint that the store has not, or leaves out one that is wanted.
+            ConfigError: the mapping names a joint that the store does not have, or leaves out one
+                that is wanted.
         """
-        there = record["joints"]
-        if mapping is None or record["name"] != mapping.source:
-            order = tuple(range(len(there)))
-        else:
-            order = tuple(cls._find(mapping, joint, there) for joint in layout.joints)
-        if order == tuple(range(len(there))) and persons == wanted_persons:
+        recorded = record["joints"]
+        as_recorded = tuple(range(len(recorded)))
+        order = as_recorded
+        if mapping is not None and record["name"] == mapping.source:
+            order = tuple(_find(mapping, joint, recorded) for joint in layout.joints)
+        if order == as_recorded and persons == wanted_persons:
             return None
-        return cls(persons, len(there), order, wanted_persons)
-
-    @staticmethod
-    def _find(mapping: Any, joint: str, there: list[str]) -> int:
-        counterpart = mapping.joints.get(joint)
-        if counterpart not in there:
-            raise ConfigError(
-                f"data.mapping.joints.{joint}={counterpart}: not a joint of the layout {mapping.source!r}, "
-                f"which has {', '.join(there)}"
-            )
-        return there.index(counterpart)
+        return cls(persons, len(recorded), order, wanted_persons)
 
     @property
     def same_layout(self) -> bool:
@@ -71,46 +75,80 @@ class Conversion:
         return self.order == tuple(range(self.joints))
 
     def dumps(self) -> str:
-        """As text, for instructions that travel to reading tasks."""
+        """Return the conversion as text, for instructions that travel to reading tasks."""
         return json.dumps(asdict(self))
 
     @classmethod
-    def loads(cls, text: str) -> "Conversion":
+    def loads(cls, text: str) -> Conversion:
+        """Return the conversion that `dumps` wrote."""
         values = json.loads(text)
-        return cls(**values | {"order": tuple(values["order"])})
+        values["order"] = tuple(values["order"])
+        return cls(**values)
 
-    def frames(self, frames: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
-        """Clips end to end, [F, persons, joints, 3] -> [F, wanted_persons, len(order), 3].
+    def frames(self, frames: np.ndarray, lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Convert clips that lie end to end.
 
-        Where persons are cut, those stay that are ever in the clip: a lone second one is not lost.
+        Where persons are cut, those stay that are ever in the clip, so that a second person who is
+        alone is not lost. With one person wanted of two (`.` is a frame without the person)::
+
+            clip             A A A   B B
+            first person     x x x   . .
+            second person    y . y   z z
+            kept             x x x   z z
+
+        Args:
+            frames: float32 [F, persons, joints, 3].
+            lengths: frames of each clip.
+
+        Returns:
+            float32 [F, wanted_persons, len(order), 3].
         """
         if self.wanted_persons < self.persons:
-            starts = np.cumsum([0, *lengths[:-1]])
-            present = np.logical_or.reduceat(frames.any(axis=(2, 3)), starts)
-            chosen = np.argsort(~present, axis=1, kind="stable")[:, : self.wanted_persons]
-            frames = np.take_along_axis(
-                frames, np.repeat(chosen, lengths, axis=0)[:, :, None, None], axis=1
-            )
+            frames = self._cut_persons(frames, lengths)
         kept = frames[:, :, list(self.order)]
-        return np.pad(kept, ((0, 0), (0, self.wanted_persons - kept.shape[1]), (0, 0), (0, 0)))
+        missing = self.wanted_persons - kept.shape[1]
+        return np.pad(kept, ((0, 0), (0, missing), (0, 0), (0, 0)))
+
+    def _cut_persons(self, frames: np.ndarray, lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+        # [clips, persons]: is the person in any frame of the clip?
+        starts = np.cumsum([0, *lengths[:-1]])
+        present = np.logical_or.reduceat(frames.any(axis=(2, 3)), starts)
+        # Present persons first, otherwise in their order.
+        ranked = np.argsort(~present, axis=1, kind="stable")
+        chosen = ranked[:, : self.wanted_persons]
+        chosen_by_frame = np.repeat(chosen, lengths, axis=0)
+        return np.take_along_axis(frames, chosen_by_frame[:, :, None, None], axis=1)
 
     def __call__(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
-        """A `joints` column (binary, float32 [T, persons, joints, 3] a row) as wanted; every frame is copied once.
+        """Convert a `joints` column; every frame is copied once.
 
-        Within a row group of the store, so that offsets of 32 bits are enough.
+        Args:
+            column: binary, float32 [T, persons, joints, 3] a row; at most a row group of the store,
+                so that offsets of 32 bits are enough.
+
+        Returns:
+            binary, float32 [T, wanted_persons, len(order), 3] a row.
         """
-        return pa.chunked_array(
-            [self._chunk(chunk) for chunk in chunks(column, self.persons * self.joints * 3)]
-        )
+        width = self.persons * self.joints * 3
+        return pa.chunked_array([self._convert(chunk) for chunk in chunks(column, width)])
 
-    def _chunk(self, chunk) -> pa.Array:
+    def _convert(self, chunk: Chunk) -> pa.Array:
         _, lengths = chunk.spans()
-        frames = self.frames(chunk.frames.reshape(-1, self.persons, self.joints, 3), lengths)
-        width = frames[0].nbytes if len(frames) else 0
-        offsets = np.concatenate([[0], np.cumsum(lengths)]) * width
-        buffers = [
-            None,
-            pa.py_buffer(offsets.astype(np.int32)),
-            pa.py_buffer(np.ascontiguousarray(frames)),
-        ]
+        recorded = chunk.frames.reshape(-1, self.persons, self.joints, 3)
+        frames = np.ascontiguousarray(self.frames(recorded, lengths))
+        bytes_per_frame = frames[0].nbytes if len(frames) else 0
+        offsets = np.concatenate([[0], np.cumsum(lengths)]) * bytes_per_frame
+        no_nulls = None
+        buffers = [no_nulls, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(frames)]
         return pa.Array.from_buffers(pa.binary(), len(lengths), buffers)
+
+
+def _find(mapping: JointMapping, joint: str, recorded: Sequence[str]) -> int:
+    """Return the number of the recorded joint that is read as `joint`."""
+    counterpart = mapping.joints.get(joint)
+    if counterpart not in recorded:
+        raise ConfigError(
+            f"data.mapping.joints.{joint}={counterpart}: not a joint of the layout "
+            f"{mapping.source!r}, which has {', '.join(recorded)}"
+        )
+    return recorded.index(counterpart)

@@ -1,7 +1,8 @@
 """The manifest of a clip store: the file that makes a directory of Parquet shards a store.
 
-`manifest.json` is written last and atomically. A directory without it is not a store, on a local disk and on object
-storage alike. This module imports neither torch nor Ray, so that a missing store is refused at once.
+`manifest.json` is written last and atomically. A directory without it is not a store, on a local
+disk and on object storage alike. This module imports neither torch nor Ray, so that a missing store
+is refused at once.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from models.skeleton import SkeletonLayout
 
 MANIFEST = "manifest.json"
-# Tables beside the shards: the recordings that were refused, and the flaws of those that were taken.
+# Tables beside the shards: recordings that were refused, and flaws of those that were taken.
 REJECTS = "rejects.csv"
 FLAWS = "flaws.csv"
 
@@ -40,8 +41,8 @@ _REQUIRED_OF_SHARD = {"name": str, "rows": int, "bytes": int, "checksum": str, "
 _REQUIRED_OF_LAYOUT = ("name", "joints")
 
 
-class DamagedStore(UserError):  # noqa: N818 - it is a state of the store; callers make the store again
-    """The shards are not the ones that the manifest names. The same recordings can make the store again."""
+class DamagedStore(UserError):  # noqa: N818 - named after the store, which ingest can make again
+    """The shards are not the ones that the manifest names."""
 
 
 def read_manifest(uri: str) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def write_manifest(uri: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def layout_record(layout: SkeletonLayout) -> dict[str, Any]:
-    """Return what a store keeps of a skeleton layout: its name, its joints, and their parents (0-based)."""
+    """Return what a store keeps of a layout: name, joints, and parents (from 0)."""
     return {"name": layout.name, "joints": list(layout.joints), "parents": list(layout.parents)}
 
 
@@ -129,7 +130,8 @@ def fingerprint(settings: Mapping[str, Any], shards: Sequence[Mapping[str, Any]]
         shards: manifest entries in order, of which `content` counts.
 
     Returns:
-        A BLAKE2b digest (hex, 16 bytes), equal for equal input whatever the parallelism that wrote the shards.
+        A BLAKE2b digest (hex, 16 bytes), equal for equal input, however many tasks wrote the
+        shards.
     """
     record = {"settings": settings, "content": [shard["content"] for shard in shards]}
     return hashlib.blake2b(json.dumps(record, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -1,37 +1,52 @@
-"""Evaluation protocols as column filters: who is trained on and who is tested on, never a copy of the data.
+"""Evaluation protocols: which clips are trained on and which are tested on.
 
-In configuration a protocol is a mapping of sides:
+A protocol is a set of filters on columns of the index, never a copy of the data. In configuration
+it is a mapping of sides::
 
     xview: {train: {camera: [2, 3]}, test: rest}
 
-A side is the AND over its columns of "value is in the list"; `{}` is every clip; a list of such is any of them; `rest`
-is what no other side of the protocol holds. A clip whose value is unknown (null) is in no list. `split` holds names,
-the other columns integers: a data set whose protocols are lists of recordings has them as names of splits,
-`{split: [cross_subject.train]}`.
+A side is one of these:
+
+- a mapping of columns to lists of values: the clips whose value is in the list, for every column;
+  `{}` is every clip;
+- a list of such mappings: the clips that any of them holds;
+- `rest`: the clips that no other side of the protocol holds.
+
+A clip whose value is unknown (null) is in no list. The column `split` holds names, the other
+columns hold integers. A data set that publishes its protocols as lists of recordings has them as
+names of splits: `{split: [cross_subject.train]}`.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.core.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
-    from pipeline.config.schema import Protocol
+    from pipeline.config.data import Protocol
 
 SPLIT = "split"
 COLUMNS = ("label", "subject", "camera", "setup", "replication", SPLIT)
 REST = "rest"
 
+# Columns with the values that each of them may have: a clip must match all of them.
 Terms = tuple[tuple[str, tuple[int, ...] | tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a protocol, by name for messages: rows that match any (or, with `complement`, none) of `anyof`."""
+    """One side of a protocol.
+
+    Attributes:
+        protocol, name: of the protocol and of the side, for messages.
+        anyof: a clip is on the side if it matches any of these.
+        complement: a clip is on the side if it matches none of `anyof`.
+    """
 
     protocol: str
     name: str
@@ -45,13 +60,20 @@ class Side:
 def parse(protocols: Mapping[str, Mapping]) -> dict[str, dict[str, Side]]:
     """Turn configured protocols into sides.
 
+    Args:
+        protocols: name of a protocol -> its sides, as configured.
+
+    Returns:
+        Name of a protocol -> name of a side -> the side.
+
     Raises:
-        ConfigError: a column that is no filter column, a value of the wrong kind, more than one `rest`, no side.
+        ConfigError: a column is not a filter column, a value is of the wrong kind, there is more
+            than one `rest`, or there is no side.
     """
     return {name: _parse_protocol(name, sides) for name, sides in protocols.items()}
 
 
-def sides_of(protocols: "Mapping[str, Protocol]", name: str) -> dict[str, Side]:
+def sides_of(protocols: Mapping[str, Protocol], name: str) -> dict[str, Side]:
     """Return the sides of one configured protocol, by their names.
 
     Args:
@@ -61,7 +83,7 @@ def sides_of(protocols: "Mapping[str, Protocol]", name: str) -> dict[str, Side]:
     Raises:
         ConfigError: the protocol is malformed, as `parse` says.
     """
-    return parse({name: protocols[name].model_dump()})[name]
+    return _parse_protocol(name, protocols[name].model_dump())
 
 
 def _parse_protocol(protocol: str, sides: Mapping) -> dict[str, Side]:
@@ -74,18 +96,21 @@ def _parse_protocol(protocol: str, sides: Mapping) -> dict[str, Side]:
         raise ConfigError(
             f"protocols.{protocol}: one side at most can be 'rest', and not the only one"
         )
-    listed = {
-        name: _parse_side(f"protocols.{protocol}.{name}", side)
-        for name, side in sides.items()
-        if side != REST
-    }
-    every = tuple(terms for anyof in listed.values() for terms in anyof)
-    return {
-        name: Side(protocol, name, every, complement=True)
-        if name in rests
-        else Side(protocol, name, listed[name])
-        for name in sides
-    }
+    listed = {}
+    all_terms: list[Terms] = []
+    for name, side in sides.items():
+        if name not in rests:
+            listed[name] = _parse_side(f"protocols.{protocol}.{name}", side)
+            all_terms.extend(listed[name])
+
+    # In the order of the configuration.
+    parsed = {}
+    for name in sides:
+        if name in rests:
+            parsed[name] = Side(protocol, name, tuple(all_terms), complement=True)
+        else:
+            parsed[name] = Side(protocol, name, listed[name])
+    return parsed
 
 
 def _parse_side(key: str, side: Mapping | Sequence[Mapping]) -> tuple[Terms, ...]:
@@ -94,37 +119,61 @@ def _parse_side(key: str, side: Mapping | Sequence[Mapping]) -> tuple[Terms, ...
     return (parse_terms(key, side),)
 
 
-def parse_terms(key: str, side: Mapping) -> Terms:
-    """Turn the columns and values of one side into terms; `key` is where they stand, for messages."""
+def parse_terms(key: str, side: Any) -> Terms:
+    """Turn a mapping of columns to lists of values into terms.
+
+    Args:
+        key: where the mapping stands in the configuration, for messages.
+        side: the mapping, as configured.
+
+    Raises:
+        ConfigError: it is not a mapping, a column is not a filter column, or a value is of the
+            wrong kind.
+    """
     if not isinstance(side, Mapping):
         raise ConfigError(f"{key}: expected 'rest' or columns with lists of values, got {side!r}")
+    terms = []
     for column, values in side.items():
         if column not in COLUMNS:
             raise ConfigError(f"{key}.{column}: not a filter column; allowed: {', '.join(COLUMNS)}")
-        kind, kinds = (str, "names") if column == SPLIT else (int, "integers")
-        if isinstance(values, str) or not isinstance(values, Sequence) or not len(values):
-            raise ConfigError(f"{key}.{column}: expected a list of {kinds}, got {values!r}")
-        if any(isinstance(value, bool) or not isinstance(value, kind) for value in values):
-            raise ConfigError(f"{key}.{column}: expected a list of {kinds}, got {list(values)!r}")
-    return tuple((column, tuple(sorted(set(values)))) for column, values in side.items())
+        _require_values(f"{key}.{column}", column, values)
+        terms.append((column, tuple(sorted(set(values)))))
+    return tuple(terms)
+
+
+def _require_values(key: str, column: str, values: Any) -> None:
+    """Check that a column has a list of names (`split`) or of integers (any other)."""
+    kind: type = int
+    kinds = "integers"
+    if column == SPLIT:
+        kind = str
+        kinds = "names"
+    if isinstance(values, str) or not isinstance(values, Sequence) or not len(values):
+        raise ConfigError(f"{key}: expected a list of {kinds}, got {values!r}")
+    # In Python a bool is an integer, too.
+    if any(isinstance(value, bool) or not isinstance(value, kind) for value in values):
+        raise ConfigError(f"{key}: expected a list of {kinds}, got {list(values)!r}")
 
 
 def mask(columns: Mapping[str, np.ndarray], side: Side) -> np.ndarray:
-    """Return bool [N]: which rows belong to a side.
+    """Find the rows on one side of a protocol.
 
-    `columns` holds the filter columns: int64 [N], -1 where unknown; of `split` an object array of tuples of names.
+    Args:
+        columns: the filter columns: int64 [N], -1 where unknown; `split` is an object array of
+            tuples of names.
+        side: the side.
+
+    Returns:
+        bool [N], True where a row belongs to the side.
     """
     rows = len(next(iter(columns.values())))
-    matches = [
-        reduce(
-            np.logical_and,
-            (_is_in(columns[name], values) for name, values in terms),
-            np.ones(rows, bool),
-        )
-        for terms in side.anyof
-    ]
-    matched = np.logical_or.reduce(matches)
-    return ~matched if side.complement else matched
+    matches_any = np.zeros(rows, bool)
+    for terms in side.anyof:
+        matches_all = np.ones(rows, bool)
+        for name, values in terms:
+            matches_all &= _is_in(columns[name], values)
+        matches_any |= matches_all
+    return ~matches_any if side.complement else matches_any
 
 
 def _is_in(column: np.ndarray, values: Sequence) -> np.ndarray:
@@ -137,19 +186,37 @@ def _is_in(column: np.ndarray, values: Sequence) -> np.ndarray:
 def counts(
     columns: Mapping[str, np.ndarray], protocols: Mapping[str, Mapping]
 ) -> dict[str, dict[str, int]]:
-    """Return the number of clips on every side of every protocol. Raises ConfigError for a malformed one."""
-    return {
-        protocol: {name: int(mask(columns, side).sum()) for name, side in sides.items()}
-        for protocol, sides in parse(protocols).items()
-    }
+    """Count the clips on every side of every protocol.
+
+    Args:
+        columns: the filter columns, see `mask`.
+        protocols: as configured.
+
+    Returns:
+        Name of a protocol -> name of a side -> number of clips.
+
+    Raises:
+        ConfigError: a protocol is malformed, as `parse` says.
+    """
+    counted = {}
+    for protocol, sides in parse(protocols).items():
+        counted[protocol] = {name: int(mask(columns, side).sum()) for name, side in sides.items()}
+    return counted
 
 
 def require_disjoint(columns: Mapping[str, np.ndarray], protocols: Mapping[str, Mapping]) -> None:
-    """Raise UserError where two sides of a protocol share clips: what is tested on would be trained on."""
+    """Check that no clip is on two sides of a protocol: it would be trained on and tested on.
+
+    Args:
+        columns: the filter columns, see `mask`.
+        protocols: as configured.
+
+    Raises:
+        UserError: two sides share clips.
+    """
     for protocol, sides in parse(protocols).items():
-        shared = int(
-            (sum(mask(columns, side).astype(np.int64) for side in sides.values()) > 1).sum()
-        )
+        masks = np.stack([mask(columns, side) for side in sides.values()])
+        shared = int((masks.sum(axis=0) > 1).sum())
         if shared:
             raise UserError(
                 f"protocols.{protocol}: {shared} clips are on more than one of its sides"

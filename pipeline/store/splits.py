@@ -1,4 +1,4 @@
-"""The two sides of an evaluation protocol as rows of a store, checked so that a classifier can be measured on them."""
+"""The two sides of an evaluation protocol as rows of a store, checked for a classifier."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,8 @@ import torch
 
 from models.probes import class_targets
 from pipeline.core.errors import UserError
-from pipeline.store.clip_store import ClipStore, StoreIndex
+from pipeline.store.clip_store import ClipStore
+from pipeline.store.index import StoreIndex
 from pipeline.store.protocols import Side
 
 
@@ -37,8 +38,8 @@ class Split:
             index: of the store, if it has been read already.
 
         Raises:
-            UserError: a side is empty, a clip is on both sides or has no label, or the test side has a class that the
-                training side lacks.
+            UserError: a side is empty, a clip is on both sides or has no label, or the test side
+                has a class that the training side lacks.
         """
         if index is None:
             index = store.index()
@@ -71,7 +72,7 @@ class Split:
         return np.union1d(self.train, self.test)
 
     def rows(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Cut features of all `ids` [N, ...] into those of the training and those of the test side."""
+        """Cut features of all `ids` [N, ...] into those of the training and of the test side."""
         of_train = features[np.searchsorted(self.ids, self.train)]
         of_test = features[np.searchsorted(self.ids, self.test)]
         return of_train, of_test

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from models.clips import ClipBatch
-from pipeline.store.blocks import UNKNOWN, Blocks, chunks
+from pipeline.store.blocks import Blocks
+from pipeline.store.chunks import chunks
+from pipeline.store.manifest import UNKNOWN
 from pipeline.stream.epochs import Epochs, Pairs
 from pipeline.stream.reader import Reader
 

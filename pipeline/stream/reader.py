@@ -15,7 +15,8 @@ import ray.data
 
 from pipeline.core import storage
 from pipeline.core.errors import UserError, first_line
-from pipeline.store.blocks import Blocks, chunks
+from pipeline.store.blocks import Blocks
+from pipeline.store.chunks import chunks
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.conversion import Conversion
 from pipeline.stream.epochs import Piece, ReadingList, RowGroups

@@ -1,57 +1,92 @@
-"""A small clip store with something to learn in it."""
+"""Small clip stores: rows, stores of given rows, and one with something to learn in it."""
 
 import numpy as np
 
-from pipeline.config.schema import Config
+from pipeline.config.root import Config
 from pipeline.core import storage
-from pipeline.encoder.build import recorded_layout
-from pipeline.store.clip_store import fingerprint, layout_record, write_manifest, write_shard
+from pipeline.encoder.build import layout_of
+from pipeline.store.manifest import fingerprint, layout_record, write_manifest
+from pipeline.store.shards import write_shard
 
 SHARDS, ROWS = 3, 40
 ACTIONS = 4
 
 
+def clip_row(clip_id, joints, **values):
+    """A row of a store; what is not given is unknown.
+
+    joints: float32 [T, M, V, 3].
+    """
+    row = {
+        "clip_id": clip_id,
+        "dataset": "test",
+        "performance_id": clip_id,
+        "label": None,
+        "subject": None,
+        "camera": None,
+        "setup": None,
+        "replication": None,
+        "split": [],
+        "segments": None,
+        "num_frames": len(joints),
+        "num_persons": joints.shape[1],
+        "joints": joints,
+    }
+    assert values.keys() <= row.keys()
+    return row | values
+
+
+def write_rows(uri, shards, layout, metadata=None, **manifest):
+    """Write a store.
+
+    shards: the rows of each. layout: a record of a layout, see `layout_record`. metadata: of the
+    Parquet schema. manifest: further keys of it.
+    """
+    entries = []
+    for number, rows in enumerate(shards):
+        location = storage.join(uri, f"shard-{number:05d}.parquet")
+        entries.append(write_shard(location, rows, metadata or {}))
+    known = {
+        "layout": layout,
+        "persons": shards[0][0]["joints"].shape[1],
+        "clips": sum(entry["rows"] for entry in entries),
+        "settings": {},
+        "shards": entries,
+        "fingerprint": fingerprint({}, entries),
+    }
+    write_manifest(uri, known | manifest)
+    return uri
+
+
 def write_store(uri: str, config: Config, spoil=lambda row: row) -> str:
-    """120 clips of 1 to 12 frames from three cameras, in three shards; how joints move depends on the label."""
-    random, persons = np.random.default_rng(0), config.data.persons
+    """Write 120 clips of 1 to 12 frames from three cameras, in three shards.
+
+    How joints move depends on the label.
+    """
+    random = np.random.default_rng(0)
+    persons = config.data.persons
     joints = len(config.data.skeleton.joints)
     pose = random.normal(size=(1, persons, joints, 3))
     moves = random.normal(size=(ACTIONS, 1, 1, joints, 3))
     shards = []
     for shard in range(SHARDS):
         rows = []
-        for row in range(ROWS):
-            label, length = int(random.integers(ACTIONS)), int(random.integers(1, 13))
+        for number in range(ROWS):
+            label = int(random.integers(ACTIONS))
+            length = int(random.integers(1, 13))
             phase = np.linspace(0, 1, length)[:, None, None, None]
-            values = (
-                pose + moves[label] * phase + 0.8 * random.normal(size=(length, persons, joints, 3))
+            noise = 0.8 * random.normal(size=(length, persons, joints, 3))
+            clip = pose + moves[label] * phase + noise
+            row = clip_row(
+                f"clip-{shard}-{number}",
+                clip.astype(np.float32),
+                performance_id="x",
+                label=label,
+                subject=1 + number % 10,
+                camera=1 + int(random.integers(3)),
+                split=[f"part-{number % 3}"],
             )
-            rows.append(
-                spoil(
-                    {
-                        "clip_id": f"clip-{shard}-{row}",
-                        "dataset": "test",
-                        "performance_id": "x",
-                        "label": label,
-                        "subject": 1 + row % 10,
-                        "camera": 1 + int(random.integers(3)),
-                        "setup": None,
-                        "replication": None,
-                        "split": [f"part-{row % 3}"],
-                        "segments": None,
-                        "num_frames": length,
-                        "num_persons": persons,
-                        "joints": values.astype(np.float32),
-                    }
-                )
-            )
-        shards.append(write_shard(storage.join(uri, f"shard-{shard:05d}.parquet"), rows, {}))
-    manifest = {
-        "dataset": config.data.dataset,
-        "layout": layout_record(recorded_layout(config)),
-        "persons": persons,
-        "clips": SHARDS * ROWS,
-    }
-    manifest |= {"settings": {}, "shards": shards, "fingerprint": fingerprint({}, shards)}
-    write_manifest(uri, manifest)
-    return uri
+            rows.append(spoil(row))
+        shards.append(rows)
+    layout = layout_record(layout_of(config.data.skeleton))
+    return write_rows(uri, shards, layout, dataset=config.data.dataset)

@@ -12,7 +12,9 @@ import torch
 
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError, UserError
-from pipeline.store.clip_store import ClipStore, fingerprint, write_manifest, write_shard
+from pipeline.store.clip_store import ClipStore
+from pipeline.store.manifest import fingerprint, write_manifest
+from pipeline.store.shards import write_shard
 from pipeline.store.conversion import Conversion
 from pipeline.store.protocols import parse
 from pipeline.stream import plan as stream
@@ -35,7 +37,7 @@ def store(tmp_path_factory, module_patch):
     uri = str(tmp_path_factory.mktemp("store"))
     random = np.random.default_rng(0)
     module_patch.setattr(
-        "pipeline.store.clip_store._row_groups",
+        "pipeline.store.shards.cut_into_row_groups",
         lambda sizes: [GROUP_ROWS] * 4 + [len(sizes) - 4 * GROUP_ROWS],
     )
     shards = []

@@ -4,12 +4,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.config.schema import load
+from pipeline.config.compose import load
 from pipeline.core.errors import ConfigError, UserError
-from pipeline.encoder.build import layout_of, recorded_layout
+from pipeline.encoder.build import layout_of
 from pipeline.store.blocks import table_to_clips
-from pipeline.store.clip_store import ClipStore, layout_record
+from pipeline.store.clip_store import ClipStore
 from pipeline.store.conversion import Conversion
+from pipeline.store.manifest import layout_record
 from tests.helpers.stores import write_store
 
 MAPPED = "mapping@data.mapping=kinect_v2_to_kinect_v1"
@@ -54,7 +55,7 @@ def test_a_lone_second_person_is_not_cut():
 
 def test_kinect_v2_is_read_as_kinect_v1_joint_by_joint():
     config = load(["data=ntu60", MAPPED, "data.raw=x"])
-    v2, v1 = recorded_layout(config), layout_of(config)
+    v2, v1 = layout_of(config.data.skeleton), layout_of(config.data.seen_skeleton)
     assert (v2.name, v2.num_joints, v1.name, v1.num_joints) == ("kinect_v2", 25, "kinect_v1", 20)
     conversion = Conversion.of(layout_record(v2), 2, v1, 2, config.data.mapping)
     assert conversion.order == tuple(range(20))  # one to one, by position
@@ -67,12 +68,12 @@ def test_kinect_v2_is_read_as_kinect_v1_joint_by_joint():
 
 def test_a_store_is_read_as_another_layout(tmp_path):
     config = load(["data=ntu60", MAPPED, "data.raw=x"])
-    store = ClipStore.open(write_store(str(tmp_path), config), recorded_layout(config))
-    as_v1 = store.read_as(layout_of(config), 1, config.data.mapping)
+    store = ClipStore.open(write_store(str(tmp_path), config), layout_of(config.data.skeleton))
+    as_v1 = store.read_as(layout_of(config.data.seen_skeleton), 1, config.data.mapping)
     assert (as_v1.persons, as_v1.joints, as_v1.bytes_per_frame) == (1, 20, 240)
     assert np.array_equal(as_v1.clip(3), store.clip(3)[:, :1, :20])
     with pytest.raises(UserError, match="'kinect_v2'"):
-        store.read_as(layout_of(config), 2)
+        store.read_as(layout_of(config.data.seen_skeleton), 2)
 
 
 def test_a_mapping_that_does_not_fit_is_named(tmp_path):
@@ -86,5 +87,9 @@ def test_a_mapping_that_does_not_fit_is_named(tmp_path):
         match=r"data\.mapping\.joints\.head=antenna: not a joint of the layout 'kinect_v2'",
     ):
         Conversion.of(
-            layout_record(recorded_layout(config)), 2, layout_of(config), 2, config.data.mapping
+            layout_record(layout_of(config.data.skeleton)),
+            2,
+            layout_of(config.data.seen_skeleton),
+            2,
+            config.data.mapping,
         )

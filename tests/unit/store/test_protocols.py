@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.run import main
-from pipeline.store.clip_store import INTEGERS
 from pipeline.store.protocols import SPLIT, Side, mask, parse, require_disjoint
+from pipeline.store.shards import INTEGERS
 from tests.helpers.paths import ROOT, SHARED_DATA
 
 NAMES = SHARED_DATA
@@ -128,7 +128,7 @@ def test_the_mask_is_the_rule_row_by_row(rows, anyof, complement):
     ],
 )
 def test_published_split_sizes(tmp_path, capsys, config, expected, left_out):
-    """From the names that remain, and from all names, of which the shipped list takes the missing samples away."""
+    """From the names that remain, and from all names, less the missing ones of the shipped list."""
     path = NAMES / f"{config}_clip_ids.txt.gz"
     if not path.exists():
         pytest.skip(f"the published clip names are not there ({path})")

@@ -10,15 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import UserError
-from pipeline.store import clip_store as module
-from pipeline.store.clip_store import (
-    ClipStore,
-    fingerprint,
-    layout_record,
-    write_manifest,
-    write_shard,
-)
+from pipeline.store import shards
+from pipeline.store.clip_store import ClipStore
+from pipeline.store.manifest import layout_record
 from pipeline.store.protocols import parse
+from pipeline.store.shards import write_shard
+from tests.helpers.stores import clip_row, write_rows
 
 LAYOUT = SimpleNamespace(name="stick", joints=("a", "b", "c"), parents=(0, 0, 1))
 METADATA = {"layout": layout_record(LAYOUT), "persons": 2, "fps": 30.0}
@@ -26,38 +23,19 @@ METADATA = {"layout": layout_record(LAYOUT), "persons": 2, "fps": 30.0}
 
 def row(number, frames=4, **values):
     rng = np.random.default_rng(number)
-    return {
-        "clip_id": f"c{number}",
+    known = {
         "dataset": "d",
         "performance_id": f"p{number // 2}",
         "label": number % 3,
-        "subject": None,
         "camera": 1 + number % 2,
-        "setup": None,
         "replication": 1,
-        "split": [],
-        "segments": None,
-        "num_frames": frames,
-        "num_persons": 2,
-        "joints": rng.normal(size=(frames, 2, 3, 3)).astype(np.float32),
-    } | values
+    }
+    joints = rng.normal(size=(frames, 2, 3, 3)).astype(np.float32)
+    return clip_row(f"c{number}", joints, **known) | values
 
 
 def make(directory, *shards):
-    entries = [
-        write_shard(f"{directory}/shard-{n:05}.parquet", rows, METADATA)
-        for n, rows in enumerate(shards)
-    ]
-    clips = sum(entry["rows"] for entry in entries)
-    record = {
-        "layout": layout_record(LAYOUT),
-        "persons": 2,
-        "clips": clips,
-        "settings": {},
-        "shards": entries,
-    }
-    write_manifest(str(directory), record | {"fingerprint": fingerprint({}, entries)})
-    return ClipStore.open(str(directory))
+    return ClipStore.open(write_rows(str(directory), shards, layout_record(LAYOUT), METADATA))
 
 
 def test_rows_come_back_in_order_with_their_coordinates_bit_for_bit(tmp_path):
@@ -87,12 +65,12 @@ def test_a_store_travels_to_other_processes(tmp_path):
 @given(sizes=st.lists(st.integers(1, 9 << 20), min_size=1, max_size=60))
 @settings(max_examples=200)
 def test_row_groups_hold_every_row_and_about_the_same_bytes(sizes):
-    groups = module._row_groups(sizes)
+    groups = shards.cut_into_row_groups(sizes)
     assert sum(groups) == len(sizes)
     assert min(groups) > 0
     ends = np.cumsum([0, *groups])
     held = [sum(sizes[a:b]) for a, b in itertools.pairwise(ends)]
-    assert max(held) <= 1.5 * module.ROW_GROUP_BYTES + max(sizes)
+    assert max(held) <= 1.5 * shards.ROW_GROUP_BYTES + max(sizes)
 
 
 def test_coordinates_are_stored_without_a_dictionary_in_row_groups_of_8_to_16_mb(tmp_path):
@@ -113,7 +91,7 @@ def test_coordinates_are_stored_without_a_dictionary_in_row_groups_of_8_to_16_mb
 def test_the_schema_says_what_the_coordinates_are(tmp_path):
     store = make(tmp_path, [row(0)])
     schema = pq.read_schema(store.paths[0])
-    assert schema.names == module.FIELDS.names
+    assert schema.names == shards.FIELDS.names
     said = {key.decode(): json.loads(value) for key, value in schema.metadata.items()}
     assert said == METADATA | {
         "layout": {"name": "stick", "joints": ["a", "b", "c"], "parents": [0, 0, 1]}

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.store.blocks import Blocks, Chunk, chunks, table_to_clips
+from pipeline.store.blocks import Blocks, table_to_clips
+from pipeline.store.chunks import Chunk, chunks
 
 PERSONS, JOINTS = 2, 3
 WIDTH = PERSONS * JOINTS * 3
@@ -19,7 +20,7 @@ def clip(number, frames):
 
 @st.composite
 def columns(draw):
-    """Clips, and a chunked column that holds them in slices of larger arrays, some of them empty."""
+    """Clips, and a chunked column that holds them in slices of larger arrays, some empty."""
     lengths = draw(st.lists(st.integers(1, 6), min_size=1, max_size=30))
     clips = [clip(number, frames) for number, frames in enumerate(lengths)]
     cuts = sorted(draw(st.lists(st.integers(0, len(clips)), max_size=5)))

@@ -1,0 +1,59 @@
+"""The index of a clip store: its small columns, read whole, so that protocols can choose rows."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.store.manifest import UNKNOWN
+from pipeline.store.protocols import COLUMNS
+from pipeline.store.shards import read_columns
+
+
+@dataclass(frozen=True)
+class StoreIndex:
+    """The small columns of all rows in file order, one array [N] each; a row number is an id.
+
+    Integer columns are int64, -1 (`UNKNOWN`) where the store holds a null. `split` is an object
+    array of tuples, the names of the splits that hold each clip.
+    """
+
+    clip_id: np.ndarray
+    performance_id: np.ndarray
+    label: np.ndarray
+    subject: np.ndarray
+    camera: np.ndarray
+    setup: np.ndarray
+    replication: np.ndarray
+    split: np.ndarray
+    num_frames: np.ndarray
+    num_persons: np.ndarray
+
+    @classmethod
+    def read(cls, paths: Iterable[str]) -> "StoreIndex":
+        """Read the index from shards, given in the order of their manifest.
+
+        Raises:
+            UserError: a shard cannot be read.
+        """
+        names = [field.name for field in fields(cls)]
+        table = pa.concat_tables([read_columns(path, names) for path in paths])
+        return cls(**{name: _to_numpy(table[name]) for name in names})
+
+    def __len__(self) -> int:
+        return len(self.clip_id)
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """The columns that protocols filter on."""
+        return {name: getattr(self, name) for name in COLUMNS}
+
+
+def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_string(column.type):
+        return np.array(column.to_pylist())
+    if pa.types.is_list(column.type):
+        names_of_rows = column.to_pylist()
+        return np.fromiter((tuple(names) for names in names_of_rows), object, len(names_of_rows))
+    return column.fill_null(UNKNOWN).to_numpy().astype(np.int64)
