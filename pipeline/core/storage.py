@@ -1,7 +1,8 @@
-"""Where files lie: every file a run touches goes through `pyarrow.fs`, so a local path and `s3://` work alike.
+"""Where files lie, on a local disk and on object storage alike.
 
-A location is a local path, a `file://` URI, or a URI that Arrow knows (`s3://bucket/key`, `gs://...`, `hdfs://...`),
-with its options after `?` where it needs some (`s3://bucket/key?endpoint_override=http://host:9000`).
+Every file that a run touches goes through `pyarrow.fs`. A location is a local path, a `file://`
+URI, or a URI that Arrow knows (`s3://bucket/key`, `gs://...`, `hdfs://...`), with its options after
+`?` where it needs some (`s3://bucket/key?endpoint_override=http://host:9000`).
 """
 
 import json
@@ -23,16 +24,15 @@ def is_remote(uri: str) -> bool:
     return "://" in uri and not uri.startswith("file://")
 
 
-def _split_options(uri: str) -> tuple[str, str]:
-    base, mark, options = uri.partition("?") if is_remote(uri) else (uri, "", "")
-    return base, mark + options
-
-
 def absolute(uri: str) -> str:
-    """Return the location so that it means the same in every process: local paths absolute, URIs unchanged."""
-    return (
-        uri if is_remote(uri) else os.path.abspath(os.path.expanduser(uri.removeprefix("file://")))
-    )
+    """Return the location so that it means the same in every process.
+
+    Local paths become absolute; URIs stay as they are.
+    """
+    if is_remote(uri):
+        return uri
+    path = uri.removeprefix("file://")
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def join(uri: str, *parts: str) -> str:
@@ -43,14 +43,23 @@ def join(uri: str, *parts: str) -> str:
 
 def name(uri: str) -> str:
     """Return the last part of a location."""
-    return _split_options(uri)[0].rstrip("/").rsplit("/", 1)[-1]
+    base, _ = _split_options(uri)
+    return base.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _split_options(uri: str) -> tuple[str, str]:
+    """Return a location without its options, and the options with their `?`."""
+    if not is_remote(uri):
+        return uri, ""
+    base, mark, options = uri.partition("?")
+    return base, mark + options
 
 
 def resolve(uri: str) -> tuple[fs.FileSystem, str]:
     """Return the file system of a location and the path in it.
 
     Raises:
-        UserError: no file system of Arrow takes this URI, or a local path that is not UTF-8.
+        UserError: no file system of Arrow takes this URI, or a local path is not UTF-8.
     """
     if not is_remote(uri):
         path = absolute(uri)
@@ -89,10 +98,11 @@ def is_directory(uri: str) -> bool:
 
 
 def files(uri: str, recursive: bool = False) -> list[fs.FileInfo]:
-    """Return the files in a directory, sorted by path; none where the directory does not exist.
+    r"""Return the files in a directory, sorted by path; none where the directory does not exist.
 
-    On a local disk links are followed, to files and directories, except to a directory that the path goes through
-    already. A name that is not UTF-8 is given with its bytes as `\\xff`; Arrow finds no file of that name.
+    On a local disk links are followed, to files and to directories, except to a directory that the
+    path goes through already. A name that is not UTF-8 is given with its bytes as `\xff`; Arrow
+    finds no file of that name.
 
     Raises:
         UserError: the directory cannot be listed.
@@ -102,47 +112,61 @@ def files(uri: str, recursive: bool = False) -> list[fs.FileInfo]:
         if isinstance(filesystem, fs.LocalFileSystem):
             found = list(_walk(path, recursive))
         else:
-            found = filesystem.get_file_info(
-                fs.FileSelector(path, allow_not_found=True, recursive=recursive)
-            )
+            selector = fs.FileSelector(path, allow_not_found=True, recursive=recursive)
+            found = filesystem.get_file_info(selector)
     except OSError as error:
         raise UserError(f"{uri}: cannot be listed ({first_line(error)})") from error
-    return sorted(
-        (entry for entry in found if entry.type == fs.FileType.File), key=lambda entry: entry.path
-    )
+    only_files = [entry for entry in found if entry.type == fs.FileType.File]
+    return sorted(only_files, key=lambda entry: entry.path)
+
+
+# A directory by device and inode: the same directory under every name.
+_Inode = tuple[int, int]
 
 
 def _walk(directory: str, recursive: bool) -> Iterator[fs.FileInfo]:
-    """The files of a local directory. Arrow's own listing goes round in links and fails at a name that is not UTF-8."""
-    pending: list[tuple[str, frozenset]] = [(directory, frozenset())]
+    """Yield the files of a local directory.
+
+    Arrow's own listing goes round in circles of links, and fails at a name that is not UTF-8.
+    """
+    # Each with the directories that the path to it goes through.
+    pending: list[tuple[str, frozenset[_Inode]]] = [(directory, frozenset())]
     while pending:
-        directory, above = pending.pop()
-        with suppress(FileNotFoundError), os.scandir(directory) as entries:
-            there = os.stat(directory)
-            path = above | {(there.st_dev, there.st_ino)}
-            for entry, found in ((entry, _stat(entry)) for entry in entries):
-                if found is None:
+        current, above = pending.pop()
+        # A directory that is gone meanwhile holds no files.
+        with suppress(FileNotFoundError), os.scandir(current) as entries:
+            through = above | {_inode(os.stat(current))}
+            for entry in entries:
+                status = _status(entry)
+                if status is None:
                     continue
-                if stat.S_ISREG(found.st_mode):
-                    name = os.fsencode(entry.path).decode(errors="backslashreplace")
-                    yield fs.FileInfo(
-                        name, fs.FileType.File, size=found.st_size, mtime_ns=found.st_mtime_ns
-                    )
-                elif (
-                    recursive
-                    and stat.S_ISDIR(found.st_mode)
-                    and (found.st_dev, found.st_ino) not in path
-                ):
-                    pending.append((entry.path, path))
+                if stat.S_ISREG(status.st_mode):
+                    yield _file_info(entry, status)
+                elif recursive and stat.S_ISDIR(status.st_mode) and _inode(status) not in through:
+                    pending.append((entry.path, through))
 
 
-def _stat(entry: os.DirEntry) -> os.stat_result | None:
-    """What an entry, or what it links to, is; None for a link that leads nowhere and for what is gone meanwhile."""
+def _inode(status: os.stat_result) -> _Inode:
+    return status.st_dev, status.st_ino
+
+
+def _file_info(entry: os.DirEntry[str], status: os.stat_result) -> fs.FileInfo:
+    path = os.fsencode(entry.path).decode(errors="backslashreplace")
+    size = status.st_size
+    return fs.FileInfo(path, fs.FileType.File, size=size, mtime_ns=status.st_mtime_ns)
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Return what an entry, or what it links to, is.
+
+    None for a link that leads nowhere, and for what is gone meanwhile.
+    """
     try:
         return entry.stat()
     except FileNotFoundError:
         return None
     except OSError:
+        # A link to itself, for example.
         if entry.is_symlink():
             return None
         raise
@@ -180,7 +204,8 @@ def read_bytes(uri: str) -> bytes:
 def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
     """Write a file whole or not at all, creating the directories above it.
 
-    On a local disk a file beside it is renamed into place; object storage shows an object once it is complete.
+    On a local disk a file beside it is renamed into place. Object storage shows an object once it
+    is complete.
 
     Raises:
         UserError: it cannot be written.

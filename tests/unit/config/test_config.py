@@ -1,19 +1,17 @@
-import subprocess
-import sys
-
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline.config.schema import check, digest, experiments, groups, identity, load, to_yaml
-from pipeline.config import schema as configuration
+from pipeline.config.compose import experiments, groups, load
+from pipeline.config.identity import digest, identity
+from pipeline.config.root import check, to_yaml
 from pipeline.core.errors import ConfigError
-from pipeline.encoder.build import check_models
-from tests.helpers.cli import command, environment
+from pipeline.core.paths import CONF
+from tests.helpers.runs import resolved
 
 
 def refused(*overrides):
     with pytest.raises(ConfigError) as caught:
-        check_models(load(list(overrides)))
+        resolved(load(list(overrides)))
     line = str(caught.value)
     assert caught.value.exit_code == 2 and "\n" not in line
     return line
@@ -30,6 +28,7 @@ def refused(*overrides):
         ("experiment=ntu6", ["experiment=ntu6", "available", "nw_ucla"]),
         ("data=nwucla", ["data=nwucla", "did you mean nw_ucla"]),
         ("stages=[ingest,fly]", ["stages.1='fly'", "'pretrain'"]),
+        ("stages=[ingest,pretrian]", ["stages.1='pretrian'", "did you mean pretrain?"]),
         ("stages=[]", ["stages=[]"]),
         ("data.protocol=xset", ["data.protocol=xset", "xview"]),
         ("stream.cache=disk", ["stream.cache='disk'", "'memory'"]),
@@ -77,7 +76,7 @@ def test_every_experiment_is_complete(name):
     overrides = [f"experiment={name}", "data.raw=somewhere"] if name else []
     config = load(overrides)
     assert config.name == (name or "synthetic")
-    check_models(config)
+    resolved(config)
 
 
 @pytest.mark.parametrize(
@@ -120,37 +119,8 @@ def test_a_document_of_another_type_is_refused():
         check("seed: 0")
 
 
-def test_help_names_experiments_groups_and_keys():
-    shown = subprocess.run(
-        command("--help"), env=environment(), capture_output=True, text=True, timeout=60, check=True
-    )
-    for word in ("experiment=NAME", "nw_ucla", "cluster=", "data.raw=PATH", "--cfg"):
-        assert word in shown.stdout
-
-
-def test_an_unknown_option_exits_with_2():
-    assert (
-        subprocess.run(
-            command("--nope"), env=environment(), capture_output=True, timeout=60
-        ).returncode
-        == 2
-    )
-
-
-def test_printing_the_configuration_needs_neither_torch_nor_ray():
-    code = (
-        "import sys; from pipeline.run import main; main(['--cfg', 'job']); "
-        "sys.exit(bool({'torch', 'ray', 'mlflow'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert "temperature: 0.1" in done.stdout
-
-
 def test_conf_is_found_beside_the_packages():
-    assert (configuration.CONF / "config.yaml").is_file()
+    assert (CONF / "config.yaml").is_file()
 
 
 def test_a_directory_of_the_users_own_holds_more_choices(tmp_path):
@@ -174,11 +144,13 @@ def test_a_directory_of_the_users_own_holds_more_choices(tmp_path):
         (["stages=[protocols,ingest]"], "protocols stands alone"),
         (["stages=[protocols]"], r"data\.names: "),
         (["data.names=x"], r"data\.names: "),
-        (["data=pku1", "data.reader=ntu"], r"pku_mmd: come with reader=pku_mmd"),
-        (["data=ntu60", "data.reader=arrays"], r"arrays: come with reader=arrays"),
+        (["data=pku1", "+data.pku_mmd={end: included}"], r"data\.pku_mmd: no such key"),
+        (["data=ntu60", "data.reader.format=arrays"], r"data\.reader\.arrays\.table: missing"),
+        (["data=ntu60", "data.reader.format=kinect"], r"data\.reader=.*'ntu', 'nw_ucla'"),
+        (["data=ntu60", "+data.reader.table=x"], r"data\.reader\.ntu\.table: no such key"),
         (
             ["data=pku1", "data.preparation=untrimmed"],
-            r"preparation=untrimmed and pku_mmd\.untrimmed=true come",
+            r"preparation=untrimmed and reader\.untrimmed=true of pku_mmd come",
         ),
         (["ingest.max_rejected=2"], r"ingest\.max_rejected=2"),
     ],

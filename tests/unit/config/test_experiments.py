@@ -1,13 +1,17 @@
-"""The experiments of the paper on its own data sets: complete, and each takes a step, small and on made-up clips."""
+"""The experiments of the paper on its own data sets.
+
+Each is complete, and takes a step on made-up clips with a small model.
+"""
 
 import pytest
 import torch
 
 from models.clips import ClipBatch
-from pipeline.config.schema import CONF, load
-from pipeline.encoder.build import build_framework, check_models
-from pipeline.evaluate.stage import cost_card
-from pipeline.pretrain.worker import OPTIMISERS
+from pipeline.config.compose import load
+from pipeline.core.paths import CONF
+from pipeline.encoder.build import build_framework
+from pipeline.pretrain.optimiser import OPTIMISERS
+from tests.helpers.runs import resolved, resolved_from
 
 PAPER = {
     "ntu60_xsub": (512, "subject"),
@@ -32,7 +36,6 @@ def clips(count: int) -> ClipBatch:
 @pytest.mark.parametrize("name", PAPER)
 def test_an_experiment_of_the_paper_has_its_budget(name):
     config = load([f"experiment={name}", "data.raw=somewhere"])
-    check_models(config)
     batch, column = PAPER[name]
     assert (config.train.batch_size, config.train.epochs, config.train.schedule.milestones) == (
         batch,
@@ -50,13 +53,13 @@ def test_an_experiment_of_the_paper_has_its_budget(name):
     assert (config.model.frames, config.model.width, config.model.layers) == (64, 1024, 2)
     assert config.objective.name == "dc" and config.evaluate.probe == "umurl"
     assert column in config.data.protocols[config.data.protocol].train
-    card, said = cost_card(config), (CONF / "experiment" / f"{name}.yaml").read_text()
+    card, said = resolved(config).cost, (CONF / "experiment" / f"{name}.yaml").read_text()
     assert f"Computation: {card['pretraining_gflops']:.1f} GFLOPs a clip in a step" in said
     assert f"({card['pretraining_parameters'] / 1e6:.0f} M parameters x 16 bytes)" in said
 
 
 def test_the_reference_model_is_that_of_the_reference():
-    card = cost_card(load(["data=ntu60", "model=umurl", "data.raw=somewhere"]))
+    card = resolved_from("data=ntu60", "model=umurl", "data.raw=somewhere").cost
     assert (round(card["parameters"] / 1e6, 2), round(card["gflops"], 2)) == (22.07, 2.54)
 
 

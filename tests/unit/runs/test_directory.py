@@ -2,43 +2,33 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.schema import load
+from pipeline.config.compose import load
+from pipeline.config.places import settle_places
 from pipeline.core.errors import ConfigError
-from pipeline.runs.rundir import RunDir, require_data, settle_places
+from pipeline.runs.directory import RunDirectory, require_data
+from pipeline.runs.state import RunState
 from tests.helpers.cli import ROOT
 
 
 def settled(tmp_path, *overrides):
-    return settle_places(load([f"output={tmp_path / 'run'}", *overrides]))
-
-
-def test_places_become_absolute(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "raw").mkdir()
-    config = settle_places(load(["output=here", "data.raw=raw", "data.store=store"]))
-    assert (config.output, config.data.raw, config.store) == tuple(
-        str(tmp_path / p) for p in ("here", "raw", "store")
-    )
-    assert config.tracking.uri == f"sqlite:///{tmp_path}/here/mlflow.db"
+    return settle_places(load([f"output={tmp_path / 'run'}", *overrides]), in_job=False)
 
 
 def test_results_of_a_table_lie_in_the_checkout_unless_told_otherwise(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     table = settle_places(
-        load(["experiment=ablation_nw_ucla", "output=/x", "ablate.page='~/page.md'"])
+        load(["experiment=ablation_nw_ucla", "output=/x", "ablate.page='~/page.md'"]),
+        in_job=False,
     ).ablate
     assert (table.results, table.page) == (
         str(ROOT / "docs/results/runs"),
         "/home/somebody/page.md",
     )
     remote = settle_places(
-        load(["experiment=ablation_nw_ucla", "output=/x", "ablate.results=s3://bucket/runs"])
+        load(["experiment=ablation_nw_ucla", "output=/x", "ablate.results=s3://bucket/runs"]),
+        in_job=False,
     )
     assert remote.ablate.results == "s3://bucket/runs"
-
-
-def test_the_store_lies_in_the_output_unless_set(tmp_path):
-    assert settled(tmp_path).store == f"{tmp_path}/run/store"
 
 
 def test_a_missing_path_is_named(tmp_path):
@@ -59,7 +49,7 @@ def store_is_there(tmp_path):
 
 
 def begin(config):
-    run = RunDir.open(config)
+    run = RunDirectory.open(config)
     run.begin(config)
     return run
 
@@ -89,44 +79,22 @@ def test_whatever_comes_after_an_unfinished_stage_comes_again(tmp_path):
 
 def test_a_request_that_came_to_nothing_can_be_corrected(tmp_path):
     run = begin(settled(tmp_path))
-    run.state |= {"mlflow_run_id": "first", "cache": "memory", "fingerprint": "x"}
+    run.state = RunState(mlflow_run_id="first", cache="memory", stores={"store": "x"})
     run.save()
-    assert RunDir.open(settled(tmp_path)).state == {"stages": {}, "mlflow_run_id": "first"}
-    assert RunDir.open(settled(tmp_path, "train.epochs=13")).state == {"stages": {}}
+    assert RunDirectory.open(settled(tmp_path)).state == RunState(mlflow_run_id="first")
+    assert RunDirectory.open(settled(tmp_path, "train.epochs=13")).state == RunState()
 
 
 def test_a_wrong_request_moves_nothing_aside(tmp_path):
     begin(settled(tmp_path)).finish("ingest", {"clips": 7})
-    RunDir.open(settled(tmp_path, "fresh=true"))  # Checked, not begun.
+    RunDirectory.open(settled(tmp_path, "fresh=true"))  # Checked, not begun.
     assert not list(tmp_path.glob("run.*"))
-
-
-def test_a_remote_output_needs_a_tracking_server():
-    with pytest.raises(ConfigError, match=r"output=s3://bucket/run: .* needs tracking.uri"):
-        settle_places(load(["output=s3://bucket/run"]))
-
-
-@pytest.mark.parametrize(
-    ("override", "key"),
-    [
-        ("output=results", "output=results"),
-        ("data.store=store", "data.store=store"),
-        ("tracking.uri=sqlite:///mlflow.db", "tracking.uri=mlflow.db"),
-    ],
-)
-def test_inside_a_job_what_would_be_lost_is_refused(monkeypatch, override, key):
-    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    with pytest.raises(
-        ConfigError,
-        match=f"{key}: relative to the job's temporary directory.*absolute path or a URI",
-    ):
-        settle_places(load(["output=/somewhere", override]))
 
 
 def test_a_run_is_taken_up_where_it_stands(tmp_path):
     run = begin(settled(tmp_path))
     run.finish("ingest", {"clips": 7})
-    again = RunDir.open(settled(tmp_path, "cluster.workers=1", "stages=[pretrain]"))
+    again = RunDirectory.open(settled(tmp_path, "cluster.workers=1", "stages=[pretrain]"))
     assert again.results("ingest") == {"clips": 7} and again.results("pretrain") is None
     assert again.summary() == {"clips": 7}
 
@@ -134,7 +102,7 @@ def test_a_run_is_taken_up_where_it_stands(tmp_path):
 def test_other_settings_in_the_same_place_are_named(tmp_path):
     begin(settled(tmp_path)).finish("ingest", {"clips": 7})
     with pytest.raises(ConfigError, match=r"train.epochs \(12 there, 13 now\)") as caught:
-        RunDir.open(settled(tmp_path, "train.epochs=13"))
+        RunDirectory.open(settled(tmp_path, "train.epochs=13"))
     assert "\n" not in str(caught.value)
 
 
@@ -150,4 +118,4 @@ def test_a_directory_that_is_no_run_is_not_written_into(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("...")
     with pytest.raises(ConfigError, match="holds files but no run"):
-        RunDir.open(settled(tmp_path))
+        RunDirectory.open(settled(tmp_path))

@@ -1,12 +1,19 @@
-from pipeline.cluster.session import shortage
-from pipeline.config.schema import Cluster
+from pipeline.cluster.placement import shortage
+from pipeline.config.cluster import Cluster
 
 
 def cluster(**settings):
     defaults = {
-        "address": None, "workers": 2, "cpus_per_worker": 0.75, "threads": 1, "gpu": False, "wait_minutes": 0,
-        "object_store_gb": None, "storage_endpoint": None, "quiet": True,
-    }  # fmt: skip
+        "address": None,
+        "workers": 2,
+        "cpus_per_worker": 0.75,
+        "threads": 1,
+        "gpu": False,
+        "wait_minutes": 0,
+        "object_store_gb": None,
+        "storage_endpoint": None,
+        "quiet": True,
+    }
     return Cluster(**(defaults | settings))
 
 

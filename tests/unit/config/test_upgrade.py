@@ -1,0 +1,51 @@
+"""Configurations of the version before are read as those of this one."""
+
+import yaml
+
+from pipeline.config.compose import load
+from pipeline.config.identity import identity
+from pipeline.config.root import check, to_yaml
+from pipeline.config.upgrade import upgraded
+
+
+def as_before(config):
+    """The plain values of a configuration as the version before wrote them."""
+    values = yaml.safe_load(to_yaml(config))
+    options = values["data"]["reader"]
+    name = options.pop("format")
+    values["data"] |= {"reader": name, "pku_mmd": None, "arrays": None}
+    if options:
+        values["data"][name] = options
+    return values
+
+
+def test_a_reader_with_and_without_options_comes_back():
+    for data in ("ntu60", "utkinect", "pku1", "pyskl_ntu60", "ctrgcn_npz"):
+        config = load([f"data={data}", "data.raw=somewhere"])
+        again = check(as_before(config))
+        assert again == config
+        assert identity(again) == identity(config)
+
+
+def test_options_of_another_reader_stay_where_they_are_refused():
+    before = {"data": {"reader": "ntu", "arrays": {"table": "clips.csv"}}}
+    assert upgraded(before)["data"] == {
+        "reader": {"format": "ntu"},
+        "arrays": {"table": "clips.csv"},
+    }
+
+
+def test_todays_values_and_no_values_are_left_alone():
+    config = load(["data=utkinect", "data.raw=somewhere"])
+    values = yaml.safe_load(to_yaml(config))
+    assert upgraded(values) is values
+    assert upgraded("seed: 0") == "seed: 0"
+    assert upgraded({"data": None}) == {"data": None}
+
+
+def test_a_data_set_of_the_users_own_may_have_the_old_form(tmp_path):
+    (tmp_path / "data").mkdir()
+    config = load(["data=utkinect", "data.raw=x"])
+    data = as_before(config)["data"]
+    (tmp_path / "data" / "mine.yaml").write_text(yaml.safe_dump(data))
+    assert load(["data=mine"], str(tmp_path)).data.reader == config.data.reader
