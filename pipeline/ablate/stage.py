@@ -1,218 +1,274 @@
-"""The stage `ablate`: a table of runs, variants times seeds, that differ in nothing but what the table is about.
+"""The stage `ablate`: a table of runs, variants times seeds, that differ in one thing each.
 
-Each cell is an ordinary run in `output/<variant>-<seed>` on the one clip store of all. What a finished cell measured
-lies in `ablate.results` as a small file of its own; cells whose file is there and current, of today's configuration and
-of these clips, are skipped, so that a table can be built up over days and on several machines.
+Each cell is an ordinary run in `output/<variant>-<seed>`, and all are on the same clip store. What
+a finished cell measured is a record (`pipeline.ablate.records`). Cells whose record is in the
+run's own output or among the published ones, and current, are skipped. So a table can be built up
+over days and on several machines.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from pipeline.ablate import results
-from pipeline.config.schema import Config, check, digest, load
-from pipeline.core import storage
-from pipeline.core.console import say, table
+from pipeline.ablate.cells import (
+    Cell,
+    Variant,
+    cells,
+    compose_variants,
+    section,
+    shared_command,
+    variants_by_name,
+)
+from pipeline.ablate.page import print_table, write_markdown, write_pages
+from pipeline.ablate.records import RECORDED, Record, read_records, write_records
+from pipeline.ablate.rows import Table, flat
+from pipeline.config.identity import digest
+from pipeline.core.console import say
 from pipeline.core.errors import ConfigError
-from pipeline.encoder.build import check_models
+from pipeline.runs import files
+from pipeline.runs.directory import RunDirectory
 from pipeline.runs.perform import Stages, perform, summarise
-from pipeline.runs.rundir import RunDir, settle_places
+from pipeline.runs.resolved import ResolvedRun, resolve
+from pipeline.runs.state import OWN_STORE
 from pipeline.runs.tracking import Tracker, code_version
-from pipeline.store.clip_store import ClipStore
 
 VERSIONS = ("torch", "ray", "numpy")
 
 
-@dataclass(frozen=True)
-class Cell:
-    variant: str
-    config: Config
+def check_variants(run: ResolvedRun) -> None:
+    """Make sure that every variant of a table can be built, before anything starts.
 
-    @property
-    def name(self) -> str:
-        return self.config.name
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What a record of a variant has to be of: its configuration with any seed, the fingerprints of its clips."""
-
-    name: str
-    config: Config
-    splits: list[str] | None
-    stores: list[str]
-
-    @classmethod
-    def of(cls, cell: Cell, splits: list[str] | None, run: RunDir) -> "Variant":
-        """run: the table's, which knows the store of all cells by now. Raises UserError for a pooled store that is not
-        there."""
-        pooled = [ClipStore.open(pooled.store).fingerprint for pooled in cell.config.data.pool]
-        return cls(cell.variant, cell.config, splits, [run.state["fingerprint"], *pooled])
-
-    def why_stale(self, record: Mapping[str, Any]) -> str | None:
-        """Why a cell's record is not what the cell would measure today; None where it is."""
-        now = digest(_of_seed(self.config, self.name, record["seed"], self.splits))
-        if record["hash"] != now:
-            return f"of another configuration ({record['hash']} there, {now} now)"
-        return None if record["stores"] == self.stores else "of other clips"
-
-
-def variants(config: Config) -> dict[str, Config]:
-    """The configuration of every variant: what the run was asked for, and the variant's overrides after it.
-
-    Raises ConfigError naming a variant that cannot work.
+    Raises:
+        ConfigError: one cannot; the message names it.
     """
-    composed = {}
-    for name, overrides in config.ablate.variants.items():
+    for name, config in compose_variants(run.config, run.request).items():
         try:
-            composed[name] = load([*config.ablate.command, *overrides], config.ablate.config_dir)
-            check_models(composed[name])
+            resolve(config, run.request, RunDirectory(config.output))
         except ConfigError as error:
             raise ConfigError(f"ablate.variants.{name}: {error}") from None
-    return composed
 
 
-def cells(config: Config) -> list[Cell]:
-    """All cells of the table, seed by seed: after the first seed there is a whole table already."""
-    composed = variants(config)
-    return [
-        _cell(config, name, base, seed)
-        for seed in config.ablate.seeds
-        for name, base in composed.items()
-    ]
+def ablate(run: ResolvedRun, tracker: Tracker, stages: Stages) -> dict[str, Any]:
+    """Run what is missing of a table, or of its variants `ablate.only`.
 
+    Leaves in `output` the records of these cells, and the table as Markdown, plot and page.
 
-def _cell(config: Config, variant: str, base: Config, seed: int) -> Cell:
-    own = _of_seed(base, variant, seed, config.ablate.splits)
-    values = own.model_dump()
-    values |= {
-        "stages": ["pretrain", "evaluate"],
-        "output": storage.join(config.output, own.name),
-        "fresh": False,
-        "ablate": None,
-        "tracking": config.tracking.model_dump(),
-    }
-    values["data"]["store"] = config.store
-    return Cell(variant, settle_places(check(values)))
+    Args:
+        run: of the table.
+        tracker: its tracked run, the parent of those of the cells.
+        stages: that ingest, and that make up a cell.
 
+    Returns:
+        How many cells were asked for, and means and deviations over seeds (see `flat`).
 
-def _of_seed(base: Config, variant: str, seed: int, splits: list[str] | None) -> Config:
-    """A variant's configuration with a seed: the cell's name, and of `splits` the one whose turn it is."""
-    data = (
-        base.data.model_copy(update={"protocol": splits[seed % len(splits)]})
-        if splits
-        else base.data
-    )
-    return base.model_copy(update={"name": f"{variant}-{seed}", "seed": seed, "data": data})
-
-
-def ablate(config: Config, run: RunDir, tracker: Tracker, stages: Stages) -> dict[str, Any]:
-    """Run what is missing of the table, or of the variants `ablate.only`; returns means and deviations over seeds,
-    `<variant>_<figure>`.
-
-    Leaves `<variant>-<seed>.json` in `ablate.results`, and after each cell the table as it stands: in `ablate.page` and
-    in `output` with its plot.
-    Raises UserError for a pooled store that is not there.
+    Raises:
+        ConfigError: the overrides of a variant are wrong.
+        UserError: a pooled store is not there, or a file of records is damaged.
     """
-    table_cells = cells(config)
-    stages["ingest"](config, run, tracker)
-    variant_of = {cell.variant: Variant.of(cell, config.ablate.splits, run) for cell in table_cells}
-    wanted = [cell for cell in table_cells if cell.variant in (config.ablate.only or variant_of)]
-    found = results.read(config.ablate.results)
-    missing = []
-    for cell in wanted:
-        stale = variant_of[cell.variant].why_stale(found[cell.name]) if cell.name in found else None
-        if stale:
-            say(f"  {cell.name}: stale, {stale}; run again")
-        if stale or cell.name not in found:
-            missing.append(cell)
+    table_cells = cells(run.config, run.request)
+    stages["ingest"](run, tracker)
+    ablation = _Ablation.begin(run, table_cells)
+    wanted = _wanted(table_cells, section(run.config).only)
+    missing = ablation.missing(wanted)
     if len(missing) < len(wanted):
-        say(
-            f"  {len(wanted) - len(missing)} of {len(wanted)} cells are in {config.ablate.results}, skipped"
-        )
-    spent = []
-    for number, cell in enumerate(missing, 1):
-        found = results.read(config.ablate.results)
-        if cell.name in found and not variant_of[cell.variant].why_stale(found[cell.name]):
-            say(
-                f"  cell {number} of {len(missing)}: {cell.name} was measured elsewhere meanwhile, skipped"
-            )
+        say(f"  {len(wanted) - len(missing)} of {len(wanted)} cells were measured before, skipped")
+    remaining = _Remaining(len(missing))
+    for cell in missing:
+        progress = f"  cell {remaining.position} of {remaining.total}: {cell.name}"
+        if ablation.was_published_meanwhile(cell):
+            say(f"{progress} was measured elsewhere meanwhile, skipped")
+            remaining.skip()
             continue
-        say(
-            f"  cell {number} of {len(missing)}: {cell.name}{_left(spent, len(missing) - number + 1)}"
-        )
+        say(f"{progress}{remaining.text()}")
         started = time.monotonic()
-        record = _run(cell, config, tracker, stages)
-        storage.write_json(storage.join(config.ablate.results, f"{cell.name}.json"), record)
-        spent.append(time.monotonic() - started)
-        found = results.read(config.ablate.results)  # others may be at work on the same table
-        results.publish(config, run, _of_table(variant_of, found))
-    rows = results.publish(config, run, _of_table(variant_of, found))
-    tracker.artifacts([run.path(name) for name in results.FILES])
-    table(config.name, *results.cells_of(rows, short=True))
-    say(
-        f"  the table: {config.ablate.page}, the plot: {run.path(results.PLOT)}, both: {run.path(results.PAGE)}"
+        ablation.add(_run_cell(cell, run, tracker, stages))
+        remaining.finish(time.monotonic() - started)
+        write_markdown(ablation.table(), run.directory)
+    ablation.save()
+    table = ablation.table()
+    markdown, plot, page = write_pages(table, run.directory)
+    tracker.artifacts([markdown, plot, page])
+    print_table(table)
+    say(f"  the table: {markdown}, the plot: {plot}, both: {page}")
+    return {"cells": len(wanted)} | flat(table.rows)
+
+
+def _wanted(table_cells: Sequence[Cell], only: Sequence[str] | None) -> list[Cell]:
+    """Return the cells to run: all of them, or those of some variants."""
+    if not only:
+        return list(table_cells)
+    return [cell for cell in table_cells if cell.variant in only]
+
+
+@dataclass
+class _Ablation:
+    """The records of a table while it is being run.
+
+    Attributes:
+        run: of the table.
+        variants: what current records are of.
+        own: the current records in the run's output.
+        published: the records of the published files, by file.
+    """
+
+    run: ResolvedRun
+    variants: dict[str, Variant]
+    own: list[Record]
+    published: dict[str, list[Record]]
+
+    @classmethod
+    def begin(cls, run: ResolvedRun, table_cells: list[Cell]) -> "_Ablation":
+        """Read the records that there are."""
+        splits = section(run.config).splits
+        store = run.directory.state.stores[OWN_STORE]
+        variants = variants_by_name(table_cells, splits, store)
+        own = read_records(run.directory.path(files.RECORDS))
+        ablation = cls(run, variants, own, {})
+        ablation._read_published()
+        return ablation
+
+    def missing(self, wanted: Sequence[Cell]) -> list[Cell]:
+        """Return the cells without a current record, and say which of them have a stale one."""
+        current = {record.name for record in self.current()}
+        stale = {}
+        for record in [*self.own, *self._all_published()]:
+            variant = self.variants.get(record.variant)
+            if variant is not None and record.name not in current:
+                stale[record.name] = variant.why_stale(record)
+        missing = [cell for cell in wanted if cell.name not in current]
+        for cell in missing:
+            if cell.name in stale:
+                say(f"  {cell.name}: stale, {stale[cell.name]}; run again")
+        return missing
+
+    def current(self) -> list[Record]:
+        """Return the records that belong in the table: of its variants with any seed, none stale.
+
+        Where a cell has several, the run's own comes first.
+        """
+        current: dict[str, Record] = {}
+        for record in [*self.own, *self._all_published()]:
+            variant = self.variants.get(record.variant)
+            if variant is None or record.name in current:
+                continue
+            if variant.why_stale(record) is None:
+                current[record.name] = record
+        return list(current.values())
+
+    def table(self) -> Table:
+        """Return the table as it stands."""
+        config = self.run.config
+        return Table.of(config.name, self.current(), list(section(config).variants))
+
+    def was_published_meanwhile(self, cell: Cell) -> bool:
+        """Whether others who are at work on the same table have published this cell by now."""
+        self._read_published()
+        return any(record.name == cell.name for record in self.current())
+
+    def add(self, record: Record) -> None:
+        """Add the record of a cell that was run, and write the run's records."""
+        self.own = [other for other in self.own if other.name != record.name]
+        self.own.append(record)
+        self._write(self.own)
+
+    def save(self) -> None:
+        """Write the run's records: those of its own cells, and what completes the table.
+
+        Records that other tables have published are part of this one from now on. So a published
+        table holds all that it shows.
+        """
+        of_this_table: list[Record] = []
+        for uri in section(self.run.config).published[:1]:
+            of_this_table = self.published[uri]
+        completing = []
+        for record in self.current():
+            if record in self.own or record not in of_this_table:
+                completing.append(record)
+        self.own = completing
+        self._write(self.own)
+
+    def _write(self, records: Iterable[Record]) -> None:
+        config = self.run.config
+        uri = self.run.directory.path(files.RECORDS)
+        write_records(uri, records, list(section(config).variants))
+
+    def _read_published(self) -> None:
+        for uri in section(self.run.config).published:
+            self.published[uri] = read_records(uri)
+
+    def _all_published(self) -> list[Record]:
+        return [record for records in self.published.values() for record in records]
+
+
+class _Remaining:
+    """How long the cells that remain will take, by how long the others took.
+
+    Attributes:
+        total: the number of cells.
+        position: of the cell that is next, counted from 1.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.position = 1
+        self._spent: list[float] = []
+
+    def skip(self) -> None:
+        """Count a cell that took no time."""
+        self.position += 1
+
+    def finish(self, seconds: float) -> None:
+        """Count a cell that took so long."""
+        self.position += 1
+        self._spent.append(seconds)
+
+    def text(self) -> str:
+        """Return the time that is left, nothing before the first cell is finished."""
+        if not self._spent:
+            return ""
+        cells_left = self.total - self.position + 1
+        minutes = round(sum(self._spent) / len(self._spent) * cells_left / 60)
+        return f"   about {minutes // 60} h {minutes % 60:02d} min left"
+
+
+def _run_cell(cell: Cell, table: ResolvedRun, tracker: Tracker, stages: Stages) -> Record:
+    """Run a cell to its end, from where it was."""
+    directory = _take_up(cell)
+    run = resolve(cell.config, cell.request, directory)
+    with Tracker(cell.config, directory, parent=tracker.run_id) as child:
+        perform(stages, directory.unfinished(cell.config), run, child)
+        summary = summarise(run, child)
+    directory.conclude()
+    state = directory.state
+    pooled = [state.stores[f"pool_{number}"] for number in range(len(cell.config.data.pool))]
+    return Record(
+        experiment=table.config.name,
+        variant=cell.variant,
+        seed=cell.config.seed,
+        overrides=section(table.config).variants[cell.variant],
+        command=shared_command(table.config, table.request),
+        hash=digest(cell.config),
+        figures={key: value for key, value in summary.items() if key in RECORDED},
+        versions={name: version(name) for name in VERSIONS},
+        workers=cell.config.cluster.workers,
+        gpu=cell.config.cluster.gpu,
+        date=time.strftime("%Y-%m-%d"),
+        seconds=round(sum(state.seconds.values())),
+        code=code_version(),
+        stores=[state.stores[OWN_STORE], *pooled],
     )
-    return {"cells": len(wanted)} | results.flat(rows)
 
 
-def _left(spent: list[float], cells_left: int) -> str:
-    if not spent:
-        return ""
-    minutes = round(sum(spent) / len(spent) * cells_left / 60)
-    return f"   about {minutes // 60} h {minutes % 60:02d} min left"
-
-
-def _of_table(variant_of: Mapping[str, Variant], found: Mapping[str, Mapping]) -> list[Mapping]:
-    """The records that belong in the table: of its variants with any seed, none that is stale."""
-    return [
-        record
-        for record in found.values()
-        if (variant := variant_of.get(record["variant"])) and not variant.why_stale(record)
-    ]
-
-
-def _run(cell: Cell, config: Config, tracker: Tracker, stages: Stages) -> dict[str, Any]:
-    """Run a cell to its end, from where it was; returns its record."""
-    run = _take_up(cell.config)
-    with Tracker(cell.config, run, parent=tracker.run_id) as child:
-        perform(stages, run.unfinished(cell.config), cell.config, run, child)
-        summary = summarise(cell.config, run, child)
-    run.conclude()
-    return {
-        "experiment": config.name,
-        "variant": cell.variant,
-        "seed": cell.config.seed,
-        "overrides": config.ablate.variants[cell.variant],
-        "hash": digest(cell.config),
-        "figures": {key: value for key, value in summary.items() if key in results.RECORDED},
-        "versions": {name: version(name) for name in VERSIONS},
-        "workers": cell.config.cluster.workers,
-        "gpu": cell.config.cluster.gpu,
-        "date": time.strftime("%Y-%m-%d"),
-        "seconds": round(sum(run.state["seconds"].values())),
-        "code": code_version(),
-        "stores": _stores(run, cell.config),
-    }
-
-
-def _stores(run: RunDir, config: Config) -> list[str]:
-    """What a finished cell was pretrained on: the fingerprints of its store and of those that it pools."""
-    return [
-        run.state[key]
-        for key in ("fingerprint", *(f"pool_{n}" for n in range(len(config.data.pool))))
-    ]
-
-
-def _take_up(config: Config) -> RunDir:
-    """The cell's directory; a run of other settings that it holds moves aside."""
+def _take_up(cell: Cell) -> RunDirectory:
+    """Open the directory of a cell. A run of other settings in it is moved aside."""
+    config = cell.config
     try:
-        run = RunDir.open(config)
+        directory = RunDirectory.open(config)
     except ConfigError as error:
-        say(f"  {error}: it moves aside")
+        say(f"  {error}: it is moved aside")
         config = config.model_copy(update={"fresh": True})
-        run = RunDir.open(config)
-    run.begin(config)
-    return run
+        directory = RunDirectory.open(config)
+    directory.begin(config)
+    return directory

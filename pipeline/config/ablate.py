@@ -14,25 +14,22 @@ class Ablate(Section):
     """A table of cells: variants of the experiment times seeds.
 
     Attributes:
-        results: where each finished cell leaves its figures, relative to the checkout.
-        page: the Markdown file that shows them all, relative to the checkout.
+        published: files of published records, relative to the checkout. A cell whose record is in
+            one of them and current is not run again. They are read and never written; the first
+            is the table's own.
         seeds: of the cells that are run.
         variants: name -> the overrides in which a variant differs. One that is null, in an
             experiment that begins with another's table, is not in it.
         only: the variants whose cells are run; None all. The table shows what there is of all.
         splits: protocols that take turns from seed to seed, so that means are over splits, too.
             None: all cells have `data.protocol`.
-        command, config_dir: what the run was asked for, which all variants share.
     """
 
-    results: str
-    page: str
+    published: list[str] = Field(default_factory=list)
     seeds: Annotated[list[Seed], Field(min_length=1)]
     variants: Annotated[dict[VariantName, list[str]], Field(min_length=1)]
     only: list[str] | None = None
     splits: Annotated[list[str], Field(min_length=1)] | None = None
-    command: list[str] = Field(default=[])
-    config_dir: str | None = None
 
     @field_validator("variants", mode="before")
     @classmethod

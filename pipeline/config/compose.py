@@ -57,11 +57,6 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(_problem(error, own)) from None
     _require_known_stages(values)
-    if isinstance(values["ablate"], dict):
-        values["ablate"] |= {
-            "command": list(overrides),
-            "config_dir": None if own is None else str(own),
-        }
     return check(values)
 
 

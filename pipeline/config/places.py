@@ -74,9 +74,6 @@ def _refuse_relative(config: Config) -> None:
         "data.store": config.data.store,
         "tracking.uri": _sqlite_path(config.tracking.uri),
     }
-    if config.ablate is not None:
-        places["ablate.results"] = config.ablate.results
-        places["ablate.page"] = config.ablate.page
     for key, place in places.items():
         if place is None or storage.is_remote(place):
             continue
@@ -116,14 +113,13 @@ def _settle_tracking(tracking: Tracking, output: str) -> Tracking:
 
 
 def _settle_ablate(ablate: Ablate) -> Ablate:
-    """The results of a table lie in the checkout, unless told otherwise."""
-    settled = {}
-    for key in ("results", "page"):
-        place = getattr(ablate, key)
+    """Published results lie in the checkout, unless told otherwise."""
+    published = []
+    for place in ablate.published:
         if not storage.is_remote(place):
             place = storage.absolute(str(ROOT / Path(place).expanduser()))
-        settled[key] = place
-    return ablate.model_copy(update=settled)
+        published.append(place)
+    return ablate.model_copy(update={"published": published})
 
 
 def _sqlite_path(uri: str | None) -> str | None:

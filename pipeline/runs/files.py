@@ -17,6 +17,10 @@ output/
   figures/          the pictures of the report
   report.html       the report
   card/             the data card
+  records.jsonl     what the cells of a table measured
+  ablation.md       the table
+  ablation.png      its plot
+  ablation.html     both as a page
 """
 
 CONFIG = "config.yaml"
@@ -35,3 +39,7 @@ FEATURES = "features"
 FIGURES = "figures"
 REPORT = "report.html"
 CARD = "card"
+RECORDS = "records.jsonl"
+ABLATION = "ablation.md"
+ABLATION_PLOT = "ablation.png"
+ABLATION_PAGE = "ablation.html"

@@ -17,18 +17,30 @@ def settled(tmp_path, *overrides):
 def test_results_of_a_table_lie_in_the_checkout_unless_told_otherwise(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     table = settle_places(
-        load(["experiment=ablation_nw_ucla", "output=/x", "ablate.page='~/page.md'"]),
+        load(
+            [
+                "experiment=ablation_nw_ucla",
+                "output=/x",
+                "ablate.published=[results/table.jsonl,'~/table.jsonl']",
+            ]
+        ),
         in_job=False,
     ).ablate
-    assert (table.results, table.page) == (
-        str(ROOT / "docs/results/runs"),
-        "/home/somebody/page.md",
-    )
+    assert table.published == [
+        str(ROOT / "results/table.jsonl"),
+        "/home/somebody/table.jsonl",
+    ]
     remote = settle_places(
-        load(["experiment=ablation_nw_ucla", "output=/x", "ablate.results=s3://bucket/runs"]),
+        load(
+            [
+                "experiment=ablation_nw_ucla",
+                "output=/x",
+                "ablate.published=[s3://bucket/table.jsonl]",
+            ]
+        ),
         in_job=False,
     )
-    assert remote.ablate.results == "s3://bucket/runs"
+    assert remote.ablate.published == ["s3://bucket/table.jsonl"]
 
 
 def test_a_missing_path_is_named(tmp_path):

@@ -1,0 +1,134 @@
+"""Records: what each finished cell of a table measured, one JSON line a cell.
+
+A run keeps the records of its own cells in `records.jsonl` of its output. Publishing merges them
+into `results/<table>.jsonl` (see `pipeline.ablate.publish`).
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.config.section import Section
+from pipeline.core import storage
+from pipeline.core.errors import UserError
+from pipeline.runs.metric_names import ACCURACIES, COSTS, LINEAR_BEST, LOSS, random_start
+
+# The figures of a cell's summary that its record keeps.
+RECORDED = frozenset(
+    [
+        *ACCURACIES,
+        *[random_start(name) for name in ACCURACIES],
+        *COSTS,
+        LINEAR_BEST,
+        LOSS,
+        "test_copies",
+        "probe",
+        "protocol",
+        "train_clips",
+        "test_clips",
+        "classes",
+        "epochs",
+        "clips_per_second",
+        "feature_width",
+        "collapsed",
+    ]
+)
+
+
+class Record(Section):
+    """What one cell measured, and everything that is needed to judge it.
+
+    Attributes:
+        experiment: the name of the table that it was measured for.
+        variant: of the table.
+        seed: of the cell.
+        overrides: in which the variant differs from the experiment.
+        command: the overrides that the whole table was asked for, without places.
+        hash: of the cell's configuration (`pipeline.config.identity.digest`).
+        figures: of the cell's summary, those of RECORDED.
+        versions: of the libraries that decide what is computed.
+        workers: how many trained.
+        gpu: whether each had one.
+        date: on which the cell was finished.
+        seconds: that its stages took.
+        code: the commit of the code; it ends with `+dirty` where the code differed from it.
+        stores: the fingerprints of its clip store and of those that it pools.
+    """
+
+    experiment: str
+    variant: str
+    seed: int
+    overrides: list[str]
+    command: list[str]
+    hash: str
+    figures: dict[str, Any]
+    versions: dict[str, str]
+    workers: int
+    gpu: bool
+    date: str
+    seconds: int
+    code: str
+    stores: list[str]
+
+    @property
+    def name(self) -> str:
+        """The name of the cell, which is also that of its directory."""
+        return cell_name(self.variant, self.seed)
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether the commit in `code` holds the code that measured this."""
+        return not self.code.endswith("+dirty")
+
+
+def cell_name(variant: str, seed: int) -> str:
+    """Return the name of a cell."""
+    return f"{variant}-{seed}"
+
+
+def read_records(uri: str) -> list[Record]:
+    """Return the records of a file, none where there is no file.
+
+    Raises:
+        UserError: a line of it is no record.
+    """
+    if not storage.exists(uri):
+        return []
+    records = []
+    lines = storage.read_bytes(uri).decode(errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(Record.model_validate_json(line))
+        except ValidationError as error:
+            key = ".".join(str(part) for part in error.errors()[0]["loc"])
+            message = error.errors()[0]["msg"]
+            detail = f"{key}: {message}" if key else message
+            raise UserError(f"{uri}, line {number}: not the record of a cell ({detail})") from None
+    return records
+
+
+def write_records(uri: str, records: Iterable[Record], variants: Sequence[str]) -> None:
+    """Write a file of records, whole or not at all.
+
+    Args:
+        uri: of the file.
+        records: in any order.
+        variants: the order of the table. The file has the records in this order, variants that
+            are not in it last, and those of a variant by seed.
+    """
+    lines = []
+    for record in in_order(records, variants):
+        lines.append(json.dumps(record.model_dump(), allow_nan=False) + "\n")
+    storage.write_bytes(uri, "".join(lines).encode())
+
+
+def in_order(records: Iterable[Record], variants: Sequence[str]) -> list[Record]:
+    """Return records in the order that `write_records` describes."""
+    position = {variant: number for number, variant in enumerate(variants)}
+
+    def key(record: Record) -> tuple[int, str, int]:
+        return position.get(record.variant, len(position)), record.variant, record.seed
+
+    return sorted(records, key=key)

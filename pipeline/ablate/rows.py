@@ -1,0 +1,194 @@
+"""The rows of a table: means and deviations over seeds, and paired differences to the reference."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.ablate.records import Record, in_order
+from pipeline.runs.metric_names import (
+    ACCURACIES,
+    COSTS,
+    GFLOPS,
+    KNN,
+    LINEAR,
+    PARAMETERS,
+    PRETRAINING_GFLOPS,
+    PRETRAINING_PARAMETERS,
+    random_start,
+)
+
+# The row of the encoders before training.
+RANDOM = "random"
+# Accuracies of the encoder before training, and their labels.
+STARTS = {
+    random_start(LINEAR): "linear at the start",
+    random_start(KNN): "1-NN at the start",
+}
+
+# The figures of one variant: seed -> name -> value.
+FiguresBySeed = Mapping[int, Mapping[str, Any]]
+
+
+class Spread(NamedTuple):
+    """The mean over seeds, and the sample deviation from seed to seed (None of a single one)."""
+
+    mean: float
+    deviation: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a table shows of one variant.
+
+    Attributes:
+        variant: its name.
+        seeds: that were measured.
+        figures: name -> spread over these seeds, of every figure that all of them have.
+        differences: name -> spread of the paired difference to the reference, over the seeds that
+            both have.
+        costs: see COSTS.
+        collapsed: for how many seeds the features had collapsed when training ended.
+    """
+
+    variant: str
+    seeds: tuple[int, ...]
+    figures: dict[str, Spread]
+    differences: dict[str, Spread]
+    costs: dict[str, float]
+    collapsed: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """Records of one table, and what follows from them.
+
+    Attributes:
+        name: of the table.
+        records: at least one.
+        rows: see `rows_of`.
+    """
+
+    name: str
+    records: list[Record]
+    rows: list[Row]
+
+    @classmethod
+    def of(cls, name: str, records: Iterable[Record], variants: Sequence[str]) -> "Table":
+        """Make the table of these records; the first of `variants` is the reference."""
+        ordered = in_order(records, variants)
+        return cls(name, ordered, rows_of(ordered, variants))
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether protocols take turns from seed to seed."""
+        return len({record.figures["protocol"] for record in self.records}) > 1
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Return mean and sample deviation of at least one value."""
+    array = np.array(list(values), float)
+    if len(array) == 1:
+        return Spread(float(array[0]), None)
+    return Spread(float(array.mean()), float(array.std(ddof=1)))
+
+
+def rows_of(records: Sequence[Record], variants: Sequence[str]) -> list[Row]:
+    """Return the rows of a table.
+
+    Args:
+        records: of its cells.
+        variants: the order of the rows; those without records have none. The first is the
+            reference.
+
+    Returns:
+        A row a variant, and last the row `random`: the reference's encoders before training.
+    """
+    by_variant: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for record in records:
+        by_variant.setdefault(record.variant, {})[record.seed] = record.figures
+    reference = by_variant.get(variants[0], {})
+    rows = []
+    for variant in variants:
+        if variant in by_variant:
+            rows.append(_row(variant, by_variant[variant], reference))
+    if reference:
+        rows.append(_row(RANDOM, _before_training(reference), reference))
+    return rows
+
+
+def flat(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the rows as results of a stage.
+
+    Returns:
+        `<variant>_<figure>`, its deviation `<variant>_<figure>_std`, and both of the difference:
+        `<variant>_<figure>_difference` and `<variant>_<figure>_difference_std`.
+    """
+    results = {}
+    for row in rows:
+        for name in ACCURACIES:
+            if name in row.figures:
+                results |= _flat_spread(f"{row.variant}_{name}", row.figures[name])
+            if name in row.differences:
+                results |= _flat_spread(f"{row.variant}_{name}_difference", row.differences[name])
+    return results
+
+
+def _flat_spread(key: str, value: Spread) -> dict[str, float]:
+    if value.deviation is None:
+        return {key: value.mean}
+    return {key: value.mean, f"{key}_std": value.deviation}
+
+
+def _before_training(reference: FiguresBySeed) -> FiguresBySeed:
+    """Return the figures of the reference's encoders before training, which cost no pretraining."""
+    start: dict[int, dict[str, Any]] = {}
+    for seed, figures in reference.items():
+        start[seed] = {
+            PARAMETERS: figures[PARAMETERS],
+            GFLOPS: figures[GFLOPS],
+            PRETRAINING_PARAMETERS: 0,
+            PRETRAINING_GFLOPS: 0.0,
+        }
+        for name in ACCURACIES:
+            if random_start(name) in figures:
+                start[seed][name] = figures[random_start(name)]
+    return start
+
+
+def _row(variant: str, by_seed: FiguresBySeed, reference: FiguresBySeed) -> Row:
+    first = next(iter(by_seed.values()))
+    return Row(
+        variant=variant,
+        seeds=tuple(sorted(by_seed)),
+        figures=_spreads(by_seed),
+        differences=_differences(by_seed, reference),
+        costs={name: first[name] for name in COSTS},
+        collapsed=sum("collapsed" in figures for figures in by_seed.values()),
+    )
+
+
+def _spreads(by_seed: FiguresBySeed) -> dict[str, Spread]:
+    spreads = {}
+    for name in (*ACCURACIES, *STARTS):
+        if all(name in figures for figures in by_seed.values()):
+            spreads[name] = spread(figures[name] for figures in by_seed.values())
+    return spreads
+
+
+def _differences(by_seed: FiguresBySeed, reference: FiguresBySeed) -> dict[str, Spread]:
+    """Return the paired differences to the reference; the reference itself has none."""
+    if by_seed is reference:
+        return {}
+    shared = sorted(by_seed.keys() & reference.keys())
+    differences = {}
+    for name in ACCURACIES:
+        pairs = []
+        for seed in shared:
+            if name in by_seed[seed] and name in reference[seed]:
+                pairs.append(by_seed[seed][name] - reference[seed][name])
+        # A figure that only some of the seeds have would compare other seeds than the rest.
+        if pairs and len(pairs) == len(shared):
+            differences[name] = spread(pairs)
+    return differences
