@@ -1,11 +1,11 @@
-"""What every reader hands on: the bodies of a recording as they were recorded, and who did what in it."""
+"""What every reader hands on: the bodies of a recording as recorded, and who did what in it."""
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import ClassVar
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,8 +13,15 @@ from pipeline.ingest import source
 from pipeline.ingest.source import Listing, Member, RejectedRecording
 
 # Camera space of both Kinects.
-KINECT_AXES = "camera space in metres: x to the camera's left (the right of a person who faces it), y up, z away from it"
+KINECT_AXES = (
+    "camera space in metres: x to the camera's left (the right of a person who faces it), "
+    "y up, z away from it"
+)
 
+# Coordinates beyond this are no metres.
+FARTHEST = 1000
+
+# Label, first frame, the frame after the last; frames count from 0.
 Segment = tuple[int, int, int]
 
 
@@ -22,16 +29,31 @@ Segment = tuple[int, int, int]
 class RawRecording:
     """One clip as recorded.
 
+    N bodies stand one after another, frame by frame. `offsets` says which of them belong to a
+    frame:
+
+        frame      0      1    2      3
+        bodies   [b0 b1] [b2] []    [b3 b4]        N = 5, T = 4
+        offsets   0       2    3     3       5     frame t holds bodies[offsets[t]:offsets[t + 1]]
+
     Attributes:
         clip_id: its name in the data set.
         bodies: float64 [N, V, 3], metres: all bodies of all frames, in the order of the file.
-        body_ids: uint64 [N]: the sensor's identity of each body (about 7.2e16 for Kinect v2: exact only as integers).
-        offsets: int64 [T+1]: the bodies of frame t are `offsets[t]:offsets[t+1]`; a frame may hold none.
-        performance: what recordings of the same performance by other cameras share, and nothing else does.
-        label, subject, camera, setup, replication: as the data set numbers them, label from 0; None where it does not.
-        split: names of the data set's own splits that hold it, where those are lists and not numbers.
-        segments: of an untrimmed recording: (label, first frame, the frame after the last), from 0; None of a clip.
-        flaws: what is wrong with a recording that can be used all the same, a few words each; kept with the store.
+        body_ids: uint64 [N]: the sensor's identity of each body. Kinect v2 gives about 7.2e16,
+            exact only as integers.
+        offsets: int64 [T+1]: see above.
+        performance: what recordings of the same performance by other cameras share, and nothing
+            else does.
+        label: what is done, from 0. None where the data set does not say.
+        subject: who does it, as the data set numbers people. None where it does not.
+        camera: which camera saw it. None where the data set does not say.
+        setup: which arrangement of cameras it was. None where the data set does not say.
+        replication: which repetition it is. None where the data set does not say.
+        split: names of the data set's own splits that hold it, where those are lists and not
+            numbers.
+        segments: of an untrimmed recording, what is done when. None of a clip.
+        flaws: what is wrong with a recording that can be used all the same, a few words each. The
+            store keeps them.
     """
 
     clip_id: str
@@ -56,20 +78,24 @@ class RawRecording:
 
 @dataclass(frozen=True)
 class Rejected:
-    """One of several recordings in a member, that cannot be used."""
+    """A recording that cannot be used, and why."""
 
     name: str
     reason: str
 
 
-Parse = Callable[[Member], "list[RawRecording | Rejected]"]
+# From a member to its recordings. Those of several in one member that cannot be used are
+# `Rejected`.
+Parse = Callable[[Member], Sequence[RawRecording | Rejected]]
 
 
-class Reader(ABC):
-    """One kind of recordings. A picklable dataclass: its fields are the options, which the store records.
+class RecordingReader(ABC):
+    """Reads one kind of recordings.
+
+    A subclass is a picklable dataclass. Its fields are the options, which the store records.
 
     Attributes:
-        name: as configured.
+        name: the name of the format in the configuration.
         fps: frames a second.
         axes: what x, y and z are, for the store's metadata.
     """
@@ -78,58 +104,101 @@ class Reader(ABC):
     fps: float
     axes: str
 
+    def record(self) -> dict[str, Any]:
+        """Return the name and the options, as the store keeps them."""
+        options = asdict(self)  # type: ignore[call-overload]  # every kind is a dataclass
+        return {"name": self.name, **options}
+
     @abstractmethod
     def listing(self, sources: Sequence[str]) -> Listing:
-        """Return the recordings of some sources. Raises UserError where there is none, or a source is none."""
+        """Find the recordings of some sources.
+
+        Args:
+            sources: what `data.raw` names, absolute.
+
+        Raises:
+            UserError: there is no recording, or one of the sources is none for this reader.
+        """
 
     @abstractmethod
-    def opened(self, sources: Sequence[str], joints: int) -> "contextmanager[Parse]":
-        """Open the sources once, as a context manager; gives a function from a member to its recordings.
+    def opened(self, sources: Sequence[str], joints: int) -> AbstractContextManager[Parse]:
+        """Open the sources once, as a context manager.
 
-        The function raises RejectedRecording for a member that cannot be used. `joints`: V of the layout.
+        Args:
+            sources: as for `listing`.
+            joints: V of the skeleton layout.
+
+        Returns:
+            A context that gives a function from a member to its recordings. The function raises
+            RejectedRecording for a member that cannot be used.
         """
 
 
-class FileReader(Reader):
-    """A kind of which every file is one recording, whose name says what it holds.
+class FileReader(RecordingReader):
+    """Reads a kind of recordings of which every file is one, and says by its name what it holds.
 
     Attributes:
-        suffix: how the names of its files end; anything else in a source is not a recording.
+        suffix: how the names of its files end. Anything else in a source is no recording.
     """
 
     suffix: ClassVar[str]
 
     @abstractmethod
     def who(self, name: str) -> dict[str, int]:
-        """Return label, subject, camera, ... of a file name. Raises RejectedRecording where it follows no scheme."""
+        """Return label, subject, camera, ... of a file name.
+
+        Raises:
+            RejectedRecording: the name does not follow the scheme.
+        """
 
     @abstractmethod
     def parse(self, name: str, data: bytes, joints: int) -> list[RawRecording]:
-        """Parse a file (its name without directories, its content). Raises RejectedRecording."""
+        """Parse a file.
+
+        Args:
+            name: its name without directories.
+            data: its content.
+            joints: V of the skeleton layout.
+
+        Raises:
+            RejectedRecording: name or content are not what they should be.
+        """
 
     def listing(self, sources: Sequence[str]) -> Listing:
+        """See `RecordingReader.listing`."""
         return source.listing(
             sources, lambda path: path.name.endswith(self.suffix), f"{self.suffix} file"
         )
 
     @contextmanager
     def opened(self, sources: Sequence[str], joints: int) -> Iterator[Parse]:
+        """See `RecordingReader.opened`."""
         with source.opened(sources) as read:
             yield lambda member: self.parse(member.name, read(member), joints)
 
 
 def performance_id(dataset: str, performance: str) -> str:
-    """Return the opaque identity of a performance (16 hex digits): for pairing cameras, never a target."""
+    """Return the opaque identity of a performance (16 hex digits).
+
+    It is for pairing cameras, and never a target.
+    """
     return hashlib.blake2b(f"{dataset}/{performance}".encode(), digest_size=8).hexdigest()
 
 
 def check_coordinates(bodies: np.ndarray) -> None:
-    """Raise RejectedRecording unless all coordinates [N, V, 3] are finite, within 1 km, and some joint was seen."""
+    """Check that coordinates are finite and within 1 km, and that some joint was seen.
+
+    Args:
+        bodies: real numbers [N, V, 3].
+
+    Raises:
+        RejectedRecording: they are not.
+    """
     if not len(bodies):
         raise RejectedRecording("no body in any frame")
     if not np.isfinite(bodies).all():
         raise RejectedRecording("NaN or infinite coordinates")
-    if np.abs(bodies).max() > 1000:
+    if np.abs(bodies).max() > FARTHEST:
         raise RejectedRecording("coordinates beyond 1 km: not metres")
     if not bodies.any():
         raise RejectedRecording("every joint is zero in every frame")

@@ -1,7 +1,8 @@
 """Where the bytes of recordings come from: directories and zip files, local or on object storage.
 
-Names inside a source are never trusted: nothing is unpacked to a disk, a member's path only identifies it, and only its
-last part is shown to a reader. Hidden files, `__MACOSX`, and links inside a zip are no recordings.
+Names inside a source are never trusted. Nothing is unpacked to a disk, the path of a member only
+identifies it, and a reader sees only its last part. Hidden files, `__MACOSX`, and links inside a
+zip are no recordings.
 """
 
 import stat
@@ -10,23 +11,32 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import IO
 
+import pyarrow as pa
 from pyarrow import fs
 
 from pipeline.core import storage
 from pipeline.core.errors import UserError, first_line
 
-# The longest NTU recording is some 3 MB of text; a member beyond this is damage or a zip bomb, and is not read.
+# The longest NTU recording is some 3 MB of text. A member beyond this is damage or a zip bomb.
 MAX_BYTES = 64 << 20
 
 
-class RejectedRecording(Exception):
-    """This recording cannot be used; the message says why in a few words and is kept with the store."""
+class RejectedRecording(Exception):  # noqa: N818 - it is no error of the program
+    """A recording cannot be used. The message says why in a few words, and the store keeps it."""
 
 
 @dataclass(frozen=True, order=True)
 class Member:
-    """One recording: its name, its path in its source, its size in bytes as stated, and the source's number."""
+    """One recording, as its source lists it.
+
+    Attributes:
+        name: the last part of its path.
+        path: where it lies in its source.
+        size: bytes, as stated by the source.
+        source: the number of the source, from 0.
+    """
 
     name: str
     path: str
@@ -36,10 +46,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Listing:
-    """What the sources hold: recordings sorted by name, and how many other files were passed over.
+    """What some sources hold.
 
-    companions: files that say something of the recordings (labels, splits, a table), sorted: what they hold counts.
-    facts: digest of what a file of many recordings says of them.
+    Attributes:
+        members: the recordings, sorted by name.
+        ignored: how many other files were passed over.
+        companions: files that say something about the recordings (labels, splits, a table), sorted.
+            What they hold belongs to the identity of the recordings.
+        facts: digest of what a file of many recordings says about them.
     """
 
     members: list[Member]
@@ -48,32 +62,42 @@ class Listing:
     facts: str = ""
 
 
+# From a member to its bytes.
 Read = Callable[[Member], bytes]
+# From a member to its stream.
+OpenMember = Callable[[Member], "IO[bytes] | pa.NativeFile"]
 
 
 def listing(sources: Sequence[str], wanted: Callable[[PurePosixPath], bool], what: str) -> Listing:
-    """List the files of some sources for whose path `wanted` is true, sorted by name.
+    """List the files of some sources.
 
     Args:
         sources: directories and zip files.
-        wanted: decides by a file's path in its source.
-        what: what is wanted, for the message that there is none.
+        wanted: decides by a file's path in its source whether it is a recording.
+        what: names what is wanted, for the message that there is none.
+
+    Returns:
+        The recordings, sorted by name.
 
     Raises:
-        UserError: a source is missing or neither a directory nor a zip file, or none of them holds such a file.
+        UserError: a source is missing or neither a directory nor a zip file, or none of them holds
+            such a file.
     """
-    members, files, archives = [], 0, 0
+    members = []
+    files = 0
+    archives = 0
     for number, uri in enumerate(sources):
-        found, special = _files(uri)
-        files += len(found) + special
-        archives += sum(path.endswith(".zip") for path, _ in found)
-        members += [
-            Member(PurePosixPath(path).name, path, size, number)
-            for path, size in found
-            if not _hidden(PurePosixPath(path)) and wanted(PurePosixPath(path))
-        ]
+        plain, others = _files(uri)
+        files += len(plain) + others
+        for path, size in plain:
+            archives += path.endswith(".zip")
+            pure = PurePosixPath(path)
+            if not _is_hidden(pure) and wanted(pure):
+                members.append(Member(pure.name, path, size, number))
     if not members:
-        hint = "; name its zip files themselves: data.raw=[a.zip,b.zip]" if archives else ""
+        hint = ""
+        if archives:
+            hint = "; name its zip files themselves: data.raw=[a.zip,b.zip]"
         raise UserError(
             f"{', '.join(sources)}: holds no recordings (no {what} among its {files} files{hint})"
         )
@@ -81,29 +105,36 @@ def listing(sources: Sequence[str], wanted: Callable[[PurePosixPath], bool], wha
 
 
 def _files(uri: str) -> tuple[list[tuple[str, int]], int]:
-    """Return path and size of every plain file of a source, and how many other entries there are."""
+    """Return path and size of every plain file of a source, and how many other entries it has."""
     kind = storage.info(uri).type
     if kind == fs.FileType.NotFound:
         raise UserError(f"{uri}: recordings not found")
+    plain = []
     if kind == fs.FileType.Directory:
         base = storage.resolve(uri)[1].rstrip("/")
-        return [
-            (file.path.removeprefix(base).lstrip("/"), file.size)
-            for file in storage.files(uri, recursive=True)
-        ], 0
+        for file in storage.files(uri, recursive=True):
+            plain.append((file.path.removeprefix(base).lstrip("/"), file.size))
+        return plain, 0
+    others = 0
     with _open_zip(uri) as archive:
-        entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
-    plain = [(entry.filename, entry.file_size) for entry in entries if _is_plain(entry)]
-    return plain, len(entries) - len(plain)
+        for entry in archive.infolist():
+            if entry.filename.endswith("/"):  # a directory
+                continue
+            if _is_plain(entry):
+                plain.append((entry.filename, entry.file_size))
+            else:
+                others += 1
+    return plain, others
 
 
-def _hidden(path: PurePosixPath) -> bool:
+def _is_hidden(path: PurePosixPath) -> bool:
     return path.name.startswith(".") or "__MACOSX" in path.parts
 
 
 def _is_plain(entry: zipfile.ZipInfo) -> bool:
-    """True for a file that has a name and is no link, pipe or device."""
-    return entry.filename != "" and stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG)
+    """Tell whether an entry is a file that has a name, and no link, pipe or device."""
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    return entry.filename != "" and kind in (0, stat.S_IFREG)
 
 
 @contextmanager
@@ -112,7 +143,7 @@ def _open_zip(uri: str) -> Iterator[zipfile.ZipFile]:
     with ExitStack() as stack:
         try:
             archive = zipfile.ZipFile(stack.enter_context(filesystem.open_input_file(path)))
-        except Exception as error:  # a damaged zip may fail in any way, in zipfile or below it
+        except Exception as error:  # A damaged zip may fail in any way, in zipfile or below it.
             raise UserError(
                 f"{uri}: neither a directory nor a readable zip file ({first_line(error)})"
             ) from error
@@ -121,38 +152,44 @@ def _open_zip(uri: str) -> Iterator[zipfile.ZipFile]:
 
 @contextmanager
 def opened(sources: Sequence[str]) -> Iterator[Read]:
-    """Open the sources once and yield a function that reads a member's bytes.
+    """Open some sources once.
 
-    The function raises RejectedRecording for a member that cannot be read or is larger than MAX_BYTES.
+    Args:
+        sources: directories and zip files.
+
+    Yields:
+        A function that reads a member's bytes. It raises RejectedRecording for a member that cannot
+        be read or is larger than MAX_BYTES.
     """
     with ExitStack() as stack:
         openers = [_opener(uri, stack) for uri in sources]
-        yield lambda member: _bounded(member, openers[member.source])
+        yield lambda member: _read_bounded(member, openers[member.source])
 
 
-def _opener(uri: str, stack: ExitStack) -> Callable:
-    """A function from a member of this source to its stream."""
+def _opener(uri: str, stack: ExitStack) -> OpenMember:
+    """Return a function that opens the members of one source."""
     if storage.is_directory(uri):
         return lambda member: _open_file(uri, member)
     archive = stack.enter_context(_open_zip(uri))
     return lambda member: archive.open(member.path)
 
 
-def _open_file(uri: str, member: Member):
+def _open_file(uri: str, member: Member) -> pa.NativeFile:
     # Joined below the file system: in a URI a name with `?` or `%` would mean something else.
     filesystem, base = storage.resolve(uri)
     return filesystem.open_input_stream(f"{base.rstrip('/')}/{member.path}", compression=None)
 
 
-def _bounded(member: Member, open_member: Callable) -> bytes:
-    """Read at most MAX_BYTES: the stated size is checked first, and not trusted afterwards."""
+def _read_bounded(member: Member, open_member: OpenMember) -> bytes:
+    """Read at most MAX_BYTES. The stated size is checked first, and not trusted afterwards."""
     too_large = f"larger than {MAX_BYTES >> 20} MiB"
     if member.size > MAX_BYTES:
         raise RejectedRecording(too_large)
     try:
         with open_member(member) as stream:
             data = stream.read(MAX_BYTES + 1)
-    except Exception as error:  # zipfile, the decompressors and Arrow fail in any way that a damaged zip makes them
+    except Exception as error:
+        # zipfile, the decompressors and Arrow fail in any way that a damaged zip makes them.
         raise RejectedRecording(f"cannot be read ({first_line(error)})") from None
     if len(data) > MAX_BYTES:
         raise RejectedRecording(too_large)

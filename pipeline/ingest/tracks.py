@@ -1,46 +1,61 @@
-"""Persons that come as one array, [M, T, V, 3]: what the readers of arrays, pickles and npz files have in common."""
+"""Persons that come as one array [M, T, V, 3]: what several readers have in common."""
 
 from typing import Any
 
 import numpy as np
 
-from pipeline.ingest.recording import RejectedRecording, check_coordinates
+from pipeline.ingest.recording import check_coordinates
+from pipeline.ingest.source import RejectedRecording
 
 # Row numbers of the store are 32 bit, and -1 stands for unknown.
 LARGEST = 2**31 - 1
 
 
 def bodies_of(persons: np.ndarray) -> dict[str, Any]:
-    """Return `bodies`, `body_ids`, `offsets` and `flaws` of a `RawRecording`.
+    """Turn an array of persons into bodies frame by frame.
 
-    A joint that is not a number was not seen and becomes zero; whoever has no joint in a frame is not in it. A person
-    who is away while a later one is there stands as zeros, so that everyone keeps the place that the array gives.
+    A joint that is not a number was not seen and becomes zero. A person without any joint in a
+    frame is not in it. But persons keep the place that the array gives them: one who is away while
+    a later one is there stands as zeros.
+
+        frame             0     1     2     3        x: seen, .: all zero
+        person 0          x     .     .     x
+        person 1          x     x     .     .
+        bodies            p0,p1 0,p1  none  p0
 
     Args:
         persons: real numbers [M, T, V, 3], metres.
 
+    Returns:
+        `bodies`, `body_ids`, `offsets` and `flaws` of a `RawRecording`.
+
     Raises:
-        RejectedRecording: no frame, nobody in any, or coordinates that are not metres.
+        RejectedRecording: there is no frame, nobody in any, or the coordinates are no metres.
     """
     count, frames = persons.shape[:2]
     if not count or not frames:
         raise RejectedRecording("no frames")
-    with np.errstate(over="ignore", invalid="ignore"):  # beyond float64: infinite
+    with np.errstate(over="ignore", invalid="ignore"):  # a number beyond float64 becomes infinite
         persons = persons.astype(np.float64)
     unknown = ~np.isfinite(persons).all(axis=3)
     persons[unknown] = 0
-    present = persons.any(axis=(2, 3)).T
-    bodies = np.where(present.any(axis=1), count - present[:, ::-1].argmax(axis=1), 0)
-    kept = np.arange(count) < bodies[:, None]
+    flaws: tuple[str, ...] = ()
     flawed = int(unknown.any(axis=(0, 2)).sum())
-    result = {
-        "bodies": persons.swapaxes(0, 1)[kept],
-        "body_ids": kept.nonzero()[1].astype(np.uint64),
-        "offsets": np.append(0, np.cumsum(bodies)),
-        "flaws": (
+    if flawed:
+        flaws = (
             f"{flawed} of {frames} frames have joints that are not numbers, taken as not seen",
         )
-        * (flawed > 0),
+
+    # A frame holds as many bodies as the number of its last person who is there.
+    present = persons.any(axis=(2, 3)).T  # bool [T, M]
+    last = count - present[:, ::-1].argmax(axis=1)
+    bodies_in_frame = np.where(present.any(axis=1), last, 0)
+    kept = np.arange(count) < bodies_in_frame[:, None]  # bool [T, M]
+    bodies = persons.swapaxes(0, 1)[kept]
+    check_coordinates(bodies)
+    return {
+        "bodies": bodies,
+        "body_ids": kept.nonzero()[1].astype(np.uint64),
+        "offsets": np.append(0, np.cumsum(bodies_in_frame)),
+        "flaws": flaws,
     }
-    check_coordinates(result["bodies"])
-    return result

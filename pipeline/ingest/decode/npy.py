@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.core.errors import first_line
-from pipeline.ingest.recording import RejectedRecording
+from pipeline.ingest.source import RejectedRecording
 
 # No header of numbers is longer, and NumPy reads none that is.
 HEADER_BYTES = 10_000

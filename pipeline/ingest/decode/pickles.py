@@ -1,11 +1,12 @@
 """Pickles of plain containers and numpy arrays, read so that nothing in them can run, and without their arrays.
 
-A pickle is a program. Here only the part of the language is spoken that such values need: whatever else a file says is
-refused by name, and what it may call are the functions below, none of which is numpy's. Arrays stay where they are: the
-value of one is where its numbers lie in the file, so that a pickle of gigabytes takes some kilobytes an array.
+A pickle is a program. Here only the part of the language is spoken that such values need: whatever
+else a file says is refused by name, and what it may call are the functions below, none of which is
+numpy's. Arrays stay where they are: the value of one is where its numbers lie in the file, so that
+a pickle of gigabytes takes some kilobytes an array.
 
-It is the standard library's Unpickler in Python: the one in C reserves memory for what a file claims before it is seen,
-and knows more of the language than can be taken from it.
+It is the standard library's Unpickler in Python: the one in C reserves memory for what a file
+claims before it is seen, and knows more of the language than can be taken from it.
 """
 
 import math
@@ -22,7 +23,8 @@ import pyarrow as pa
 from pipeline.core.errors import UserError, first_line
 
 BLOCK = 4 << 20
-# Bytes and texts beyond this are numbers of an array and stay in the file; keys and names are shorter.
+# Bytes and texts beyond this are numbers of an array and stay in the file; keys and names are
+# shorter.
 INLINE = 256
 NUMBERS = re.compile(r"f[248]|[iu][1248]")
 
@@ -149,8 +151,8 @@ ADMITTED: dict[tuple[str, str], _Admitted] = {
     ("builtins", "bytes"): _Admitted(_bytes),
 }
 
-# Protocols 2 to 5 say plain containers, numbers and texts with these. Not among them: persistent ids, extensions,
-# instances of classes, buffers from outside, sets.
+# Protocols 2 to 5 say plain containers, numbers and texts with these. Not among them: persistent
+# ids, extensions, instances of classes, buffers from outside, sets.
 OPCODES = (
     *(pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK),
     *(pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE),
@@ -277,10 +279,12 @@ class _Unpickler(pickle._Unpickler):
 def load(uri: str, file: pa.NativeFile) -> Any:
     """Return what a pickle holds, every array as an `Array`.
 
-    Memory: a small multiple of what the file holds beside arrays, at worst some hundred bytes for every byte.
+    Memory: a small multiple of what the file holds beside arrays, at worst some hundred bytes for
+    every byte.
 
     Raises:
-        UserError: no pickle, a truncated one, or one that says more than containers, numbers, texts and arrays.
+        UserError: no pickle, a truncated one, or one that says more than containers, numbers, texts
+            and arrays.
     """
     try:
         return _Unpickler(_Stream(file)).load()

@@ -1,6 +1,7 @@
 """Numbers in plain text, read without cutting it into Python strings.
 
-The fields of a text are one Arrow string array over its own bytes, of which the needed ones are cast to numbers.
+The fields of a text are one Arrow string array over its own bytes, of which the needed ones are
+cast to numbers.
 """
 
 from dataclasses import dataclass

@@ -2,16 +2,16 @@
 
 The table is CSV (UTF-8, commas, a header) or Parquet, one row a clip, and says
 
-    clip_id, path                                the clip's name, and its array as a path relative to the table
-    label                                        a number from 0, or the name of a class
-    subject, camera, setup, replication          numbers
-    performance                                  what recordings of it by other cameras share; the clip_id if not given
-    split                                        names of splits that hold it, separated by blanks
+    clip_id, path                                the clip's name, and its array as a path relative
+    to the table label                                        a number from 0, or the name of a
+    class subject, camera, setup, replication          numbers performance
+    what recordings of it by other cameras share; the clip_id if not given split
+    names of splits that hold it, separated by blanks
 
-of which all but the first two may be absent, or empty where unknown. Other columns are for choosing rows (`select`).
-No value goes over several lines, none has more than 4 KiB; a Parquet table stands for at most 256 MiB and has no lists.
-An array is a `.npy` file of [T, V, 3] or [M, T, V, 3], metres, at most 8 persons and no more than frames; a frame of
-zeros holds nobody.
+of which all but the first two may be absent, or empty where unknown. Other columns are for choosing
+rows (`select`). No value goes over several lines, none has more than 4 KiB; a Parquet table stands
+for at most 256 MiB and has no lists. An array is a `.npy` file of [T, V, 3] or [M, T, V, 3],
+metres, at most 8 persons and no more than frames; a frame of zeros holds nobody.
 """
 
 import csv
@@ -34,8 +34,8 @@ from pipeline.core import storage
 from pipeline.core.errors import UserError, first_line
 from pipeline.ingest import source
 from pipeline.ingest.decode import npy
-from pipeline.ingest.recording import Parse, RawRecording, Reader, RejectedRecording
-from pipeline.ingest.source import Listing, Member
+from pipeline.ingest.recording import Parse, RawRecording, RecordingReader
+from pipeline.ingest.source import Listing, Member, RejectedRecording
 from pipeline.ingest.tracks import LARGEST, bodies_of
 
 INTEGERS = ("subject", "camera", "setup", "replication")
@@ -53,7 +53,7 @@ WHOLE = re.compile(r"(\d{1,10})(\.0*)?", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Arrays(Reader):
+class Arrays(RecordingReader):
     """Arrays and a table.
 
     Attributes:
@@ -174,9 +174,9 @@ class Arrays(Reader):
 class _Table:
     """A table as read.
 
-    what: its name for messages.
-    rows: strings only, the columns `name` and `place`, what a row's member is called, and COLUMNS; sorted by all.
-    torn: rows of the wrong length, by what their member is called, and why.
+    what: its name for messages. rows: strings only, the columns `name` and `place`, what a row's
+    member is called, and COLUMNS; sorted by all. torn: rows of the wrong length, by what their
+    member is called, and why.
     """
 
     what: str
@@ -291,10 +291,11 @@ def _read_csv(data: bytes, wanted: Sequence[str]) -> tuple[pa.Table, dict[str, s
 def _read_parquet(data: bytes, wanted: Sequence[str]) -> tuple[pa.Table, dict[str, str]]:
     """The wanted columns as texts.
 
-    Some kilobytes can stand for any number of bytes: what the file says of itself is looked at first, and texts are
-    kept once, however often they come, until it is known how long they are together. Of the row groups only the sums
-    are asked for: what a damaged file says of their columns makes Arrow end the process. So a column of lists is
-    refused, as nothing else says how many values its rows hold.
+    Some kilobytes can stand for any number of bytes: what the file says of itself is looked at
+    first, and texts are kept once, however often they come, until it is known how long they are
+    together. Of the row groups only the sums are asked for: what a damaged file says of their
+    columns makes Arrow end the process. So a column of lists is refused, as nothing else says how
+    many values its rows hold.
     """
     with pq.ParquetFile(pa.BufferReader(data)) as file:
         metadata, names = file.metadata, file.schema_arrow.names

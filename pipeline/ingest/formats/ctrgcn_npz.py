@@ -1,14 +1,14 @@
 """NTU RGB+D as the npz files of CTR-GCN and those that follow it (Chen et al., ICCV 2021): `NTU60_CS.npz` and others.
 
-    x_train, x_test    [N, T, M * V * 3]: the persons of a frame one after another; zeros from a clip's end to T
-    y_train, y_test    [N, classes]: one-hot
+    x_train, x_test    [N, T, M * V * 3]: the persons of a frame one after another; zeros from a
+    clip's end to T y_train, y_test    [N, classes]: one-hot
 
-Who was recorded and by which camera is not in these files: a clip is called by its side and its number from 1,
-`train-00001`, and its side is its split. Their coordinates are already relative to the first person's spine in the
-first frame.
+Who was recorded and by which camera is not in these files: a clip is called by its side and its
+number from 1, `train-00001`, and its side is its split. Their coordinates are already relative to
+the first person's spine in the first frame.
 
-`np.savez` stores arrays as they are, so a row is read where it lies and nothing else is; the checksum of the whole
-array, gigabytes, is not computed.
+`np.savez` stores arrays as they are, so a row is read where it lies and nothing else is; the
+checksum of the whole array, gigabytes, is not computed.
 """
 
 import zipfile
@@ -22,8 +22,8 @@ import pyarrow as pa
 
 from pipeline.core.errors import UserError, first_line
 from pipeline.ingest.decode import container, npy
-from pipeline.ingest.recording import Parse, RawRecording, Reader, RejectedRecording
-from pipeline.ingest.source import MAX_BYTES, Listing, Member
+from pipeline.ingest.recording import Parse, RawRecording, RecordingReader
+from pipeline.ingest.source import MAX_BYTES, Listing, Member, RejectedRecording
 from pipeline.ingest.tracks import bodies_of
 
 SIDES = ("train", "test")
@@ -32,7 +32,7 @@ PART = 4 << 20
 
 
 @dataclass(frozen=True)
-class CtrgcnNpz(Reader):
+class CtrgcnNpz(RecordingReader):
     """One npz: data.raw is the file, or a folder that holds it and no other."""
 
     name: ClassVar[str] = "ctrgcn_npz"

@@ -1,12 +1,12 @@
 """NTU RGB+D `.skeleton` text (Shahroudy et al., CVPR 2016; Liu et al., TPAMI 2019).
 
-    file  := nframes EOL frame{nframes}
-    frame := nbodies EOL body{nbodies}
-    body  := 10 fields EOL njoints EOL joint{njoints}      the first field is the body's id
-    joint := 12 fields EOL                                 the first three are x, y, z in metres, y up
+    file  := nframes EOL frame{nframes} frame := nbodies EOL body{nbodies} body  := 10 fields EOL
+    njoints EOL joint{njoints}      the first field is the body's id joint := 12 fields EOL
+    the first three are x, y, z in metres, y up
 
-Line ends may be LF or CRLF. Only counts, body ids and coordinates are used; other fields may hold anything but must be
-there: one that is missing would shift what follows it, so the number of fields of every line is checked.
+Line ends may be LF or CRLF. Only counts, body ids and coordinates are used; other fields may hold
+anything but must be there: one that is missing would shift what follows it, so the number of fields
+of every line is checked.
 """
 
 import re
@@ -17,13 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.ingest.decode.text import Text
-from pipeline.ingest.recording import (
-    KINECT_AXES,
-    FileReader,
-    RawRecording,
-    RejectedRecording,
-    check_coordinates,
-)
+from pipeline.ingest.recording import KINECT_AXES, FileReader, RawRecording, check_coordinates
+from pipeline.ingest.source import RejectedRecording
 
 BODY_FIELDS = 10
 JOINT_FIELDS = 12

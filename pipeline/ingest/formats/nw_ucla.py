@@ -1,7 +1,8 @@
 """Northwestern-UCLA Multiview Action 3D as the field's JSON files `aAA_sSS_eEE_vVV.json` (Wang et al., CVPR 2014).
 
-Keys: `skeletons` [T][20][3], metres, one person, and `file_name`; the label comes from the file's name. The same
-action, subject and episode seen by several cameras is one performance. A frame of zeros holds nobody.
+Keys: `skeletons` [T][20][3], metres, one person, and `file_name`; the label comes from the file's
+name. The same action, subject and episode seen by several cameras is one performance. A frame of
+zeros holds nobody.
 """
 
 import json
@@ -12,13 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pipeline.ingest.recording import (
-    KINECT_AXES,
-    FileReader,
-    RawRecording,
-    RejectedRecording,
-    check_coordinates,
-)
+from pipeline.ingest.recording import KINECT_AXES, FileReader, RawRecording, check_coordinates
+from pipeline.ingest.source import RejectedRecording
 
 ACTIONS = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12)
 NAME = re.compile(r"a(\d{2})_s(\d{2})_e(\d{2})_v(\d{2})\.json", re.ASCII)
@@ -28,7 +24,8 @@ def parse_name(name: str) -> dict[str, int]:
     """Return label (from 0), subject, replication (the episode) and camera of `aAA_sSS_eEE_vVV.json`.
 
     Raises:
-        RejectedRecording: the name does not follow the scheme, or names an action that the data set has not.
+        RejectedRecording: the name does not follow the scheme, or names an action that the data set
+            has not.
     """
     match = NAME.fullmatch(name)
     if not match:

@@ -1,13 +1,13 @@
 """The files of PKU-MMD: which is what, and what label and split files say.
 
-    skeleton*/STEM-V.txt    a video's skeletons
-    label*/STEM-V.txt       one line an action: label (from 1), first frame, last frame (both from 1), confidence
-    cross*subject*.txt      headings and lists of videos, for training and for testing (without one, the rest)
-    cross*view*.txt
+    skeleton*/STEM-V.txt    a video's skeletons label*/STEM-V.txt       one line an action: label
+    (from 1), first frame, last frame (both from 1), confidence cross*subject*.txt      headings and
+    lists of videos, for training and for testing (without one, the rest) cross*view*.txt
 
-V is the camera, L, M or R; STEM is four digits in phase I and AaaNnn in phase II. The files may lie in several places
-and have any names of this form (PKU_Skeleton_Renew, Train_Label_PKU_final, cross_view_v2.txt): what a STEM-V.txt is,
-says the innermost folder with `skel` or `label` in its name, or else the name of the source itself.
+V is the camera, L, M or R; STEM is four digits in phase I and AaaNnn in phase II. The files may lie
+in several places and have any names of this form (PKU_Skeleton_Renew, Train_Label_PKU_final,
+cross_view_v2.txt): what a STEM-V.txt is, says the innermost folder with `skel` or `label` in its
+name, or else the name of the source itself.
 """
 
 import re
@@ -19,8 +19,8 @@ from typing import NamedTuple
 from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.ingest import source
-from pipeline.ingest.recording import Rejected, RejectedRecording
-from pipeline.ingest.source import Member, Read
+from pipeline.ingest.recording import Rejected
+from pipeline.ingest.source import Member, Read, RejectedRecording
 
 SUFFIX = ".txt"
 WHAT = f"skeleton*/STEM-V{SUFFIX} file"
@@ -133,12 +133,14 @@ def _kind(member: Member, sources: Sequence[str]) -> str | None:
 def read_training(split: str, files: Files, read: Read) -> frozenset[str]:
     """Return the videos that a split names for training, as STEM-V.
 
-    A file that was cut off would make training videos ones for testing. So where it has a heading for these, it has to
-    name every video of the sources in one of its lists. Where it has none, it has to end with a line end or the name of
-    a video: a cut between two names is not to be seen. Names of videos that the sources do not hold are passed over.
+    A file that was cut off would make training videos ones for testing. So where it has a heading
+    for these, it has to name every video of the sources in one of its lists. Where it has none, it
+    has to end with a line end or the name of a video: a cut between two names is not to be seen.
+    Names of videos that the sources do not hold are passed over.
 
     Raises:
-        UserError: it cannot be read, is cut off or contradicts itself, or names none of the videos for training.
+        UserError: it cannot be read, is cut off or contradicts itself, or names none of the videos
+            for training.
     """
     member = files.splits[split]
     place, videos = files.place(member), {str(Video.of(member)) for member in files.skeletons}

@@ -1,13 +1,15 @@
 """PKU-MMD I and II (Liu et al., arXiv:1703.07475): videos of many actions, cut into clips or kept whole.
 
-A line of skeletons is a frame: 2 bodies x 25 joints x (x, y, z), metres, NTU's joints; a body of zeros is not there.
-Other files and their names: `pku_files`.
+A line of skeletons is a frame: 2 bodies x 25 joints x (x, y, z), metres, NTU's joints; a body of
+zeros is not there. Other files and their names: `pku_files`.
 
-Of the 21,545 intervals of phase I three begin at frame 0, which is read as 1, one ends before it begins, 21 end with
-the last line of their video and none after it. So an interval that ends after its video shows that lines are missing,
-and is rejected, not shortened. The cameras are not synchronous: an action begins some 60 frames apart in them, at times
-1,000. Its interval does not tell what was recorded together, but its order does: the n-th time that a label comes in a
-video is the same performance in all videos of a STEM, if it comes equally often in all of them (99.7 % of phase I).
+Of the 21,545 intervals of phase I three begin at frame 0, which is read as 1, one ends before it
+begins, 21 end with the last line of their video and none after it. So an interval that ends after
+its video shows that lines are missing, and is rejected, not shortened. The cameras are not
+synchronous: an action begins some 60 frames apart in them, at times 1,000. Its interval does not
+tell what was recorded together, but its order does: the n-th time that a label comes in a video is
+the same performance in all videos of a STEM, if it comes equally often in all of them (99.7 % of
+phase I).
 """
 
 import contextlib
@@ -29,24 +31,24 @@ from pipeline.ingest.recording import (
     KINECT_AXES,
     Parse,
     RawRecording,
-    Reader,
+    RecordingReader,
     Rejected,
-    RejectedRecording,
     check_coordinates,
 )
-from pipeline.ingest.source import Listing, Member
+from pipeline.ingest.source import Listing, Member, RejectedRecording
 
 BODIES = 2
 LABELS = 51
 
 
 @dataclass(frozen=True)
-class PkuMmd(Reader):
+class PkuMmd(RecordingReader):
     """PKU-MMD's text files: 30 frames a second, Kinect v2 camera space.
 
     Attributes:
         end: "included" or "excluded": is the frame that an interval gives as its last part of it?
-        untrimmed: one recording a video, with its intervals as segments, instead of one an interval.
+        untrimmed: one recording a video, with its intervals as segments, instead of one an
+            interval.
     """
 
     name: ClassVar[str] = "pku_mmd"

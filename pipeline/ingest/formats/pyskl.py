@@ -3,8 +3,9 @@
     {split: {name: [frame_dir, ...], ...},
      annotations: [{frame_dir, label, total_frames, keypoint [M, T, V, 3]}, ...]}
 
-or the list of annotations alone. `keypoint_score` is of estimated poses, not of sensors, and is not used; 2-D keypoints
-are rejected. Where `frame_dir` is a name of NTU RGB+D it says who, where and how often, and must agree with the label.
+or the list of annotations alone. `keypoint_score` is of estimated poses, not of sensors, and is not
+used; 2-D keypoints are rejected. Where `frame_dir` is a name of NTU RGB+D it says who, where and
+how often, and must agree with the label.
 
 A file from the internet is not trusted, see `pipeline.ingest.decode.pickles`.
 """
@@ -22,8 +23,8 @@ from pipeline.core.errors import UserError
 from pipeline.ingest.decode import container
 from pipeline.ingest.decode.pickles import Array, Span, load
 from pipeline.ingest.formats import ntu
-from pipeline.ingest.recording import KINECT_AXES, Parse, RawRecording, Reader, RejectedRecording
-from pipeline.ingest.source import MAX_BYTES, Listing, Member
+from pipeline.ingest.recording import KINECT_AXES, Parse, RawRecording, RecordingReader
+from pipeline.ingest.source import MAX_BYTES, Listing, Member, RejectedRecording
 from pipeline.ingest.tracks import LARGEST, bodies_of
 
 # As of NTU RGB+D's own files, so that stores of both know the same performances.
@@ -31,11 +32,11 @@ PERFORMANCE = "S{setup:03}P{subject:03}R{replication:03}L{label:03}"
 
 
 @dataclass(frozen=True)
-class Pyskl(Reader):
+class Pyskl(RecordingReader):
     """One pickle of annotations: data.raw is the file, or a folder that holds it and no other.
 
-    Every process that reads keeps a list of the annotations, without their arrays: some 80 MB for NTU RGB+D 60. The
-    arrays are read from the file one at a time.
+    Every process that reads keeps a list of the annotations, without their arrays: some 80 MB for
+    NTU RGB+D 60. The arrays are read from the file one at a time.
     """
 
     name: ClassVar[str] = "pyskl"

@@ -1,7 +1,7 @@
 """From the bodies of a recording to the persons of a clip. Presets are named, and recorded with the data.
 
-Numbers measured on differently prepared data are not comparable. Coordinates stay as recorded: centring and alignment
-happen later, on the device.
+Numbers measured on differently prepared data are not comparable. Coordinates stay as recorded:
+centring and alignment happen later, on the device.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,8 @@ import numpy as np
 from pipeline.ingest.prepare.agcn import SLOTS, agcn
 from pipeline.ingest.prepare.ctrgcn import NOISY_SHARE, NOISY_SPREAD, SHORT, ctrgcn
 from pipeline.ingest.prepare.slots import recorded, untrimmed
-from pipeline.ingest.recording import RawRecording, RejectedRecording
+from pipeline.ingest.recording import RawRecording
+from pipeline.ingest.source import RejectedRecording
 
 
 @dataclass(frozen=True)

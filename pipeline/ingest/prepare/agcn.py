@@ -11,10 +11,11 @@ SLOTS = 4
 def agcn(recording: RawRecording, persons: int) -> np.ndarray:
     """Select and fill bodies as 2s-AGCN's preparation does (`data_gen/` of 2s-AGCN and of UmURL).
 
-    Of the first 4 body slots in file order those with the largest coordinate spread are kept, largest first (equal ones
-    in file order). A person whose first frame is empty has its non-empty frames moved to the front; an empty tail is
-    filled by repeating what comes before it, up to the clip's own T (the reference pads on to 300 frames). Empty frames
-    in the middle stay. No denoising.
+    Of the first 4 body slots in file order those with the largest coordinate spread are kept,
+    largest first (equal ones in file order). A person whose first frame is empty has its non-empty
+    frames moved to the front; an empty tail is filled by repeating what comes before it, up to the
+    clip's own T (the reference pads on to 300 frames). Empty frames in the middle stay. No
+    denoising.
     """
     clip = slots(recording, SLOTS)
     order = np.argsort([-_spread(clip[:, slot]) for slot in range(SLOTS)], kind="stable")

@@ -1,13 +1,14 @@
 """The preparation of CTR-GCN (Chen et al., ICCV 2021): bodies are tracked by their ids and denoised.
 
-What counts is what the reference's code does (its `get_raw_skes_data.py` and `get_raw_denoised_data.py`), because
-published numbers come from it. The filter by motion that it defines (0.089925 to 2) comes after a `return`, so there is
-none here: motion only ranks.
+What counts is what the reference's code does (its `get_raw_skes_data.py` and
+`get_raw_denoised_data.py`), because published numbers come from it. The filter by motion that it
+defines (0.089925 to 2) comes after a `return`, so there is none here: motion only ranks.
 """
 
 import numpy as np
 
-from pipeline.ingest.recording import RawRecording, RejectedRecording
+from pipeline.ingest.recording import RawRecording
+from pipeline.ingest.source import RejectedRecording
 
 SHORT = 11  # frames: of several bodies, one that is there for no more is noise
 NOISY_SPREAD = (
@@ -21,15 +22,16 @@ NOISY_SHARE = (
 def ctrgcn(recording: RawRecording, persons: int) -> np.ndarray:
     """Select bodies as CTR-GCN's preparation does (with persons=2; others follow the same rules).
 
-    Frames without any body are taken out first. A lone body is kept as it is. Of several, the short ones and the noisy
-    ones are dropped, the last one never for noise; the others are dealt to the persons, most motion first: the first
-    becomes person 0, each further one joins the first person whose span it does not overlap, or is left out. Then
-    frames without any of the persons are taken out.
+    Frames without any body are taken out first. A lone body is kept as it is. Of several, the short
+    ones and the noisy ones are dropped, the last one never for noise; the others are dealt to the
+    persons, most motion first: the first becomes person 0, each further one joins the first person
+    whose span it does not overlap, or is left out. Then frames without any of the persons are taken
+    out.
 
-    As in the reference, a body that goes away and comes back closes the gap: its later frames move forward. Spans may
-    share one frame, which the later body gets. Persons after the first count as there from frame 0 to the end of their
-    last body. Two bodies with one id in a frame are damage, which the reference strings together as two frames: here
-    the first one is kept.
+    As in the reference, a body that goes away and comes back closes the gap: its later frames move
+    forward. Spans may share one frame, which the later body gets. Persons after the first count as
+    there from frame 0 to the end of their last body. Two bodies with one id in a frame are damage,
+    which the reference strings together as two frames: here the first one is kept.
 
     Returns:
         float32 [T, M, V, 3], with T up to that of the recording.

@@ -1,0 +1,120 @@
+"""The stage `ingest`: from recordings to the clip store."""
+
+from typing import Any
+
+from pipeline.core import storage
+from pipeline.core.console import Bar, say
+from pipeline.ingest import settings
+from pipeline.ingest.clip_names import left_out_clips
+from pipeline.ingest.driver import ingest_recordings
+from pipeline.ingest.formats import reader_for
+from pipeline.ingest.settings import IngestRequest
+from pipeline.ingest.synthetic.recorder import record
+from pipeline.runs import files
+from pipeline.runs.resolved import ResolvedRun
+from pipeline.runs.tracking import Tracker
+from pipeline.store.manifest import FLAWS, REJECTS
+
+# Rejected recordings that are shown; the rest is in a file.
+REJECTS_SHOWN = 3
+
+
+def ingest(run: ResolvedRun, tracker: Tracker) -> dict[str, Any]:
+    """Make the clip store of a run, or reuse the one that is there.
+
+    Records synthetic recordings first where there are no others.
+
+    Args:
+        run: the run.
+        tracker: unused, the stage measures nothing over time.
+
+    Returns:
+        How many clips there are, how many recordings were rejected, and where the store lies.
+
+    Raises:
+        ConfigError, UserError: see `pipeline.ingest.build.build_store`.
+    """
+    request = _request(run, _recordings(run))
+    with Bar("ingest", unit="files") as bar:
+        manifest = ingest_recordings(request, bar.update)
+    # Opened at once: later stages work on this store and on no other.
+    _ = run.store
+    _announce(run, manifest)
+    return {
+        "clips": manifest["clips"],
+        "rejected": len(manifest["rejected"]),
+        "store": run.config.store,
+    }
+
+
+def require_same_recordings(run: ResolvedRun) -> None:
+    """Check that the recordings of a run are the ones that its store was made of.
+
+    Raises:
+        ConfigError: they are other recordings.
+    """
+    data = run.config.data
+    if data.sources is not None:
+        reader = reader_for(data.reader, data.classes)
+        settings.require_same_recordings(data.sources, run.config.store, reader)
+
+
+def _recordings(run: ResolvedRun) -> list[str] | None:
+    """Return where the recordings are. None: the store must be there already."""
+    data = run.config.data
+    if data.sources is not None or data.synthetic is None:
+        return data.sources
+    raw = run.directory.path(files.RAW)
+    recorded = record(raw, **data.synthetic.model_dump(), seed=run.config.seed)
+    say(f"  {len(recorded)} synthetic recordings in {raw}")
+    return [raw]
+
+
+def _request(run: ResolvedRun, raw: list[str] | None) -> IngestRequest:
+    """Return what a run asks for.
+
+    Args:
+        run: the run.
+        raw: where the recordings are.
+    """
+    data = run.config.data
+    reader = reader_for(data.reader, data.classes)
+    classes = None
+    if data.classes:
+        classes = len(data.classes)
+    return IngestRequest(
+        raw=raw,
+        store=run.config.store,
+        reader=reader,
+        dataset=data.dataset,
+        layout=run.recorded_layout,
+        persons=data.persons,
+        preparation=data.preparation,
+        protocols=data.protocol_values(),
+        files_per_shard=data.files_per_shard,
+        # Of the rows' order alone. It is not the run's, so that runs with other seeds share a
+        # store.
+        seed=0,
+        classes=classes,
+        left_out=frozenset(left_out_clips(data.left_out, reader)),
+        max_rejected=run.config.ingest.max_rejected,
+    )
+
+
+def _announce(run: ResolvedRun, manifest: dict[str, Any]) -> None:
+    """Say what is in the store, and what is not."""
+    store = run.config.store
+    data = run.config.data
+    rejected = manifest["rejected"]
+    for reject in rejected[:REJECTS_SHOWN]:
+        say(f"  set aside: {reject['name']}: {reject['reason']}")
+    if rejected:
+        table = storage.join(store, REJECTS)
+        say(f"  {len(rejected)} recordings set aside; all of them with reasons: {table}")
+    if manifest["left_out"]:
+        say(f"  {manifest['left_out']} clips left out, as {data.left_out} says")
+    if manifest["flawed"]:
+        say(f"  {manifest['flawed']} clips with flaws: {storage.join(store, FLAWS)}")
+    sides = manifest["protocols"][data.protocol]
+    parts = ", ".join(f"{count} {side}" for side, count in sides.items())
+    say(f"  {manifest['clips']} clips in {store} ({data.protocol}: {parts})")
