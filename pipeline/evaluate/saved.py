@@ -1,0 +1,35 @@
+"""The features of one encoder as a file, for the report and for whoever wants to measure more."""
+
+import numpy as np
+from safetensors.numpy import save
+
+from pipeline.evaluate.protocols import Measurement
+from pipeline.store.splits import Split
+
+
+def features_file(features: np.ndarray, split: Split, measurement: Measurement) -> bytes:
+    """Return the content of `features/<encoder>.safetensors`.
+
+    Args:
+        features: [N, D] of `split.ids`.
+        split: the clips of both sides.
+        measurement: what was measured on these features.
+
+    Returns:
+        Safetensors: `train/` and `test/` with ids, labels and features [N, D]; of the test side
+        also the linear probe's logits [N, classes] (a column a label of the training side,
+        ascending) and the predictions of both protocols.
+    """
+    train, test = split.rows(features)
+    arrays = {
+        "train/ids": split.train,
+        "train/labels": split.train_labels,
+        "train/features": train,
+        "test/ids": split.test,
+        "test/labels": split.test_labels,
+        "test/features": test,
+        "test/logits": measurement.linear.logits,
+        "test/linear": measurement.linear.predictions,
+        "test/knn": measurement.knn.predictions,
+    }
+    return save(arrays)

@@ -1,0 +1,54 @@
+"""What the console shows of an evaluation."""
+
+from pipeline.core.console import percent, say, table
+from pipeline.evaluate.copies import has_unseen
+from pipeline.evaluate.results import Evaluation
+from pipeline.runs.files import RANDOM_ENCODER
+from pipeline.runs.metric_names import (
+    GFLOPS,
+    KNN_UNSEEN,
+    LINEAR_UNSEEN,
+    PARAMETERS,
+    PRETRAINING_GFLOPS,
+)
+
+
+def show(evaluation: Evaluation) -> None:
+    """Print a row an encoder: its accuracies, and what they cost."""
+    split = evaluation.split
+    title = (
+        f"{evaluation.protocol}: {len(split.train)} training and {len(split.test)} test clips, "
+        f"probe {evaluation.probe}, last epoch, top-1; "
+        "GFLOPs a clip of inference and of a step of training"
+    )
+    rows = [_row(evaluation, encoder) for encoder in evaluation.measurements]
+    table(title, _columns(evaluation), rows)
+    copies = int(evaluation.copies.sum())
+    if copies:
+        say(f"  {copies} test clips are exact copies of training clips; unseen: without them")
+
+
+def _columns(evaluation: Evaluation) -> list[str]:
+    """Names short enough for a narrow console."""
+    nearest = f"{evaluation.neighbours}-NN"
+    columns = ["", "linear", nearest]
+    if has_unseen(evaluation.copies):
+        columns += ["linear unseen", f"{nearest} unseen"]
+    columns += ["weights", "GFLOPs", "training"]
+    return columns
+
+
+def _row(evaluation: Evaluation, encoder: str) -> list[str]:
+    measurement = evaluation.measurements[encoder]
+    row = [encoder, percent(measurement.linear.top1), percent(measurement.knn.top1)]
+    unseen = evaluation.unseen(measurement)
+    if unseen:
+        row += [percent(unseen[LINEAR_UNSEEN]), percent(unseen[KNN_UNSEEN])]
+    cost = evaluation.cost
+    row += [f"{cost[PARAMETERS] / 1e6:.2f} M", f"{cost[GFLOPS]:.3g}"]
+    if encoder == RANDOM_ENCODER:
+        # It was not trained.
+        row.append("0")
+    else:
+        row.append(f"{cost[PRETRAINING_GFLOPS]:.3g}")
+    return row

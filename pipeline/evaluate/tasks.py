@@ -1,0 +1,42 @@
+"""Measures all encoders at the same time, each in a Ray task."""
+
+import numpy as np
+import ray
+from ray.exceptions import RayError
+
+from pipeline.cluster.placement import bundle
+from pipeline.config.cluster import Cluster
+from pipeline.core.errors import UserError, first_line
+from pipeline.evaluate.extractor import device_of
+from pipeline.evaluate.protocols import Measurement, Protocols, measure_encoder
+from pipeline.store.splits import Split
+
+
+def measure(
+    features: dict[str, np.ndarray], split: Split, protocols: Protocols, cluster: Cluster
+) -> dict[str, Measurement]:
+    """Measure every encoder's features, each in a task with the resources of a training worker.
+
+    Args:
+        features: name of the encoder -> features [N, D] of `split.ids`.
+        split: the clips of both sides.
+        protocols: what is measured.
+        cluster: what the run may use.
+
+    Raises:
+        UserError: features that cannot be measured; one line that says why.
+    """
+    resources = bundle(cluster)
+    task = ray.remote(num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0), max_retries=0)(
+        measure_encoder
+    )
+    labels = (split.train_labels, split.test_labels)
+    device = device_of(cluster)
+    pending = {}
+    for name, values in features.items():
+        sides = split.rows(values)
+        pending[name] = task.remote(sides, labels, protocols, cluster.threads, device)
+    try:
+        return {name: ray.get(reference) for name, reference in pending.items()}
+    except RayError as error:
+        raise UserError(f"evaluate: {first_line(error)}") from error
