@@ -63,3 +63,11 @@ def plain_parse(data):
 def whole(text):
     assert text.strip().isdigit()
     return int(text)
+
+
+def in_place(recording, persons):
+    """Bodies of a recording by frame and place, [T, M, V, 3]."""
+    clip = np.zeros((recording.frames, persons, *recording.bodies.shape[1:]))
+    for t, (start, end) in enumerate(zip(recording.offsets, recording.offsets[1:], strict=False)):
+        clip[t, : end - start] = recording.bodies[start:end]
+    return clip

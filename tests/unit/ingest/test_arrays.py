@@ -14,23 +14,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.config.schema import load
+from pipeline.config.compose import load
 from pipeline.core.errors import UserError
-from pipeline.encoder.build import reader_of
 from pipeline.ingest.decode.npy import parse as parse_npy
-from pipeline.ingest.driver import Job, write
-from pipeline.ingest.formats import READERS, RawRecording, RejectedRecording
+from pipeline.ingest.formats import READERS, reader_for
 from pipeline.ingest.formats import arrays as arrays_module
 from pipeline.ingest.formats.arrays import Arrays, _Table
 from pipeline.ingest.prepare import PRESETS, prepare
-from pipeline.ingest.source import Member
+from pipeline.ingest.recording import RawRecording, Rejected
+from pipeline.ingest.shard import ingest_shard
+from pipeline.ingest.source import Member, RejectedRecording
 from pipeline.ingest.tracks import bodies_of
 from pipeline.store.protocols import parse
+from tests.helpers.examples import examples
+from tests.helpers.ingests import ingest_job
 from tests.helpers.paths import SHARED_DATA
+from tests.helpers.recordings import in_place
 
 KINECT20 = SHARED_DATA / "kinect20-arrays.zip"
 V = 4
@@ -81,14 +84,6 @@ def read(sources, joints=V, **options):
     return recordings, rejects
 
 
-def in_place(recording, persons):
-    """Bodies of a recording by frame and place, [T, M, V, 3]."""
-    clip = np.zeros((recording.frames, persons, *recording.bodies.shape[1:]))
-    for t, (start, end) in enumerate(zip(recording.offsets, recording.offsets[1:], strict=False)):
-        clip[t, : end - start] = recording.bodies[start:end]
-    return clip
-
-
 numbers = st.sampled_from(
     ["<f2", "<f4", "<f8", ">f2", ">f4", ">f8", "<i2", ">i4", "i1", "u1", "<u8"]
 )
@@ -121,7 +116,7 @@ def plain_clip(array):
 
 
 @given(stored())
-@settings(max_examples=200)
+@examples(200)
 def test_every_kind_of_array_is_what_its_numbers_say(array):
     expected, unseen = plain_clip(array)
     found = parse_npy(npy(array))
@@ -349,7 +344,7 @@ texts = st.sampled_from(["", "a", "a b", "b", "\u00e4", "\U0001f600", "\uffff", 
 
 
 @given(st.lists(st.tuples(texts, texts, texts), min_size=1, max_size=30))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_a_row_is_found_as_a_scan_of_the_table_finds_it(rows):
     file = io.StringIO(newline="")
     table = csv.writer(file, quoting=csv.QUOTE_ALL)
@@ -591,25 +586,6 @@ def test_a_path_in_a_zip_cannot_leave_it_either(tmp_path):
     }
 
 
-def job(sources, arrays, store, **changed):
-    values = {
-        "dataset": "d",
-        "joints": V,
-        "persons": 1,
-        "preparation": "recorded",
-        "classes": None,
-        "seed": 0,
-    }
-    return Job(
-        sources=tuple(sources),
-        store=str(store),
-        reader=arrays,
-        left_out=frozenset(),
-        metadata={},
-        **values | changed,
-    )
-
-
 def test_rows_of_one_name(tmp_path):
     rows = [
         {"clip_id": "same", "path": "a.npy", "label": 1},
@@ -623,11 +599,10 @@ def test_rows_of_one_name(tmp_path):
     arrays = reader()
     members = arrays.listing([folder]).members
     assert [member.name for member in members] == sorted(row["clip_id"] for row in rows)
-    report = write(job([folder], arrays, tmp_path / "store"), 0, [members[n] for n in (0, 2, 4)])
+    job = ingest_job([folder], tmp_path / "store", arrays, joints=V, persons=1)
+    report = ingest_shard(job, 0, [members[n] for n in (0, 2, 4)])
     # `ingest` hands on one member a name, the first by path: which label it gets is no accident.
-    assert report["rejects"] == [
-        {"name": "a.npy", "reason": "2 rows of the table say different things of it"}
-    ]
+    assert report.rejects == [Rejected("a.npy", "2 rows of the table say different things of it")]
     shard = pq.read_table(tmp_path / "store" / "shard-00000.parquet").to_pydict()
     assert dict(zip(shard["clip_id"], shard["label"], strict=True)) == {"same": 1, "places": 1}
 
@@ -711,7 +686,7 @@ def test_only_rows_that_are_meant_are_read(tmp_path):
     assert read(folder, select={"dataset": "two"})[1] == {}
     with pytest.raises(
         UserError,
-        match=r"no row with dataset=three \(data\.arrays\.select\); there are: one, two, two\+",
+        match=r"no row with dataset=three \(data\.reader\.select\); there are: one, two, two\+",
     ):
         read(folder, select={"dataset": "three"})
     with pytest.raises(UserError, match="has no column 'colour'"):
@@ -729,7 +704,7 @@ def test_the_table_is_found_by_its_name_or_its_path(tmp_path):
         for table in ("clips.csv", "er/clips.csv"):
             found, rejects = read(source, table=table)
             assert (list(found), rejects) == (["a"], {})
-        with pytest.raises(UserError, match=r"holds no table other\.csv \(data\.arrays\.table\)"):
+        with pytest.raises(UserError, match=r"holds no table other\.csv \(data\.reader\.table\)"):
             read(source, table="other.csv")
     write_folder(tmp_path / "deep", [{"clip_id": "b", "path": "er/sub/a.npy"}], {})
     assert list(read(str(tmp_path / "deep"))[0]) == ["b"], "the nearest, where one lies at the top"
@@ -757,7 +732,7 @@ def test_several_sources_have_a_table_each(tmp_path):
 
 
 @given(st.integers(0, len(GOOD)), st.binary(max_size=20), st.integers(0, 20))
-@settings(max_examples=300)
+@examples(300)
 def test_any_damage_of_an_array_is_seen_or_none(at, junk, removed):
     agrees_with_numpy(GOOD[:at] + junk + GOOD[at + removed :])
 
@@ -799,7 +774,7 @@ damage = st.lists(
 
 @pytest.mark.parametrize("table", [CSV, PARQUET.getvalue()], ids=["csv", "parquet"])
 @given(changes=damage)
-@settings(max_examples=150)
+@examples(150)
 def test_any_damage_of_a_table_gives_clips_rejects_or_one_error(table, changes):
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "a.npy").write_bytes(GOOD)
@@ -815,7 +790,7 @@ def test_any_damage_of_a_table_gives_clips_rejects_or_one_error(table, changes):
 def test_ready_configurations_are_whole():
     for name, classes in (("msr_action3d", 20), ("msr_dailyactivity3d", 16), ("utkinect", 10)):
         config = load([f"data={name}", "data.raw=x"])
-        arrays = reader_of(config)
+        arrays = reader_for(config.data.reader, config.data.classes)
         assert pickle.loads(pickle.dumps(arrays)) == arrays
         assert arrays.classes == config.data.classes
         assert len(set(arrays.classes)) == classes
@@ -841,18 +816,16 @@ def test_the_real_arrays_are_whole_and_their_flaws_named(
     if not KINECT20.exists():
         pytest.skip(f"the Kinect v1 sets are not there ({KINECT20})")
     config = load([f"data={name}", f"data.raw={KINECT20}"])
-    arrays = reader_of(config)
+    arrays = reader_for(config.data.reader, config.data.classes)
     members = arrays.listing(config.data.sources).members
-    report = write(
-        job(config.data.sources, arrays, tmp_path, joints=20, classes=len(arrays.classes)),
-        0,
-        members,
-    )
+    classes = len(arrays.classes)
+    job = ingest_job(config.data.sources, tmp_path, arrays, joints=20, persons=1, classes=classes)
+    report = ingest_shard(job, 0, members)
     assert len(members) == clips
-    assert [reject["name"] for reject in report["rejects"]] == rejects
-    assert report["shard"]["rows"] == clips - len(rejects)
-    holds = [flaw["clip_id"] for flaw in report["flaws"] if "hold nobody" in flaw["flaw"]]
-    holes = [flaw["clip_id"] for flaw in report["flaws"] if "not numbers" in flaw["flaw"]]
+    assert [reject.name for reject in report.rejects] == rejects
+    assert report.shard["rows"] == clips - len(rejects)
+    holds = [flaw.clip_id for flaw in report.flaws if "hold nobody" in flaw.flaw]
+    holes = [flaw.clip_id for flaw in report.flaws if "not numbers" in flaw.flaw]
     assert (len(holds), len(holes)) == (empty, unseen)
     with zipfile.ZipFile(KINECT20) as archive:
         table = list(csv.DictReader(io.TextIOWrapper(archive.open("clips.csv"))))

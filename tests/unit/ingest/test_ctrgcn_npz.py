@@ -8,16 +8,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.schema import load
+from pipeline.config.compose import load
 from pipeline.core.errors import UserError
-from pipeline.encoder.build import reader_of
-from pipeline.ingest.driver import Job, write
-from pipeline.ingest.formats import READERS, RawRecording, RejectedRecording
+from pipeline.ingest.formats import READERS, reader_for
 from pipeline.ingest.formats.ctrgcn_npz import CtrgcnNpz
-from tests.unit.ingest.test_arrays import in_place
+from pipeline.ingest.recording import RawRecording
+from pipeline.ingest.shard import ingest_shard
+from pipeline.ingest.source import RejectedRecording
+from tests.helpers.examples import examples
+from tests.helpers.ingests import ingest_job
+from tests.helpers.recordings import in_place
 
 V, T = 25, 12
 
@@ -340,7 +343,7 @@ def test_the_undamaged_one_is_whole_and_cut_anywhere_it_is_an_error(folder):
         max_size=3,
     )
 )
-@settings(max_examples=300)
+@examples(300)
 def test_any_damage_gives_clips_rejects_or_one_error(folder, changes):
     data = DATA
     for at, removed, junk in changes:
@@ -352,7 +355,7 @@ def test_any_damage_gives_clips_rejects_or_one_error(folder, changes):
 @given(
     st.lists(st.tuples(st.integers(0, len(DATA) - 1), st.integers(0, 255)), min_size=1, max_size=3)
 )
-@settings(max_examples=300)
+@examples(300)
 def test_changed_bytes_give_clips_rejects_or_one_error(folder, changes):
     data = bytearray(DATA)
     for at, value in changes:
@@ -362,16 +365,20 @@ def test_changed_bytes_give_clips_rejects_or_one_error(folder, changes):
 
 def test_it_is_ingested_as_configured(tmp_path):
     config = load(["data=ctrgcn_npz", "data.raw=x"])
-    reader = reader_of(config)
+    reader = reader_for(config.data.reader, config.data.classes)
     assert pickle.loads(pickle.dumps(reader)) == reader == READERS["ctrgcn_npz"]()
     arrays = content(7, 4)
     source = save(tmp_path / "x.npz", arrays)
-    job = Job(
-        (source,), str(tmp_path / "store"), reader, "d", V, config.data.persons, config.data.preparation,
-        classes=None, left_out=frozenset(), seed=0, metadata={},
-    )  # fmt: skip
-    report = write(job, 0, reader.listing([source]).members)
-    assert (report["rejects"], report["flaws"], report["shard"]["rows"]) == ([], [], 11)
+    data = config.data
+    job = ingest_job(
+        [source],
+        tmp_path / "store",
+        reader,
+        persons=data.persons,
+        preparation=data.preparation,
+    )
+    report = ingest_shard(job, 0, reader.listing([source]).members)
+    assert (report.rejects, report.flaws, report.shard["rows"]) == ([], [], 11)
     for row in pq.read_table(tmp_path / "store" / "shard-00000.parquet").to_pylist():
         side, number = row["clip_id"].split("-")
         assert row["split"] == list(config.data.protocols["published"].model_dump()[side]["split"])

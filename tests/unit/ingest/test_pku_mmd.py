@@ -6,16 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from models.skeleton import SkeletonLayout
-from pipeline.config.schema import load
+from pipeline.config.compose import load
 from pipeline.core.errors import UserError
-from pipeline.encoder.build import reader_of
-from pipeline.ingest.driver import ingest
-from pipeline.ingest.formats import READERS, Rejected, RejectedRecording
+from pipeline.ingest.formats import READERS, reader_for
+from pipeline.ingest.recording import Rejected
+from pipeline.ingest.source import RejectedRecording
 from pipeline.store.clip_store import ClipStore
+from tests.helpers.examples import examples
+from tests.helpers.ingests import ingest_here, ingest_request
 
 CLIPS = READERS["pku_mmd"](end="included", untrimmed=False)
 EXCLUDED = READERS["pku_mmd"](end="excluded", untrimmed=False)
@@ -629,7 +630,7 @@ def scratch(tmp_path_factory):
 
 
 @given(which=st.integers(0, 1), length=positions)
-@settings(max_examples=150)
+@examples(150)
 def test_files_cut_anywhere_give_whole_clips_or_named_rejects(scratch, which, length):
     files = list(FUZZED)
     files[which] = files[which][: length % (len(files[which]) + 1)]
@@ -640,7 +641,7 @@ def test_files_cut_anywhere_give_whole_clips_or_named_rejects(scratch, which, le
     which=st.integers(0, 1),
     changes=st.lists(st.tuples(positions, positions, junk), min_size=1, max_size=4),
 )
-@settings(max_examples=300)
+@examples(300)
 def test_files_with_changed_fields_give_what_the_reference_reads_or_named_rejects(
     scratch, which, changes
 ):
@@ -655,7 +656,7 @@ def test_files_with_changed_fields_give_what_the_reference_reads_or_named_reject
 
 
 @given(st.integers(0, 1), positions, st.binary(min_size=1, max_size=20))
-@settings(max_examples=150)
+@examples(150)
 def test_files_with_other_bytes_give_what_the_reference_reads_or_named_rejects(
     scratch, which, at, data
 ):
@@ -674,7 +675,7 @@ def test_any_bytes_are_rejected(scratch, skeletons, labels):
 @pytest.mark.parametrize("phase", [1, 2])
 def test_the_configured_phases(phase):
     config = load([f"data=pku{phase}"])
-    assert reader_of(config) == CLIPS
+    assert reader_for(config.data.reader, config.data.classes) == CLIPS
     assert config.data.dataset == f"pku-mmd-{phase}"
     assert len(set(config.data.classes)) == 51
     assert (config.data.classes[7], config.data.classes[41]) == (
@@ -683,7 +684,7 @@ def test_the_configured_phases(phase):
     )
 
 
-def test_an_ingest_makes_a_store_of_the_clips_with_their_splits(ray_session, tmp_path):
+def test_an_ingest_makes_a_store_of_the_clips_with_their_splits(tmp_path):
     rng = np.random.default_rng(0)
     names = [f"{stem}-{view}" for stem in ("0001", "0002", "0003") for view in "LMR"]
     videos = {
@@ -701,17 +702,8 @@ def test_an_ingest_makes_a_store_of_the_clips_with_their_splits(ray_session, tmp
     (Path(source) / "Train_Label_PKU_final" / "0003-L.txt").write_bytes(
         label_text((5, 1, 4), (5, 9, 31))
     )
-    data = load(["data=pku1"]).data.model_dump()
-    settings = {name: data[name] for name in ("dataset", "persons", "preparation", "protocols")}
-    manifest = ingest(
-        raw=[source],
-        store=str(tmp_path / "store"),
-        reader=CLIPS,
-        layout=SkeletonLayout.build(**data["skeleton"]),
-        files_per_shard=4,
-        seed=0,
-        classes=51,
-        **settings,
+    manifest = ingest_here(
+        ingest_request("pku1", source, tmp_path / "store", reader=CLIPS, files_per_shard=4)
     )
     assert manifest["recordings"] == 9
     assert manifest["clips"] == 7 * 6 + 1

@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pipeline.ingest.formats import RejectedRecording
 from pipeline.ingest.prepare import PRESETS, prepare
 from pipeline.ingest.recording import RawRecording
+from pipeline.ingest.source import RejectedRecording
 
 JOINTS = 5
 ID = 72057594037931101  # as float64, its neighbours are the same number

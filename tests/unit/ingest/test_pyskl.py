@@ -15,19 +15,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.schema import load as load_config
+from pipeline.config.compose import load as load_config
 from pipeline.core.errors import UserError
-from pipeline.encoder.build import reader_of
 from pipeline.ingest.decode import pickles as safe
-from pipeline.ingest.driver import Job, write
-from pipeline.ingest.formats import READERS, RawRecording, RejectedRecording, ntu
+from pipeline.ingest.formats import READERS, ntu, reader_for
 from pipeline.ingest.formats.pyskl import Pyskl
+from pipeline.ingest.recording import RawRecording
+from pipeline.ingest.shard import ingest_shard
+from pipeline.ingest.source import RejectedRecording
 from pipeline.store.protocols import SPLIT, counts
-from tests.helpers.recordings import people, skeleton_text
-from tests.unit.ingest.test_arrays import in_place
+from tests.helpers.examples import examples
+from tests.helpers.ingests import ingest_job
+from tests.helpers.recordings import in_place, people, skeleton_text
 
 V = 25
 PROTOCOLS = [2, 3, 4, 5]
@@ -634,7 +636,7 @@ def test_the_undamaged_one_holds_two_clips(folder):
         max_size=4,
     ),
 )
-@settings(max_examples=400)
+@examples(400)
 def test_any_damage_gives_clips_rejects_or_one_error(folder, protocol, changes):
     data = SMALL[protocol]
     for at, removed, junk in changes:
@@ -650,7 +652,7 @@ def test_any_damage_gives_clips_rejects_or_one_error(folder, protocol, changes):
         )
     )
 )
-@settings(max_examples=300)
+@examples(300)
 def test_any_program_of_what_is_admitted_ends(folder, program):
     survive(folder, b"\x80\x04" + b"".join(program) + b".")
 
@@ -722,14 +724,19 @@ def test_its_protocols_are_those_of_ntu(tmp_path):
         annotation(name, keypoint(2, seed=n), label=n % 60) for n, name in enumerate(names)
     ]
     source = save(tmp_path / "ntu60_3danno.pkl", {"split": lists, "annotations": annotations}, 2)
-    reader = reader_of(config)
+    reader = reader_for(config.data.reader, config.data.classes)
     assert pickle.loads(pickle.dumps(reader)) == reader == READERS["pyskl"]()
-    job = Job(
-        (source,), str(tmp_path / "store"), reader, "d", V, config.data.persons, config.data.preparation,
-        classes=60, left_out=frozenset(), seed=0, metadata={},
-    )  # fmt: skip
-    report = write(job, 0, reader.listing([source]).members)
-    assert (report["rejects"], report["flaws"], report["shard"]["rows"]) == ([], [], 120)
+    data = config.data
+    job = ingest_job(
+        [source],
+        tmp_path / "store",
+        reader,
+        persons=data.persons,
+        preparation=data.preparation,
+        classes=60,
+    )
+    report = ingest_shard(job, 0, reader.listing([source]).members)
+    assert (report.rejects, report.flaws, report.shard["rows"]) == ([], [], 120)
     table = pq.read_table(tmp_path / "store" / "shard-00000.parquet")
     columns = {name: table[name].to_numpy() for name in ("subject", "camera")}
     columns[SPLIT] = np.fromiter(

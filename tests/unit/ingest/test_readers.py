@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import UserError
 from pipeline.ingest import source
-from pipeline.ingest.formats import READERS, RejectedRecording, ntu, nw_ucla, performance_id
-from pipeline.ingest.source import Member, opened
+from pipeline.ingest.formats import READERS, ntu, nw_ucla
+from pipeline.ingest.recording import performance_id
+from pipeline.ingest.source import Member, RejectedRecording, opened
+from tests.helpers.examples import examples
 from tests.helpers.recordings import NAME, people, plain_parse, skeleton_text, ucla_text
 
 
@@ -163,7 +165,7 @@ SMALL = skeleton_text(people(2, 1), "\n")
 
 
 @given(st.integers(0, len(SMALL)))
-@settings(max_examples=150)
+@examples(150)
 def test_ntu_cut_anywhere_is_whole_or_rejected(length):
     agrees_with_the_reference(SMALL[:length])
 
@@ -191,7 +193,7 @@ junk = st.sampled_from(
 
 @given(st.lists(st.tuples(st.integers(0, 700), st.integers(0, 700), junk), min_size=1, max_size=4))
 @example([(0, 0, b"2"), (0, 0, b" ")])
-@settings(max_examples=300)
+@examples(300)
 def test_ntu_with_changed_fields_is_what_the_reference_reads_or_rejected(changes):
     fields = SMALL.replace(b"\n", b" \n ").split(b" ")
     for at, other, text in changes:
@@ -325,7 +327,7 @@ SMALL_UCLA = ucla_text(FRAMES[:2])
 
 
 @given(st.integers(0, len(SMALL_UCLA)))
-@settings(max_examples=150)
+@examples(150)
 def test_nw_ucla_cut_anywhere_is_whole_or_rejected(length):
     ucla_agrees_with_the_reference(SMALL_UCLA[:length])
 
@@ -343,7 +345,7 @@ ucla_junk = st.sampled_from(
         max_size=4,
     )
 )
-@settings(max_examples=400)
+@examples(400)
 def test_nw_ucla_with_changed_tokens_is_what_the_reference_reads_or_rejected(changes):
     tokens = re.split(rb"([\[\],:{}])", SMALL_UCLA)
     for at, other, text in changes:
@@ -357,7 +359,7 @@ def test_nw_ucla_with_changed_tokens_is_what_the_reference_reads_or_rejected(cha
         st.tuples(st.integers(0, len(SMALL_UCLA) - 1), st.integers(0, 255)), min_size=1, max_size=4
     )
 )
-@settings(max_examples=400)
+@examples(400)
 def test_nw_ucla_with_changed_bytes_is_what_the_reference_reads_or_rejected(changes):
     data = bytearray(SMALL_UCLA)
     for at, byte in changes:

@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 
 from models.skeleton import SkeletonLayout
-from pipeline.config.schema import load
-from pipeline.ingest import synthetic
+from pipeline.config.compose import load
 from pipeline.ingest.formats import READERS
 from pipeline.ingest.prepare import PRESETS, prepare
+from pipeline.ingest.synthetic.actions import ACTIONS, TWO_PERSON
+from pipeline.ingest.synthetic.body import Person, animate
+from pipeline.ingest.synthetic.camera import film
+from pipeline.ingest.synthetic.performance import perform
+from pipeline.ingest.synthetic.recorder import record
 
 SETTINGS = {"actions": 12, "subjects": 2, "replications": 1, "cameras": 3, "seed": 0, "noise": 0.02}
 
@@ -21,7 +25,7 @@ def read(directory, names):
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
     directory = tmp_path_factory.mktemp("raw")
-    return read(directory, synthetic.record(str(directory), **SETTINGS))
+    return read(directory, record(str(directory), **SETTINGS))
 
 
 def test_every_action_subject_and_camera_is_recorded(recordings):
@@ -34,22 +38,22 @@ def test_every_action_subject_and_camera_is_recorded(recordings):
 
 
 def test_two_person_actions_hold_two_persons(recordings):
-    names = list(synthetic.ACTIONS)
-    assert sum(name not in synthetic.TWO_PERSON for name in names[:12]) >= 10
+    names = list(ACTIONS)
+    assert sum(name not in TWO_PERSON for name in names[:12]) >= 10
     for recording in recordings:
         _, present = prepare(recording, PRESETS["agcn"], 2)
-        assert present == (2 if names[recording.label] in synthetic.TWO_PERSON else 1)
+        assert present == (2 if names[recording.label] in TWO_PERSON else 1)
 
 
 def test_the_classes_of_the_configuration_are_the_actions():
-    assert load(["data=synthetic"]).data.classes == list(synthetic.ACTIONS)
+    assert load(["data=synthetic"]).data.classes == list(ACTIONS)
 
 
 def test_a_seed_fixes_every_byte(tmp_path):
     settings = SETTINGS | {"actions": 2, "subjects": 1}
 
     def content(name, **changed):
-        names = synthetic.record(str(tmp_path / name), **settings | changed)
+        names = record(str(tmp_path / name), **settings | changed)
         return [(n, (tmp_path / name / n).read_bytes()) for n in names]
 
     first = content("a")
@@ -65,10 +69,10 @@ def test_bones_keep_their_length_and_people_stand_on_the_floor():
     layout = SkeletonLayout.build(**skeleton.model_dump())
     rng = np.random.default_rng(0)
     lengths = []
-    for action in synthetic.ACTIONS:
-        people = [synthetic.Person.draw(rng), synthetic.Person.draw(rng)]
-        scene = synthetic.perform(action, people, 1, rng)
-        assert scene.shape[1:] == (1 + (action in synthetic.TWO_PERSON), 25, 3)
+    for action in ACTIONS:
+        people = [Person.draw(rng), Person.draw(rng)]
+        scene = perform(action, people, 1, rng)
+        assert scene.shape[1:] == (1 + (action in TWO_PERSON), 25, 3)
         # The layout's hand tips hang on the thumbs, which is a way to draw them and no bone.
         joints = [j for j in range(25) if "tip" not in layout.joints[j]]
         bones = np.linalg.norm(scene - scene[:, :, list(layout.parents)], axis=-1)[..., joints]
@@ -82,8 +86,8 @@ def test_bones_keep_their_length_and_people_stand_on_the_floor():
 
 def test_a_person_who_faces_the_camera_has_the_right_shoulder_at_larger_x():
     rng = np.random.default_rng(0)
-    scene = synthetic.animate({}, synthetic.Person.draw(rng), 40)[:, None]
-    seen, state = synthetic.film(scene, 1, 1, 0.0, rng)
+    scene = animate({}, Person.draw(rng), 40)[:, None]
+    seen, state = film(scene, 1, 1, 0.0, rng)
     assert (seen[:, 0, 8, 0] > seen[:, 0, 4, 0] + 0.2).all()
     assert (seen[state > 0][:, 2] > 1).all()
     assert not seen[state == 0].any()
@@ -92,18 +96,18 @@ def test_a_person_who_faces_the_camera_has_the_right_shoulder_at_larger_x():
 
 def test_cameras_and_noise_change_what_is_seen():
     rng = np.random.default_rng(0)
-    scene = synthetic.animate({}, synthetic.Person.draw(rng), 60)[:, None]
+    scene = animate({}, Person.draw(rng), 60)[:, None]
 
-    def film(camera, noise):
-        return synthetic.film(scene, camera, 1, noise, np.random.default_rng(5))
+    def filmed(camera, noise):
+        return film(scene, camera, 1, noise, np.random.default_rng(5))
 
-    clean, state = film(2, 0.0)
-    noisy, _ = film(2, 0.02)
+    clean, state = filmed(2, 0.0)
+    noisy, _ = filmed(2, 0.02)
     assert 0.005 < np.abs(noisy - clean).mean() < 0.1
     # From 45 degrees to the side the far shoulder is hidden, from the front neither is.
     assert set(np.unique(state)) <= {0, 1, 2}
     assert (state[:, 0, (4, 8)] == 1).any()
-    assert (film(1, 0.0)[1][:, 0, (4, 8)] == 2).all()
+    assert (filmed(1, 0.0)[1][:, 0, (4, 8)] == 2).all()
 
 
 @pytest.mark.parametrize(
@@ -111,13 +115,13 @@ def test_cameras_and_noise_change_what_is_seen():
 )
 def test_impossible_settings_are_named(tmp_path, wrong):
     with pytest.raises(ValueError, match=f"synthetic.{next(iter(wrong))}="):
-        synthetic.record(str(tmp_path / "x"), **SETTINGS | wrong)
+        record(str(tmp_path / "x"), **SETTINGS | wrong)
     assert not (tmp_path / "x").exists()
 
 
 def test_there_is_something_to_learn_across_cameras_and_it_is_not_trivial(tmp_path):
     settings = load(["data=synthetic"]).data.synthetic.model_dump() | {"subjects": 5, "seed": 3}
-    recordings = read(tmp_path, synthetic.record(str(tmp_path), **settings))
+    recordings = read(tmp_path, record(str(tmp_path), **settings))
     features = np.stack([flat(prepare(r, PRESETS["agcn"], 2)[0]) for r in recordings])
     labels = np.array([r.label for r in recordings])
     test = np.array([r.camera == 1 for r in recordings])

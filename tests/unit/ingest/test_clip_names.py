@@ -4,9 +4,9 @@ import gzip
 
 import pytest
 
-from pipeline.config.schema import load
+from pipeline.config.places import settle_list
 from pipeline.core.errors import ConfigError
-from pipeline.ingest import names
+from pipeline.ingest.clip_names import left_out_clips, read_lines
 from pipeline.ingest.formats import READERS
 
 NTU = READERS["ntu"]()
@@ -17,19 +17,19 @@ def test_lists_are_read_plain_or_packed_without_headings(tmp_path):
     text = "# mine\n\n302 samples\r\n" + "\r\n".join(CLIPS)
     for name, data in (("a.txt", text.encode()), ("b.gz", gzip.compress(text.encode()))):
         (tmp_path / name).write_bytes(data)
-        assert names.read("key", str(tmp_path / name)) == ["302 samples", *CLIPS]
-        assert names.left_out(str(tmp_path / name), NTU) == CLIPS
+        assert read_lines("key", str(tmp_path / name)) == ["302 samples", *CLIPS]
+        assert left_out_clips(str(tmp_path / name), NTU) == CLIPS
 
 
 def test_the_published_lists_come_with_the_project():
-    assert (len(names.left_out("ntu60.txt", NTU)), len(names.left_out("ntu120.txt", NTU))) == (
+    assert (len(left_out_clips("ntu60.txt", NTU)), len(left_out_clips("ntu120.txt", NTU))) == (
         302,
         535,
     )
-    assert set(names.left_out("ntu60.txt", NTU)) < set(names.left_out("ntu120.txt", NTU))
-    assert names.left_out(None, NTU) == []
-    assert names.settled("ntu60.txt") == "ntu60.txt"
-    assert names.settled("other.txt").startswith("/")
+    assert set(left_out_clips("ntu60.txt", NTU)) < set(left_out_clips("ntu120.txt", NTU))
+    assert left_out_clips(None, NTU) == []
+    assert settle_list("ntu60.txt") == "ntu60.txt"
+    assert settle_list("other.txt").startswith("/")
 
 
 def test_a_line_may_go_on_after_the_name_and_the_rest_is_said(tmp_path, capsys, monkeypatch):
@@ -41,11 +41,11 @@ def test_a_line_may_go_on_after_the_name_and_the_rest_is_said(tmp_path, capsys, 
         "302 samples",
     ]
     (tmp_path / "ntu60.txt").write_text("\n".join(lines))
-    found = names.left_out(str(tmp_path / "ntu60.txt"), NTU)
+    found = left_out_clips(str(tmp_path / "ntu60.txt"), NTU)
     assert found == [*CLIPS, f"{CLIPS[0][:-1]}2"]
     assert "1 lines of" in capsys.readouterr().out
     monkeypatch.chdir(tmp_path)  # a list of one's own comes before the shipped one of the same name
-    assert names.left_out("ntu60.txt", NTU) == found
+    assert left_out_clips("ntu60.txt", NTU) == found
 
 
 @pytest.mark.parametrize(
@@ -63,17 +63,5 @@ def test_a_list_that_is_none_is_named(tmp_path, data, message):
     if data is not None:
         (tmp_path / "list").write_bytes(data)
     with pytest.raises(ConfigError, match=message) as error:
-        names.left_out(str(tmp_path / "list"), NTU)
+        left_out_clips(str(tmp_path / "list"), NTU)
     assert "\n" not in str(error.value)
-
-
-def test_names_are_counted_once_and_what_is_no_name_is_said(tmp_path, capsys):
-    (tmp_path / "names").write_text("\n".join([*CLIPS, CLIPS[0], CLIPS[1] + CLIPS[2]]))
-    config = load(["stages=[protocols]", "data=ntu60", f"data.names={tmp_path / 'names'}"])
-    assert names.count(config, NTU) == {"xsub": [2, 1], "xview": [2, 1]}
-    assert "1 lines of" in capsys.readouterr().out
-    config = load(["stages=[protocols]", "data=pku1", f"data.names={tmp_path / 'names'}"])
-    with pytest.raises(
-        ConfigError, match=r"data\.reader=pku_mmd: the names of its clips do not say"
-    ):
-        names.count(config, READERS["pku_mmd"]("included", False))

@@ -1,0 +1,55 @@
+"""Ingests of a test: requests with the settings of a data set, stores made without Ray."""
+
+from dataclasses import replace
+
+from pipeline.config.compose import load
+from pipeline.encoder.build import layout_of
+from pipeline.ingest.build import build_store
+from pipeline.ingest.formats import reader_for
+from pipeline.ingest.settings import IngestRequest
+from pipeline.ingest.shard import IngestJob, ingest_shard
+
+
+def ingest_request(data, raw, store, **changed):
+    """What a run of this data set asks for. raw: None or a path."""
+    data = load([f"data={data}", "data.raw=elsewhere"]).data
+    request = IngestRequest(
+        raw=raw and [str(raw)],
+        store=str(store),
+        reader=reader_for(data.reader, data.classes),
+        dataset=data.dataset,
+        layout=layout_of(data.skeleton),
+        persons=data.persons,
+        preparation=data.preparation,
+        protocols=data.protocol_values(),
+        files_per_shard=data.files_per_shard,
+        seed=0,
+        classes=len(data.classes) if data.classes else None,
+    )
+    return replace(request, **changed)
+
+
+def ingest_job(sources, store, reader, **changed):
+    """What the shards of an ingest share, when a test writes one by itself."""
+    values = {
+        "dataset": "d",
+        "joints": 25,
+        "persons": 2,
+        "preparation": "recorded",
+        "classes": None,
+        "left_out": frozenset(),
+        "seed": 0,
+        "metadata": {},
+    }
+    return IngestJob(sources=tuple(sources), store=str(store), reader=reader, **values | changed)
+
+
+def write_shards_here(job, shards):
+    """Write shards in this process, one after another."""
+    for number, members in shards.items():
+        yield ingest_shard(job, number, members)
+
+
+def ingest_here(request, progress=None):
+    """Make or reuse a clip store in this process; returns its manifest."""
+    return build_store(request, write_shards_here, progress)
