@@ -1,18 +1,26 @@
 """How figures look: colours, fonts, and the few things that all of them share."""
 
 import io
+from contextlib import AbstractContextManager
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-INK, MUTED, GRID = "#1b1f24", "#6b7280", "#e5e7eb"
-LEFT, RIGHT, MIDDLE = "#1f5fbf", "#d9622b", "#3b4250"
+INK = "#1b1f24"
+MUTED = "#6b7280"
+GRID = "#e5e7eb"
 
-STYLE = {
+# The sides of a body. Blue and orange can be told apart with every kind of colour blindness.
+LEFT = "#1f5fbf"
+RIGHT = "#d9622b"
+MIDDLE = "#3b4250"
+
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
-    "text.parse_math": False,  # names are shown, never interpreted
+    "text.parse_math": False,  # names are shown as they are; "$" starts no formula
     "text.color": INK,
     "axes.labelcolor": MUTED,
     "axes.edgecolor": GRID,
@@ -33,17 +41,32 @@ STYLE = {
 }
 
 
+def styled(grid: bool = True) -> AbstractContextManager[None]:
+    """A context in which matplotlib draws in this style, with or without grid lines."""
+    return matplotlib.rc_context(STYLE | {"axes.grid": grid})
+
+
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file."""
     buffer = io.BytesIO()
-    with matplotlib.rc_context(STYLE):  # ticks are made while drawing
+    # matplotlib makes the ticks only while it draws, so the style must hold here too.
+    with styled():
         figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
 def single(width: float, height: float, title: str) -> tuple[Figure, Axes]:
-    """A figure of one chart, sizes in inches."""
-    with matplotlib.rc_context(STYLE):
+    """A figure of one chart.
+
+    Args:
+        width: of the figure, in inches.
+        height: of the figure, in inches.
+        title: what the figure shows.
+
+    Returns:
+        The figure and its only axes.
+    """
+    with styled():
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots()
         axes.spines["left"].set_visible(False)
@@ -52,10 +75,12 @@ def single(width: float, height: float, title: str) -> tuple[Figure, Axes]:
 
 
 def headline(figure: Figure, title: str) -> None:
-    """Say what the whole figure shows, within `rc_context(STYLE)`."""
+    """Write what the whole figure shows above it. Call it within `styled()`."""
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
 
 
 def shorten(text: str, most: int) -> str:
-    """Text of at most so many letters."""
-    return text if len(text) <= most else text[: most - 1] + "\u2026"
+    """Cut a text to at most so many letters; an ellipsis shows the cut."""
+    if len(text) <= most:
+        return text
+    return text[: most - 1] + "\u2026"
