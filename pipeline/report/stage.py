@@ -1,243 +1,154 @@
-"""The stage `report`: what the earlier stages left in `output`, as figures and one page that holds all of it."""
+"""The stage `report`: what the earlier stages left in `output`, as figures and on one page."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load
+from matplotlib.figure import Figure
 
-from pipeline.config.schema import Config, to_yaml
 from pipeline.core import storage
-from pipeline.core.console import say
-from pipeline.encoder.build import recorded_layout
-from pipeline.evaluate.stage import ENCODERS, FEATURES
-from pipeline.evaluate.stage import RESULTS as EVALUATION
-from pipeline.pages import html as pages
+from pipeline.core.console import percent, say
+from pipeline.pages.skeletons import skeletons
 from pipeline.pages.style import png
-from pipeline.pretrain.stage import HISTORY
 from pipeline.report import figures
-from pipeline.runs.rundir import RunDir
+from pipeline.report.groups import GroupAccuracy, accuracies_by_group
+from pipeline.report.page import page
+from pipeline.runs import files, metric_names
+from pipeline.runs.metric_names import random_start
+from pipeline.runs.resolved import ResolvedRun
+from pipeline.runs.saved_features import SavedFeatures
 from pipeline.runs.tracking import Tracker
-from pipeline.store.clip_store import ClipStore
+from pipeline.store.samples import choose_clips, longer_half
 
-FOLDER = "figures"
-PAGE = "report.html"
 MAPPED_CLIPS = 1500  # t-SNE of more takes minutes and shows no more
 STRIP_CLIPS = 4
-GROUPED = ("subject", "camera")
-OPEN_ROWS = 15  # a longer table opens on a click
 
 
-def report(config: Config, run: RunDir, tracker: Tracker) -> dict[str, Any]:
-    """Draw what there is: the data, and pretraining and evaluation where these stages have run.
+def report(run: ResolvedRun, tracker: Tracker) -> dict[str, Any]:
+    """Draw the data, and pretraining and evaluation where these stages have run.
 
     Writes `figures/*.png` and `report.html`, and logs them to MLflow.
+
+    Args:
+        run: the run, with a clip store.
+        tracker: the tracked run.
+
+    Returns:
+        Where the page is, for the summary.
     """
-    store, groups = ClipStore.open(config.store), {}
-    drawn = {"skeletons": _skeletons(store, config)}
-    if run.results("pretrain") is not None:
-        drawn["losses"] = _losses(config, run)
-    if run.results("evaluate") is not None:
-        saved = {
-            name: load(storage.read_bytes(run.path(FEATURES, f"{name}.safetensors")))
-            for name in ENCODERS
-        }
-        drawn |= _evaluation(config, run, saved)
-        groups = _groups(store, saved)
+    directory = run.directory
+    drawn = {"skeletons": draw_skeletons(run)}
+    groups: dict[str, list[GroupAccuracy]] = {}
+    if directory.results("pretrain") is not None:
+        drawn["losses"] = draw_losses(run)
+    if directory.results("evaluate") is not None:
+        saved = read_saved_features(run)
+        drawn |= draw_evaluation(run, saved)
+        groups = accuracies_by_group(run.index, saved)
     images = {name: png(figure) for name, figure in drawn.items()}
+    pictures = []
     for name, image in images.items():
-        storage.write_bytes(run.path(FOLDER, f"{name}.png"), image)
-    storage.write_bytes(run.path(PAGE), page(config, run.summary(), images, groups))
-    tracker.artifacts([run.path(FOLDER, f"{name}.png") for name in images], FOLDER)
-    tracker.artifacts([run.path(PAGE)])
-    say(f"  {len(images)} figures, all in {run.path(PAGE)}")
-    return {"report": run.path(PAGE)}
+        uri = directory.path(files.FIGURES, f"{name}.png")
+        storage.write_bytes(uri, image)
+        pictures.append(uri)
+    location = directory.path(files.REPORT)
+    storage.write_bytes(location, page(run.config, directory.summary(), images, groups))
+    tracker.artifacts(pictures, files.FIGURES)
+    tracker.artifacts([location])
+    say(f"  {len(images)} figures, all in {location}")
+    return {"report": location}
 
 
-def _skeletons(store: ClipStore, config: Config):
-    return figures.skeletons(
-        _moments(store, config),
-        recorded_layout(config),
-        f"{config.data.dataset}: clips as recorded",
-    )
+def read_saved_features(run: ResolvedRun) -> dict[str, SavedFeatures]:
+    """What evaluation left of both encoders, the pretrained one first."""
+    saved = {}
+    for name in (files.ENCODER, files.RANDOM_ENCODER):
+        uri = run.directory.path(files.FEATURES, f"{name}.safetensors")
+        saved[name] = SavedFeatures.read(uri)
+    return saved
 
 
-def _moments(store: ClipStore, config: Config) -> list[tuple[str, np.ndarray]]:
-    """A few clips of different actions, one of them with two persons where the store has such, named for the strip."""
-    index = store.index()
-    names = class_names(config)
-    # The longest half: a clip of one frame is no strip. Row order is random already, so the first are a fair choice.
-    long = np.flatnonzero(index.num_frames >= np.median(index.num_frames))
-    crowded = long[index.num_persons[long] > 1][:1]
-    order = np.concatenate([crowded, long])
-    _, first = np.unique(index.label[order], return_index=True)
-    chosen = order[np.sort(first)][:STRIP_CLIPS]
-    return [
-        (
-            f"{names.get(int(index.label[row]), f'action {index.label[row]}')}   {index.clip_id[row]}",
-            store.clip(int(row)),
-        )
-        for row in chosen
-    ]
+def draw_skeletons(run: ResolvedRun) -> Figure:
+    """A few clips as recorded."""
+    title = f"{run.config.data.dataset}: clips as recorded"
+    return skeletons(clips_of_strip(run), run.recorded_layout, title)
 
 
-def _losses(config: Config, run: RunDir):
-    rows = [
-        json.loads(line) for line in storage.read_bytes(run.path(HISTORY)).decode().splitlines()
-    ]
-    return figures.losses(
-        rows, f"Pretraining loss: {config.name}, objective {config.objective.name}"
-    )
+def clips_of_strip(run: ResolvedRun) -> list[tuple[str, np.ndarray]]:
+    """Choose clips for the strips of skeletons.
+
+    Returns:
+        Name and coordinates [T, M, V, 3] of a few clips of different actions. The first shows
+        several persons, where the store has such clips.
+    """
+    index = run.index
+    names = class_names(run)
+    # A clip of one frame is no strip. Rows of a store are in random order, so that the first ones
+    # are a fair choice.
+    candidates = longer_half(index)
+    actions = len(np.unique(index.label[candidates]))
+    clips = []
+    for row in choose_clips(index, candidates, min(STRIP_CLIPS, actions), crowded=1).tolist():
+        label = int(index.label[row])
+        action = names.get(label, f"action {label}")
+        clips.append((f"{action}   {index.clip_id[row]}", run.recorded_store.clip(row)))
+    return clips
 
 
-def _evaluation(
-    config: Config, run: RunDir, saved: Mapping[str, Mapping[str, np.ndarray]]
-) -> dict[str, Any]:
-    """saved: of each encoder what evaluation left, see `evaluate._save`."""
-    results = run.results("evaluate")
-    labels, names = saved["encoder"]["test/labels"], class_names(config)
-    what = f"{config.data.dataset} {config.data.protocol}, {len(labels):,} test clips"
-    curves = storage.read_json(run.path(EVALUATION))["linear"]
-    some = np.sort(np.random.default_rng(config.seed).permutation(len(labels))[:MAPPED_CLIPS])
-    k = config.evaluate.knn.k
+def draw_losses(run: ResolvedRun) -> Figure:
+    """The losses of pretraining."""
+    lines = storage.read_bytes(run.directory.path(files.METRICS)).decode().splitlines()
+    config = run.config
+    title = f"Pretraining loss: {config.name}, objective {config.objective.name}"
+    return figures.losses([json.loads(line) for line in lines], title)
+
+
+def draw_evaluation(run: ResolvedRun, saved: Mapping[str, SavedFeatures]) -> dict[str, Figure]:
+    """The figures about evaluation, by their names on the page."""
+    labels = saved[files.ENCODER].labels
+    data = run.config.data
+    what = f"{data.dataset} {data.protocol}"
     return {
-        "probe": figures.probe_curves(
-            {name: curves[name]["test_top1"] for name in ENCODERS},
-            f"Linear evaluation ({results['probe']}): {what}",
-        ),
-        "embedding": figures.embedding(
-            # The random start first: what training changed reads from left to right.
-            {name: saved[name]["test/features"][some] for name in reversed(ENCODERS)},
-            labels[some],
-            names,
-            {
-                name: f"{k}-NN {100 * results[f'{prefix}knn_top1']:.1f} %"
-                for name, prefix in ENCODERS.items()
-            },
-            config.seed,
-            f"Features by action (t-SNE): {config.data.dataset} {config.data.protocol}, {len(some):,} test clips",
-        ),
+        "probe": _draw_probe(run, f"{what}, {len(labels):,} test clips"),
+        "embedding": _draw_embedding(run, saved, what),
         "confusion": figures.confusion(
             labels,
-            saved["encoder"]["test/linear"],
-            names,
-            f"Linear probe, % of each action: {config.data.dataset} {config.data.protocol}",
+            saved[files.ENCODER].linear,
+            class_names(run),
+            f"Linear probe, % of each action: {what}",
         ),
     }
 
 
-def _groups(
-    store: ClipStore, saved: Mapping[str, Mapping[str, np.ndarray]]
-) -> dict[str, list[list]]:
-    """Accuracies over the test clips of each subject and of each camera, where there are several: rows of its number,
-    its clips, then linear and nearest neighbours of every encoder, in percent.
-
-    A mean hides that features fail on one person, whose tracking was worse, or on one place of the camera.
-    """
-    index, ids, tables = store.index(), saved["encoder"]["test/ids"], {}
-    right = [
-        test[f"test/{probe}"] == test["test/labels"]
-        for test in saved.values()
-        for probe in ("linear", "knn")
-    ]
-    for name in GROUPED:
-        found, group = np.unique(getattr(index, name)[ids], return_inverse=True)
-        if len(found) > 1:
-            clips = np.bincount(group)
-            shares = [np.bincount(group, hits) / clips for hits in right]
-            tables[name] = [
-                [
-                    "unknown" if number < 0 else int(number),
-                    int(clips[g]),
-                    *(f"{100 * share[g]:.1f}" for share in shares),
-                ]
-                for g, number in enumerate(found)
-            ]
-    return tables
+def _draw_probe(run: ResolvedRun, what: str) -> Figure:
+    results = run.directory.results("evaluate") or {}
+    curves = storage.read_json(run.directory.path(files.EVALUATION))["linear"]
+    accuracies = {}
+    for name in (files.ENCODER, files.RANDOM_ENCODER):
+        accuracies[name] = curves[name]["test_top1"]
+    return figures.probe_curves(accuracies, f"Linear evaluation ({results['probe']}): {what}")
 
 
-def class_names(config: Config) -> dict[int, str]:
+def _draw_embedding(run: ResolvedRun, saved: Mapping[str, SavedFeatures], what: str) -> Figure:
+    results = run.directory.results("evaluate") or {}
+    config = run.config
+    labels = saved[files.ENCODER].labels
+    shuffled = np.random.default_rng(config.seed).permutation(len(labels))
+    shown = np.sort(shuffled[:MAPPED_CLIPS])
+    # The random start is on the left: what training changed reads from left to right.
+    features = {}
+    for name in (files.RANDOM_ENCODER, files.ENCODER):
+        features[name] = saved[name].features[shown]
+    knn = f"{config.evaluate.knn.k}-NN"
+    notes = {
+        files.ENCODER: f"{knn} {percent(results[metric_names.KNN])}",
+        files.RANDOM_ENCODER: f"{knn} {percent(results[random_start(metric_names.KNN)])}",
+    }
+    title = f"Features by action (t-SNE): {what}, {len(shown):,} test clips"
+    return figures.embedding(features, labels[shown], class_names(run), notes, config.seed, title)
+
+
+def class_names(run: ResolvedRun) -> dict[int, str]:
     """Label -> name, empty where the configuration has no names."""
-    return dict(enumerate(config.data.classes or []))
-
-
-CAPTIONS = {
-    "losses": "Every term of the loss over the steps of pretraining; the total is their weighted sum.",
-    "probe": "Accuracy on the test side after each epoch of the linear probe, pretrained and from the random start.",
-    "embedding": "Frozen features of test clips, before and after pretraining. Distances within a map mean something, "
-    "distances between the maps do not.",
-    "confusion": "What the linear probe on the pretrained encoder takes each action for.",
-    "skeletons": "A few clips of the store as recorded, evenly spaced in time.",
-}
-FIGURES = {
-    "linear_top1": "linear evaluation",
-    "random_linear_top1": "linear evaluation, random start",
-    "knn_top1": "nearest neighbours",
-    "random_knn_top1": "nearest neighbours, random start",
-    "linear_top1_unseen": "linear evaluation, without copies of training clips",
-    "knn_top1_unseen": "nearest neighbours, without copies of training clips",
-}
-COSTS = {
-    "parameters": (1e6, "million parameters"),
-    "gflops": (1, "GFLOPs a clip in inference"),
-    "pretraining_parameters": (1e6, "million parameters in pretraining, heads included"),
-    "pretraining_gflops": (1, "GFLOPs a clip in a step of pretraining"),
-}
-
-
-def page(
-    config: Config,
-    summary: Mapping[str, Any],
-    images: Mapping[str, bytes],
-    groups: Mapping[str, list[list]],
-) -> bytes:
-    """A self-contained HTML page: headline accuracies, the figures, accuracies of parts of the test side (`_groups`),
-    every number of the summary, the configuration."""
-    data, objective = config.data, config.objective.name
-    about = f"{data.dataset}, protocol {data.protocol}, objective {objective}, seed {config.seed}"
-    if "collapsed" in summary:
-        about += f"; collapsed at {summary['collapsed']}"
-    headline = [
-        (f"{100 * summary[key]:.1f}\u2009%", text)
-        for key, text in FIGURES.items()
-        if key in summary
-    ]
-    if headline:  # what an accuracy costs stands beside it
-        headline += [
-            (f"{summary[key] / unit:.3g}", text)
-            for key, (unit, text) in COSTS.items()
-            if key in summary
-        ]
-    body = [
-        pages.tiles(headline),
-        *(
-            pages.image(name, images[name], caption)
-            for name, caption in CAPTIONS.items()
-            if name in images
-        ),
-        *(_group_section(name, rows, config.evaluate.knn.k) for name, rows in groups.items()),
-        pages.section("Numbers", pages.table(sorted(summary.items()))),
-        pages.section(
-            "Configuration",
-            pages.folded("as it ran, defaults included", pages.code(to_yaml(config))),
-        ),
-    ]
-    return pages.document(config.name, about, "".join(body))
-
-
-def _group_section(name: str, rows: list[list], k: int) -> str:
-    header = [
-        name,
-        "test clips",
-        "linear",
-        f"{k}-NN",
-        "linear, random start",
-        f"{k}-NN, random start",
-    ]
-    shown = pages.folded(
-        f"{len(rows)} {name}s", pages.table(rows, header), is_open=len(rows) <= OPEN_ROWS
-    )
-    return pages.section(
-        f"By {name}", shown, f"Accuracies in % over the test clips of each {name}."
-    )
+    return dict(enumerate(run.config.data.classes or []))

@@ -1,19 +1,9 @@
 """Figures show the numbers that they are given."""
 
-from itertools import pairwise
-
 import numpy as np
-import pytest
-from matplotlib.collections import LineCollection
 from sklearn.neighbors import KNeighborsClassifier
 
-from models.skeleton import SkeletonLayout
-from pipeline.pages.style import png
 from pipeline.report import figures
-
-LAYOUT = SkeletonLayout(
-    "cross", ("middle", "top", "left", "right"), (0, 0, 0, 0), 0, 2, 3, ((2, 3),)
-)
 
 
 def lines(axes) -> list:
@@ -94,8 +84,9 @@ def test_embedding_keeps_neighbours_and_colours_classes():
     labels = np.repeat([3, 4, 9], 30)
     centres = random.normal(size=(3, 16))
     features = centres[np.repeat(range(3), 30)] + 0.15 * random.normal(size=(90, 16))
-    figure = figures.embedding({"random": random.normal(size=(90, 16)), "encoder": features}, labels, {3: "wave"},
-                               {"encoder": "1-NN 99.0 %"}, 0, "title")  # fmt: skip
+    both = {"random": random.normal(size=(90, 16)), "encoder": features}
+    notes = {"encoder": "1-NN 99.0 %"}
+    figure = figures.embedding(both, labels, {3: "wave"}, notes, 0, "title")
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         "random start   ",
         "pretrained   1-NN 99.0 %",
@@ -117,41 +108,3 @@ def test_the_seed_fixes_the_embedding():
     )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
-
-
-def bones(axes) -> list[LineCollection]:
-    return [collection for collection in axes.collections if isinstance(collection, LineCollection)]
-
-
-def test_skeletons_draw_the_bones_that_are_there():
-    clip = np.ones((10, 2, 4, 3)) * np.arange(1, 5)[:, None]
-    clip[:, 1] = 0  # a second person who is not there
-    clip[0, 0, 3] = 0  # the right joint missing at first
-    figure = figures.skeletons([("one", clip)], LAYOUT, "title", moments=4)
-    drawn = bones(figure.axes[0])
-    assert [len(person.get_segments()) for person in drawn] == [2, 0, 3, 0, 3, 0, 3, 0]
-    assert [text.get_text() for text in figure.axes[0].texts] == ["1/10", "4/10", "7/10", "10/10"]
-    left, right = (
-        figures.matplotlib.colors.to_rgba(colour) for colour in (figures.LEFT, figures.RIGHT)
-    )
-    assert tuple(drawn[2].get_colors()[1]) == left and tuple(drawn[2].get_colors()[2]) == right
-
-
-def test_each_moment_keeps_its_shape_and_stands_in_its_place():
-    clip = np.random.default_rng(0).normal(size=(8, 1, 4, 3))
-    drawn = bones(figures.skeletons([("one", clip)], LAYOUT, "title", moments=8).axes[0])
-    edges = []
-    for frame, person in zip(clip[:, 0], drawn, strict=True):
-        segments = np.array(person.get_segments())
-        np.testing.assert_allclose(
-            segments[:, 0] - segments[:, 1], frame[1:, :2] - frame[0, :2], atol=1e-9
-        )
-        edges.append((segments[..., 0].min(), segments[..., 0].max()))
-    assert all(before[1] < after[0] for before, after in pairwise(edges))
-
-
-@pytest.mark.parametrize("length", [1, 3])
-def test_a_clip_of_nothing_is_drawn_as_nothing(length):
-    figure = figures.skeletons([("empty", np.zeros((length, 2, 4, 3)))], LAYOUT, "title")
-    assert sum(len(person.get_segments()) for person in bones(figure.axes[0])) == 0
-    assert png(figure).startswith(b"\x89PNG")

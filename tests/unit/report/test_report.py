@@ -3,21 +3,34 @@
 import json
 import re
 from base64 import b64decode
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from pipeline.config.schema import Config, load
+from pipeline.config.compose import load
+from pipeline.config.root import Config
 from pipeline.core import storage
-from pipeline.report.stage import MAPPED_CLIPS, STRIP_CLIPS, _moments, page, report
-from pipeline.runs.rundir import RunDir
+from pipeline.report.page import page
+from pipeline.report.stage import MAPPED_CLIPS, STRIP_CLIPS, clips_of_strip, report
+from pipeline.runs.directory import RunDirectory
+from pipeline.runs.resolved import ResolvedRun
 from pipeline.store.clip_store import ClipStore
+from tests.helpers.runs import resolved
 from tests.helpers.stores import ACTIONS, write_store
 
-MEASURED = {"probe": "standardised_adamw", "linear_top1": 0.8876, "knn_top1": 0.8, "random_linear_top1": 0.7,
-            "random_knn_top1": 0.6, "parameters": 1450000, "gflops": 0.0756,
-            "pretraining_parameters": 6_700_000, "pretraining_gflops": 1.4}  # fmt: skip
+MEASURED = {
+    "probe": "standardised_adamw",
+    "linear_top1": 0.8876,
+    "knn_top1": 0.8,
+    "random_linear_top1": 0.7,
+    "random_knn_top1": 0.6,
+    "parameters": 1_450_000,
+    "gflops": 0.0756,
+    "pretraining_parameters": 6_700_000,
+    "pretraining_gflops": 1.4,
+}
 
 
 class Tracker:
@@ -30,14 +43,28 @@ class Tracker:
 
 @pytest.fixture
 def config(tmp_path) -> Config:
-    config = load(
-        ["data=nw_ucla", f"data.store={tmp_path}/store", f"output={tmp_path}/run", "name=trial"]
-    )
+    return config_in(tmp_path)
+
+
+def config_in(folder: Path) -> Config:
+    """A run that has a store and nothing else."""
+    overrides = ["data=nw_ucla", f"data.store={folder}/store", f"output={folder}/run", "name=trial"]
+    config = load(overrides)
     write_store(config.store, config)
     return config
 
 
-def leave_results(run: RunDir) -> None:
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory) -> tuple[ResolvedRun, Tracker]:
+    """A run of all stages, with its report."""
+    run = resolved(config_in(tmp_path_factory.mktemp("reported")))
+    leave_results(run.directory)
+    tracker = Tracker()
+    assert report(run, tracker) == {"report": run.directory.path("report.html")}
+    return run, tracker
+
+
+def leave_results(directory: RunDirectory) -> None:
     """What pretraining and evaluation leave."""
     random = np.random.default_rng(0)
     rows = [
@@ -45,9 +72,9 @@ def leave_results(run: RunDir) -> None:
         for step in range(1, 6)
     ]
     storage.write_bytes(
-        run.path("metrics.jsonl"), "".join(json.dumps(row) + "\n" for row in rows).encode()
+        directory.path("metrics.jsonl"), "".join(json.dumps(row) + "\n" for row in rows).encode()
     )
-    run.finish("pretrain", {"loss": 1.0})
+    directory.finish("pretrain", {"loss": 1.0})
     labels = np.arange(40) % ACTIONS
     for name in ("encoder", "random"):
         one = np.zeros_like(labels)
@@ -57,27 +84,26 @@ def leave_results(run: RunDir) -> None:
             "test/knn": one,
         }
         content |= {"test/ids": np.arange(40), "test/features": random.normal(size=(40, 8))}
-        storage.write_bytes(run.path("features", f"{name}.safetensors"), save(content))
+        storage.write_bytes(directory.path("features", f"{name}.safetensors"), save(content))
     curves = {
         name: {"test_top1": [0.5, 0.7], "train_loss": [1.0, 0.5]} for name in ("encoder", "random")
     }
     storage.write_json(
-        run.path("evaluation.json"), {"probe": "standardised_adamw", "linear": curves}
+        directory.path("evaluation.json"), {"probe": "standardised_adamw", "linear": curves}
     )
-    run.finish("evaluate", MEASURED)
+    directory.finish("evaluate", MEASURED)
 
 
-def test_everything_is_drawn_embedded_and_logged(config):
-    run, tracker = RunDir(config), Tracker()
-    leave_results(run)
-    assert report(config, run, tracker) == {"report": run.path("report.html")}
+def test_everything_is_drawn_embedded_and_logged(reported):
+    run, tracker = reported
+    folder = run.directory.path("figures")
     names = ["confusion", "embedding", "losses", "probe", "skeletons"]
-    images = {name: storage.read_bytes(run.path("figures", f"{name}.png")) for name in names}
-    assert len(storage.files(run.path("figures"))) == len(names)
+    images = {name: storage.read_bytes(storage.join(folder, f"{name}.png")) for name in names}
+    assert len(storage.files(folder)) == len(names)
     assert sorted(tracker.logged) == sorted(
         [(f"{name}.png", "figures") for name in names] + [("report.html", None)]
     )
-    text = storage.read_bytes(run.path("report.html")).decode()
+    text = storage.read_bytes(run.directory.path("report.html")).decode()
     embedded = {
         b64decode(found) for found in re.findall(r'src="data:image/png;base64,([^"]+)"', text)
     }
@@ -92,9 +118,10 @@ def test_everything_is_drawn_embedded_and_logged(config):
 
 
 def test_a_run_that_has_only_read_data_shows_data(config):
-    run, tracker = RunDir(config), Tracker()
-    report(config, run, tracker)
-    assert [storage.name(entry.path) for entry in storage.files(run.path("figures"))] == [
+    run = resolved(config)
+    tracker = Tracker()
+    report(run, tracker)
+    assert [storage.name(entry.path) for entry in storage.files(run.directory.path("figures"))] == [
         "skeletons.png"
     ]
 
@@ -111,7 +138,7 @@ def test_the_page_shows_values_and_never_runs_them(config):
 def test_the_strip_shows_long_clips_of_different_actions(config):
     store = ClipStore.open(config.store)
     index = store.index()
-    chosen = _moments(store, config)
+    chosen = clips_of_strip(resolved(config))
     rows = [int(np.flatnonzero(index.clip_id == name.split()[-1])[0]) for name, _ in chosen]
     assert len(rows) == STRIP_CLIPS == len({int(label) for label in index.label[rows]})
     assert all(index.num_frames[rows] >= np.median(index.num_frames))
@@ -126,7 +153,7 @@ def test_two_persons_come_first_where_there_are_any(tmp_path):
     store = ClipStore.open(config.store)
     row = np.flatnonzero(store.index().num_persons == 2)[0]
     assert row > 80  # others of its action come long before it
-    assert _moments(store, config)[0][0].endswith(store.index().clip_id[row])
+    assert clips_of_strip(resolved(config))[0][0].endswith(store.index().clip_id[row])
 
 
 def alone_but_late(row: dict) -> dict:
@@ -134,12 +161,10 @@ def alone_but_late(row: dict) -> dict:
     return row | {"num_persons": 2 if late else 1}
 
 
-def test_accuracies_by_subject_and_camera(config):
-    run = RunDir(config)
-    leave_results(run)
-    report(config, run, Tracker())
-    text = storage.read_bytes(run.path("report.html")).decode()
-    index = ClipStore.open(config.store).index()
+def test_accuracies_by_subject_and_camera(reported):
+    run, _ = reported
+    text = storage.read_bytes(run.directory.path("report.html")).decode()
+    index = run.index
     for name in ("subject", "camera"):
         numbers = getattr(index, name)[:40]
         rows = re.findall(r"<tr>(.*?)</tr>", text.split(f"<h2>By {name}</h2>")[1].split("<h2>")[0])[
@@ -165,9 +190,9 @@ def test_the_map_is_capped(config, monkeypatch):
         lambda features, labels, *_: shown.update(features, labels=labels),
     )
     monkeypatch.setattr("pipeline.report.stage.png", lambda figure: b"")
-    run = RunDir(config)
-    leave_results(run)
-    report(config, run, Tracker())
+    run = resolved(config)
+    leave_results(run.directory)
+    report(run, Tracker())
     assert {name: len(values) for name, values in shown.items()} == {
         "random": 12,
         "encoder": 12,
