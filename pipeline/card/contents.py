@@ -2,230 +2,285 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from models.skeleton import SkeletonLayout
-from pipeline.card.findings import RULES, BoneNorms, Finding, copies, missing_share
-from pipeline.card.statistics import bones
-from pipeline.store.clip_store import UNKNOWN, ClipStore, StoreIndex
+from pipeline.card.bones import BoneNorms
+from pipeline.card.findings import RULES, Finding, missing_share
+from pipeline.card.inspection import Inspection
+from pipeline.card.statistics import Columns
+from pipeline.card.store_warnings import store_warnings
+from pipeline.core.arithmetic import ceil_div
+from pipeline.store.clip_store import ClipStore
+from pipeline.store.copies import groups_of_copies
+from pipeline.store.index import StoreIndex
+from pipeline.store.manifest import UNKNOWN
 from pipeline.store.protocols import counts, mask, parse
 
+# At most so many bars in the chart of lengths.
 LENGTH_BINS = 40
+# What a reason may quote or count: 'text in quotation marks', or a number such as -1.5e3.
+PARTICULARS = re.compile(r"'[^']*'|-?\d+(\.\d+)?(e[+-]?\d+)?")
 
 
 def contents(
-    store: ClipStore,
-    index: StoreIndex,
-    columns: Mapping[str, np.ndarray],
-    findings: Mapping[str, Sequence[Finding]],
+    inspection: Inspection,
     flaws: Sequence[Mapping[str, str]] | None,
-    layout: SkeletonLayout,
     classes: Sequence[str],
     protocols: Mapping[str, Mapping],
 ) -> dict[str, Any]:
     """Put the card together.
 
     Args:
-        store: what the card is about.
-        index: its small columns.
-        columns: `statistics` of all clips.
-        findings: of `find`.
+        inspection: a store and what was found out about it.
         flaws: rows (clip_id, flaw) of the store's table, None where the store has none.
-        layout: of the joints.
         classes: names of the labels, as many as there are names.
         protocols: as configured.
+
+    Returns:
+        What `card.json` holds, but for the samples: values that JSON knows.
     """
-    manifest, frames = store.manifest, columns["frames"]
-    labelled = (index.label != UNKNOWN).any()  # untrimmed recordings have no label of their own
+    store = inspection.store
+    index = inspection.index
+    layout = inspection.layout
+    columns = inspection.columns
+    frames = columns["frames"]
     card = {
-        "store": {
-            "uri": store.uri,
-            **{key: manifest.get(key) for key in ("dataset", "source", "axes", "fps", "tool")},
-            "fingerprint": store.fingerprint,
-            "skeleton": store.layout_name,
-            "joints": store.joints,
-            "preparation": (manifest.get("preparation") or {}).get("name"),
-        },
+        "store": _store(store),
         "clips": len(index),
         "frames": int(frames.sum()),
-        "seconds": float(frames.sum() / manifest["fps"]),
+        "seconds": float(frames.sum() / store.manifest["fps"]),
         "protocols": counts(index.columns, protocols),
         "copies_across_sides": _copies_across_sides(index, columns["digest"], protocols),
-        "classes": [
-            {"label": label, "name": class_name(label, classes), "clips": number}
-            for label, number in _counted(index.label, range(len(classes) if labelled else 0))
-        ],
-        **{
-            f"{name}s": [
-                {name: value, "clips": number} for value, number in _counted(getattr(index, name))
-            ]
-            for name in ("subject", "camera", "setup")
-        },
-        "persons": [
-            {"persons": value, "clips": number} for value, number in _counted(columns["persons"])
-        ],
+        "classes": _classes(index, classes),
+        "subjects": _numbered("subject", index.subject),
+        "cameras": _numbered("camera", index.camera),
+        "setups": _numbered("setup", index.setup),
+        "persons": _numbered("persons", columns["persons"]),
         "lengths": _lengths(frames),
         "missing": _missing(columns, layout),
         "bones": _bones(columns, layout),
         "posture": _posture(columns),
-        "findings": {
-            kind: {
-                "name": RULES[kind][0],
-                "rule": RULES[kind][1],
-                "clips": [
-                    {"clip": str(index.clip_id[f.clip]), "what": f.text, "score": f.score}
-                    for f in found
-                ],
-            }
-            for kind, found in findings.items()
-        },
-        "flagged": len({finding.clip for found in findings.values() for finding in found}),
-        "recordings": manifest.get("recordings"),
-        "left_out": manifest.get("left_out", 0),
-        "rejected": len(manifest.get("rejected", ())),
-        "rejects": grouped(
-            (reject["reason"], reject["name"]) for reject in manifest.get("rejected", ())
-        ),
-        "flaws": None
-        if flaws is None
-        else grouped((flaw["flaw"], flaw["clip_id"]) for flaw in flaws),
+        "findings": _findings(inspection.findings, index),
+        "flagged": _flagged(inspection.findings),
+        **_set_aside(store.manifest, flaws),
     }
-    return card | {"warnings": list(_warnings(card))}
-
-
-def _warnings(card: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the store as a whole, a sentence each."""
-    posture = card["posture"]
-    if posture and posture["upright_clips"] < 0.5:
-        share = 100 * posture["upright_clips"]
-        yield f"y does not seem to point up: bodies stand along it in only {share:.0f} % of the clips"
-    elif posture and posture["toes_forward_clips"] < 0.5:
-        share = 100 * posture["toes_forward_clips"]
-        yield f"left and right seem swapped or an axis mirrored: toes point forwards in only {share:.0f} % of the clips"
-    for protocol, sides in card["protocols"].items():
-        across = card["copies_across_sides"][protocol]
-        if any(across.values()):
-            which = ", ".join(
-                f"{across[side]} of {clips} {side} clips" for side, clips in sides.items()
-            )
-            yield f"{protocol}: exact copies lie on different sides: {which}"
-        for side, clips in sides.items():
-            if not clips:
-                yield f"{protocol}: no clip on its side {side}"
-    if empty := [one for one in card["classes"] if not one["clips"]]:
-        yield f"{len(empty)} of {len(card['classes'])} classes have no clip"
+    return card | {"warnings": list(store_warnings(card))}
 
 
 def class_name(label: int | None, classes: Sequence[str]) -> str:
-    """What a label is called, where it has no name of its own too."""
+    """What a label is called, also where it is unknown or has no name."""
     if label is None or label == UNKNOWN:
         return "no label"
-    return classes[label] if label < len(classes) else f"label {label}"
+    if label < len(classes):
+        return classes[label]
+    return f"label {label}"
 
 
 def grouped(reasons: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Count (reason, name) by reason, whatever is quoted or a number in it; the commonest first, each with a name."""
+    """Count reasons, whatever they quote and whatever numbers they hold.
+
+        ("line 12: 4 fields", "b")
+        ("line 7: 9 fields", "a")    ->  reason "line ...: ... fields", count 2, example "a"
+
+    Args:
+        reasons: (reason, name of what it is about).
+
+    Returns:
+        A row for each kind of reason, the commonest first.
+    """
     names = defaultdict(list)
     for reason, name in reasons:
-        names[re.sub(r"'[^']*'|-?\d+(\.\d+)?(e[+-]?\d+)?", "...", reason)].append(name)
-    order = sorted(names, key=lambda reason: (-len(names[reason]), reason))
-    return [
-        {"reason": reason, "count": len(names[reason]), "example": min(names[reason])}
-        for reason in order
-    ]
+        names[PARTICULARS.sub("...", reason)].append(name)
+    rows = []
+    for reason in sorted(names, key=lambda reason: (-len(names[reason]), reason)):
+        about = names[reason]
+        rows.append({"reason": reason, "count": len(about), "example": min(about)})
+    return rows
+
+
+def _store(store: ClipStore) -> dict[str, Any]:
+    manifest = store.manifest
+    preparation = manifest.get("preparation") or {}
+    return {
+        "uri": store.uri,
+        "dataset": manifest.get("dataset"),
+        "source": manifest.get("source"),
+        "axes": manifest.get("axes"),
+        "fps": manifest.get("fps"),
+        "tool": manifest.get("tool"),
+        "fingerprint": store.fingerprint,
+        "skeleton": store.layout_name,
+        "joints": store.joints,
+        "preparation": preparation.get("name"),
+    }
+
+
+def _classes(index: StoreIndex, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Clips of every class; a named class without clips is listed too."""
+    expected: Iterable[int] = ()
+    # Untrimmed recordings have no labels of their own, so no class is expected of them.
+    if (index.label != UNKNOWN).any():
+        expected = range(len(classes))
+    rows = []
+    for label, clips in _counted(index.label, expected):
+        rows.append({"label": label, "name": class_name(label, classes), "clips": clips})
+    return rows
+
+
+def _numbered(name: str, values: np.ndarray) -> list[dict[str, Any]]:
+    """Clips of every value of a column [N]."""
+    return [{name: value, "clips": clips} for value, clips in _counted(values)]
 
 
 def _counted(values: np.ndarray, expected: Iterable[int] = ()) -> list[tuple[int | None, int]]:
-    """(value, clips) ascending, `expected` ones with 0 too; None for unknown, last."""
+    """(value, clips) in ascending order; None stands for unknown and comes last.
+
+    Values that are `expected` are listed even if no clip has them.
+    """
+    count = dict.fromkeys(expected, 0)
     found, number = np.unique(values, return_counts=True)
-    count = dict.fromkeys(expected, 0) | dict(zip(found.tolist(), number.tolist(), strict=True))
+    count |= dict(zip(found.tolist(), number.tolist(), strict=True))
     unknown = count.pop(UNKNOWN, 0)
-    return sorted(count.items()) + ([(None, unknown)] if unknown else [])
+    rows: list[tuple[int | None, int]] = list(sorted(count.items()))
+    if unknown:
+        rows.append((None, unknown))
+    return rows
 
 
 def _copies_across_sides(
     index: StoreIndex, digests: np.ndarray, protocols: Mapping[str, Mapping]
 ) -> dict[str, dict[str, int]]:
     """Clips on each side of each protocol that have an exact copy on another side of it."""
-    groups = copies(digests)
+    groups = groups_of_copies(digests)
     if not groups:
         return {name: dict.fromkeys(sides, 0) for name, sides in protocols.items()}
-    member, group = (
-        np.concatenate(groups),
-        np.repeat(np.arange(len(groups)), [len(one) for one in groups]),
-    )
+    # One entry for each clip that has a copy: the clip, and the number of its group.
+    clip = np.concatenate(groups)
+    group = np.repeat(np.arange(len(groups)), [len(one) for one in groups])
     across = {}
     for protocol, sides in parse(protocols).items():
-        on = {name: mask(index.columns, side)[member] for name, side in sides.items()}
-        held = {
-            name: np.bincount(group[there], minlength=len(groups)) > 0 for name, there in on.items()
+        on_side = {name: mask(index.columns, side)[clip] for name, side in sides.items()}
+        # How many sides of the protocol hold a clip of each group.
+        sides_of_group = np.zeros(len(groups), np.int64)
+        for chosen in on_side.values():
+            sides_of_group += np.bincount(group[chosen], minlength=len(groups)) > 0
+        several = sides_of_group > 1
+        across[protocol] = {
+            name: int(several[group[chosen]].sum()) for name, chosen in on_side.items()
         }
-        several = sum(there.astype(np.int64) for there in held.values()) > 1
-        across[protocol] = {name: int(several[group[there]].sum()) for name, there in on.items()}
     return across
 
 
 def _lengths(frames: np.ndarray) -> dict[str, Any]:
-    span = int(frames.max() - frames.min()) + 1
-    width = -(-span // LENGTH_BINS)  # whole frames, or bins would hold unequal numbers of lengths
-    edges = frames.min() + width * np.arange(-(-span // width) + 1)
+    """Lengths of the clips in frames, and a histogram of them."""
+    shortest = int(frames.min())
+    longest = int(frames.max())
+    span = longest - shortest + 1
+    # Bins of whole frames, or some would hold more lengths than others.
+    width = ceil_div(span, LENGTH_BINS)
+    edges = shortest + width * np.arange(ceil_div(span, width) + 1)
     return {
-        "min": int(frames.min()),
+        "min": shortest,
         "median": float(np.median(frames)),
         "mean": float(frames.mean()),
-        "max": int(frames.max()),
-        "edges": edges.tolist(),  # the first frame number of each bin, and the one after the last
+        "max": longest,
+        "edges": edges.tolist(),  # the first length of each bin, and the one after the last
         "clips": np.histogram(frames, edges)[0].tolist(),
     }
 
 
-def _missing(columns: Mapping[str, np.ndarray], layout: SkeletonLayout) -> dict[str, Any]:
-    bodies, missing = int(columns["bodies"].sum()), columns["missing"].sum(0)
+def _missing(columns: Columns, layout: SkeletonLayout) -> dict[str, Any]:
+    """Joints and frames that are missing."""
+    bodies = max(int(columns["bodies"].sum()), 1)
+    missing = columns["missing"].sum(0).tolist()  # of each joint
+    empty_frames = columns["empty_frames"]
+    shares = {name: count / bodies for name, count in zip(layout.joints, missing, strict=True)}
     return {
-        "joints": {
-            name: int(n) / max(bodies, 1) for name, n in zip(layout.joints, missing, strict=True)
-        },
-        "joint_count": int(missing.sum()),
+        "joints": shares,
+        "joint_count": sum(missing),
         "clips_with_missing_joints": int((missing_share(columns) > 0).sum()),
-        "frames": int(columns["empty_frames"].sum()),
-        "clips_with_missing_frames": int((columns["empty_frames"] > 0).sum()),
+        "frames": int(empty_frames.sum()),
+        "clips_with_missing_frames": int((empty_frames > 0).sum()),
     }
 
 
-def _bones(columns: Mapping[str, np.ndarray], layout: SkeletonLayout) -> list[dict[str, Any]]:
+def _bones(columns: Columns, layout: SkeletonLayout) -> list[dict[str, Any]]:
+    """Lengths of each bone that was ever seen: a clip's median, over all clips and persons."""
     norms = BoneNorms.of(columns)
-    lengths = columns["length"].reshape(-1, columns["length"].shape[-1])
-    listed = []
-    for bone, (joint, parent) in enumerate(bones(layout)):
-        seen = lengths[~np.isnan(lengths[:, bone]), bone]
-        if len(seen):
-            low, high = np.percentile(seen, [5, 95])
-            listed.append(
-                {
-                    "joint": layout.joints[joint],
-                    "parent": layout.joints[parent],
-                    "metres": float(np.exp(norms.length[bone])),
-                    "robust_sd_log": float(norms.length_spread[bone]),
-                    "low": float(low),
-                    "high": float(high),
-                    "least": float(seen.min()),
-                    "most": float(seen.max()),
-                    "ratio_within_clips": float(np.exp(norms.ratio[bone])),
-                }
-            )
-    return listed
+    rows = []
+    for bone, (joint, parent) in enumerate(layout.bones):
+        lengths = columns["length"][..., bone]
+        lengths = lengths[~np.isnan(lengths)]
+        if not len(lengths):
+            continue
+        low, high = np.percentile(lengths, [5, 95])
+        rows.append(
+            {
+                "joint": layout.joints[joint],
+                "parent": layout.joints[parent],
+                "metres": float(np.exp(norms.length[bone])),
+                "robust_sd_log": float(norms.length_spread[bone]),
+                "low": float(low),
+                "high": float(high),
+                "least": float(lengths.min()),
+                "most": float(lengths.max()),
+                "ratio_within_clips": float(np.exp(norms.ratio[bone])),
+            }
+        )
+    return rows
 
 
-def _posture(columns: Mapping[str, np.ndarray]) -> dict[str, float] | None:
-    """Medians over the clips; None for a layout without the joints that say it."""
-    upright, toes = (columns[name][~np.isnan(columns[name])] for name in ("upright", "toes"))
+def _posture(columns: Columns) -> dict[str, float] | None:
+    """How bodies stand, over the clips; None for a layout without the joints that tell it."""
+    upright = columns["upright"][~np.isnan(columns["upright"])]
+    toes = columns["toes"][~np.isnan(columns["toes"])]
     if not len(upright) or not len(toes):
         return None
     return {
         "upright": float(np.median(upright)),
         "upright_clips": float((upright > 0.5).mean()),
         "toes_forward_clips": float((toes > 0).mean()),
+    }
+
+
+def _findings(
+    findings: Mapping[str, Sequence[Finding]], index: StoreIndex
+) -> dict[str, dict[str, Any]]:
+    """The findings of every rule, with the names of the clips."""
+    listed = {}
+    for kind, found in findings.items():
+        clips = []
+        for one in found:
+            name = str(index.clip_id[one.clip])
+            clips.append({"clip": name, "what": one.text, "score": one.score})
+        listed[kind] = {"name": RULES[kind].name, "rule": RULES[kind].when, "clips": clips}
+    return listed
+
+
+def _flagged(findings: Mapping[str, Sequence[Finding]]) -> int:
+    """How many clips fall under any rule."""
+    clips: set[int] = set()
+    for found in findings.values():
+        clips.update(one.clip for one in found)
+    return len(clips)
+
+
+def _set_aside(
+    manifest: Mapping[str, Any], flaws: Sequence[Mapping[str, str]] | None
+) -> dict[str, Any]:
+    """What ingest did not take, and what it noted about what it took."""
+    rejected = manifest.get("rejected", ())
+    noted = None
+    if flaws is not None:
+        noted = grouped((flaw["flaw"], flaw["clip_id"]) for flaw in flaws)
+    return {
+        "recordings": manifest.get("recordings"),
+        "left_out": manifest.get("left_out", 0),
+        "rejected": len(rejected),
+        "rejects": grouped((reject["reason"], reject["name"]) for reject in rejected),
+        "flaws": noted,
     }

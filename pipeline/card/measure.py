@@ -1,49 +1,51 @@
-"""Statistics of every clip of a store, in Ray Data tasks: coordinates never leave the task that reads them."""
+"""Statistics of every clip of a store, in Ray Data tasks.
+
+Coordinates never leave the task that reads them; only their statistics come back.
+"""
 
 from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
+import ray.data
 from ray.exceptions import RayError
 
 from models.skeleton import SkeletonLayout
 from pipeline.card.statistics import statistics
-from pipeline.cluster.session import hushed
 from pipeline.core.console import Bar
 from pipeline.core.errors import UserError, first_line
 from pipeline.store.blocks import table_to_clips
 from pipeline.store.clip_store import ClipStore
-from pipeline.stream.reader import instructions, read_pieces
+from pipeline.stream.instructions import instructions, read_pieces
 
 
-def measure(store: ClipStore, layout: SkeletonLayout, quiet: bool) -> dict[str, np.ndarray]:
-    """Return `statistics` of all clips of a store, one row a clip in the order of their ids. Needs a connected Ray.
+def measure(store: ClipStore, layout: SkeletonLayout) -> dict[str, np.ndarray]:
+    """Measure all clips of a store. Needs a connected Ray.
 
-    Raises UserError where a shard cannot be read.
+    Args:
+        store: an opened store.
+        layout: of its joints.
+
+    Returns:
+        The `statistics`, one row a clip in the order of their ids.
+
+    Raises:
+        UserError: a shard cannot be read.
     """
-    described = instructions(store, np.arange(store.clips)).map_batches(
-        _describe,
-        fn_kwargs={"persons": store.persons, "layout": layout},
-        batch_size=None,
-        batch_format="pyarrow",
-        num_cpus=1,
-    )
-    described.context.op_resource_reservation_enabled = (
-        False  # all CPUs: there is no other operator to keep some for
-    )
-    columns, done = {}, 0
+    columns: dict[str, np.ndarray] = {}
+    done = 0
     try:
-        with Bar("inspect", store.clips, unit="clips") as bar, hushed(quiet):
-            for part in described.iter_batches(batch_format="numpy", batch_size=None):
+        with Bar("inspect", store.clips, unit="clips") as bar:
+            # Parts come back in any order; the ids say which rows they are.
+            for part in _described(store, layout).iter_batches(
+                batch_format="numpy", batch_size=None
+            ):
                 ids = part.pop("id")
                 for name, values in part.items():
-                    kind = (
-                        values.dtype if values.dtype != object else "U32"
-                    )  # text comes back as objects
-                    column = columns.setdefault(
-                        name, np.empty((store.clips, *values.shape[1:]), kind)
-                    )
-                    column[ids] = values
+                    if name not in columns:
+                        shape = (store.clips, *values.shape[1:])
+                        columns[name] = np.empty(shape, values.dtype)
+                    columns[name][ids] = values
                 done += len(ids)
                 bar.update(done)
     except RayError as error:
@@ -53,9 +55,24 @@ def measure(store: ClipStore, layout: SkeletonLayout, quiet: bool) -> dict[str, 
     return columns
 
 
+def _described(store: ClipStore, layout: SkeletonLayout) -> ray.data.Dataset:
+    """The statistics of all clips as a dataset that computes them while it is read."""
+    described = instructions(store, np.arange(store.clips)).map_batches(
+        _describe,  # type: ignore[arg-type]  # Ray's type knows no further arguments
+        fn_kwargs={"persons": store.persons, "layout": layout},
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=1,
+    )
+    # All CPUs work on this operator: there is no other one to reserve some for.
+    described.context.op_resource_reservation_enabled = False
+    return described
+
+
 def _describe(
     pieces: pa.Table, persons: int, layout: SkeletonLayout
 ) -> Iterator[dict[str, np.ndarray]]:
+    """Read pieces of the store and describe their clips; runs in a task."""
     for rows in read_pieces(pieces):
         clips = table_to_clips(rows, persons, layout.num_joints)
         columns = statistics(clips.frames.numpy(), clips.offsets.numpy(), layout)

@@ -1,0 +1,33 @@
+"""What a data card warns of: what is wrong with a store as a whole."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.core.console import percent
+
+
+def store_warnings(card: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the store as a whole, a sentence each."""
+    posture = card["posture"]
+    # With the wrong axis up, nothing can be said of left and right: one warning, not two.
+    if posture and posture["upright_clips"] < 0.5:
+        yield (
+            "y does not seem to point up: bodies stand along it in only "
+            f"{percent(posture['upright_clips'], '.0f')} of the clips"
+        )
+    elif posture and posture["toes_forward_clips"] < 0.5:
+        yield (
+            "left and right seem swapped or an axis mirrored: toes point forwards in only "
+            f"{percent(posture['toes_forward_clips'], '.0f')} of the clips"
+        )
+    for protocol, sides in card["protocols"].items():
+        across = card["copies_across_sides"][protocol]
+        if any(across.values()):
+            parts = [f"{across[side]} of {clips} {side} clips" for side, clips in sides.items()]
+            yield f"{protocol}: exact copies lie on different sides: {', '.join(parts)}"
+        for side, clips in sides.items():
+            if not clips:
+                yield f"{protocol}: no clip on its side {side}"
+    empty = [one for one in card["classes"] if not one["clips"]]
+    if empty:
+        yield f"{len(empty)} of {len(card['classes'])} classes have no clip"
