@@ -6,7 +6,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import ConfigError
-from pipeline.stream.epochs import Epochs, Pairs, ReadingList, RowGroups
+from pipeline.stream.epochs import Epochs
+from pipeline.stream.reading_list import ReadingList, RowGroups
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -20,7 +21,7 @@ def epochs(draw, world_size):
 
 @st.composite
 def readings(draw):
-    """All ranks' reading lists over a random store and a random choice of its rows, with that choice."""
+    """A random store, a random choice of its rows, and the reading lists of all ranks."""
     world_size = draw(st.integers(1, 4))
     rows = draw(
         st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=5), min_size=1, max_size=4)
@@ -183,33 +184,44 @@ def test_windows_are_shuffled_differently():
     assert len(set(orders)) == 4 and all(sorted(order) == list(range(50)) for order in orders)
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(-1, 3)), min_size=1, max_size=40),
-    seeds,
-)
-def test_a_partner_is_another_cameras_clip_of_the_same_performance(clips, seed):
-    performance, camera = (np.array(values) for values in zip(*clips, strict=True))
-    pairs = Pairs.of(performance, camera)
-    for epoch in range(3):
-        partners = pairs.partners(seed, epoch)
-        assert np.array_equal(partners, pairs.partners(seed, epoch))
-        for clip, partner in enumerate(partners):
-            others = (
-                (performance == performance[clip])
-                & (camera != camera[clip])
-                & (camera >= 0)
-                & (camera[clip] >= 0)
-            )
-            assert others[partner] if others.any() else partner == clip
-            assert pairs.count[clip] == others.sum()
+def test_the_worked_example_of_an_epoch():
+    """7 clips, batches of 3, 2 workers, as the module's docstring draws them."""
+    plan = Epochs(7, 3, 0)
+    assert plan.steps == 3
+    assert [plan.batch(step) for step in range(3)] == [(0, 2), (2, 4), (4, 7)]
+    assert [plan.share(step, 0, 2) for step in range(3)] == [(0, 1), (2, 3), (4, 5)]
+    assert [plan.share(step, 1, 2) for step in range(3)] == [(1, 2), (3, 4), (5, 7)]
+    assert plan.positions(1, 2).tolist() == [0, 1, 2, 4]
 
 
-def test_partners_are_drawn_evenly_anew_every_epoch_and_by_seed():
-    pairs = Pairs.of(np.array(["x"] * 5 + ["y"]), np.array([2, 1, 3, 1, 2, 1]))
-    drawn = np.array([pairs.partners(7, epoch) for epoch in range(3000)])
-    assert (drawn[:, 5] == 5).all()
-    for clip, others in ((0, (1, 2, 3)), (1, (0, 2, 4)), (2, (0, 1, 3, 4))):
-        shares = np.bincount(drawn[:, clip], minlength=6)[list(others)] / 3000
-        assert shares.sum() == pytest.approx(1) and np.allclose(shares, 1 / len(others), atol=0.05)
-    assert not np.array_equal(drawn[:, 0], drawn[:, 4]) and not np.array_equal(drawn[0], drawn[1:])
-    assert any((pairs.partners(8, epoch) != drawn[epoch]).any() for epoch in range(9))
+def test_the_worked_example_of_row_groups():
+    groups = RowGroups.of([[4, 4, 4]], np.array([1, 2, 9]))
+    assert (groups.shard.tolist(), groups.group.tolist()) == ([0, 0], [0, 2])
+    assert (groups.first.tolist(), groups.start.tolist()) == ([0, 8], [0, 2, 3])
+
+
+def test_the_worked_example_of_a_reading_list():
+    """Row groups of 3, 2 and 2 clips, in an epoch whose order is 2 0 1."""
+    groups = RowGroups.of([[3, 2, 2]], np.arange(7))
+    lists = [ReadingList(Epochs(7, 3, 0), groups, rank, 2) for rank in range(2)]
+    assert [reading.range for reading in lists] == [(0, 3), (3, 7)]
+
+    def read(reading, epoch):
+        return [(piece.group, piece.start, piece.stop) for piece in reading.pieces(epoch)]
+
+    (epoch,) = [
+        epoch
+        for epoch in range(50)
+        if [group for group, *_ in read(lists[0], epoch)] == [2, 0]
+        and [group for group, *_ in read(lists[1], epoch)] == [0, 1]
+    ][:1]
+    assert read(lists[0], epoch) == [(2, 5, 7), (0, 0, 1)]
+    assert read(lists[1], epoch) == [(0, 1, 3), (1, 3, 5)]
+
+
+def test_the_worked_example_of_what_is_taken_of_row_groups():
+    sizes = np.array([3, 2, 4, 2])
+    begins = np.cumsum(sizes) - sizes
+    reading = ReadingList(Epochs(5, 3, 0, ((11, 5),)), RowGroups.of([sizes], np.arange(11)), 0, 1)
+    assert reading._taken(begins, sizes).tolist() == [3, 2, 0, 0]
+    assert sizes.tolist() == [3, 2, 4, 2]
