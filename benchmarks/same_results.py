@@ -3,9 +3,13 @@
     python benchmarks/same_results.py > before.json            in the one checkout
     python benchmarks/same_results.py --before before.json     in the other, on the same machine
 
-Runs the main job on a few synthetic recordings with one worker, and prints as JSON what it computed: the fingerprint of
-the clip store, the losses of the first 20 steps, and the figures of the summary. With `--before` it compares the two,
-names what differs, and exits with 1 where anything does. Speed and places are not compared.
+Runs the main job on a few synthetic recordings with one worker, and prints as JSON what it
+computed: the fingerprint of the clip store, the losses of the first 20 steps, and the figures of
+the summary. With `--before` it compares the two, names what differs, and exits with 1 where
+anything does. Speed and places are not compared.
+
+`--quick` takes half the clips and one epoch: enough to see that the check itself works. Further
+`key=value` arguments go to the run, which is then another one than without them.
 """
 
 import argparse
@@ -14,13 +18,15 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
 STEPS = 20
-# Everything that happens in the main job happens here too, in a minute: 144 clips, four steps an epoch.
+# Everything that happens in the main job happens here too, in a minute: 144 clips, four steps an
+# epoch.
 SETTINGS = [
     "seed=7",
     "data.synthetic.actions=4",
@@ -41,6 +47,8 @@ SETTINGS = [
     "cluster.workers=1",
     "cluster.object_store_gb=0.3",
 ]
+# What `--quick` changes: 72 clips, two steps of training.
+QUICK = ["data.synthetic.replications=1", "train.epochs=1", "evaluate.linear.epochs=2"]
 # Of the summary: what depends on the clock, the machine or a place, and not on what is computed.
 NOT_COMPARED = (
     "gflops_late",
@@ -53,13 +61,13 @@ NOT_COMPARED = (
 )
 
 
-def run_main_job(checkout: Path, output: Path) -> dict[str, Any]:
+def run_main_job(checkout: Path, output: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """Run the tiny main job of a checkout; returns what it computed.
 
     Raises:
         SystemExit: the run failed; its own message is shown.
     """
-    command = [sys.executable, str(checkout / "pipeline" / "run.py"), *SETTINGS]
+    command = [sys.executable, str(checkout / "pipeline" / "run.py"), *SETTINGS, *overrides]
     environment = os.environ | {"PYTHONPATH": str(checkout)}
     done = subprocess.run(
         [*command, f"output={output}"], env=environment, capture_output=True, text=True, check=False
@@ -87,13 +95,18 @@ def differences(before: Any, after: Any, place: str = "") -> list[str]:
     return found
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--before", type=Path, help="what another version printed")
     parser.add_argument("--checkout", type=Path, default=ROOT, help="the version to run")
-    options = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="72 clips and one epoch")
+    parser.add_argument("overrides", nargs="*", help="key=value, for the run")
+    options = parser.parse_args(arguments)
+    overrides = list(options.overrides)
+    if options.quick:
+        overrides = [*QUICK, *overrides]
     with tempfile.TemporaryDirectory(prefix="same-results-") as folder:
-        after = run_main_job(options.checkout.resolve(), Path(folder) / "run")
+        after = run_main_job(options.checkout.resolve(), Path(folder) / "run", overrides)
     if options.before is None:
         print(json.dumps(after, indent=1))
         return 0

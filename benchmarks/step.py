@@ -1,13 +1,16 @@
-"""Speed of a training step at the reference size, beside the reference implementation of UmURL in the same run.
+"""Speed of a training step at the reference size, beside the reference implementation of UmURL.
 
-    python benchmarks/step.py [--reference PATH]     PATH: a clone of https://github.com/HuiGuanLab/UmURL
+    python benchmarks/step.py [--reference PATH] [--quick]
 
-Both take the same four views (making them is not timed) through the same network, heads and loss, backwards, and an
-Adam step; the reference's own training loop runs its side, from the same weights, and the first losses must agree. The
-rounds are interleaved, so that whatever else the machine does meets all of them.
+PATH is a clone of https://github.com/HuiGuanLab/UmURL. Both take the same four views (making them
+is not timed) through the same network, heads and loss, backwards, and an Adam step. The reference's
+own training loop runs its side, from the same weights, and the first losses must agree. The rounds
+are interleaved, so that whatever else the machine does meets all of them.
 
-The last line printed is a JSON object: clips/s (median over the rounds) as `ours_fp32`, `ours_bf16`, `reference_fp32`,
-their ratios `ratio_fp32` and `ratio_bf16`, and `scatter`, (slowest - fastest) / median of the rounds. CPU only.
+The last line printed is a JSON object: clips/s (median over the rounds) as `ours_fp32`,
+`ours_bf16`, `reference_fp32`, their ratios `ratio_fp32` and `ratio_bf16`, and `scatter`,
+(slowest - fastest) / median of the rounds. CPU only. `--quick` takes seconds: a narrow network, few
+frames and one round, which show only that everything works.
 """
 
 from __future__ import annotations
@@ -20,82 +23,70 @@ import sys
 import time
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from models.framework import Framework, build
-from models.modalities import MODALITIES
-from models.skeleton import SkeletonLayout
+from models.choices import MODALITIES
+from models.framework import Framework
+from pipeline.config.compose import load
+from pipeline.config.root import Config
+from pipeline.encoder.build import build_framework
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
-PERSONS = 2
-LEARNING_RATE, WEIGHT_DECAY = 5e-4, 1e-5
+LEARNING_RATE = 5e-4
+WEIGHT_DECAY = 1e-5
+# The first losses of two networks with the same weights differ by less than this share.
+SAME_LOSS = 1e-4
+
+# The configuration that is UmURL; its synthetic data have 25 joints and 2 persons, as NTU's have.
+UMURL = ["model=umurl", "objective=umurl", "views=umurl"]
+# What `--quick` changes.
+QUICK = ["model.frames=8", "model.width=16", "model.feedforward=16", "views.min_frames=4"]
+QUICK_BATCH = 4
 
 STREAMS = ("temporal", "spatial")
-# Where the reference keeps what is ours, as (its name, our name), applied to the parameter names in this order.
-NAMES = [
-    *(
-        (f"backbone.{m[0]}_emb.{s[0]}_embedding", f"{s}.embedding.{m}")
-        for m in MODALITIES
-        for s in STREAMS
-    ),
-    *((f"backbone.mm_fusion.{s[0]}_fusion.0", f"{s}.fusion") for s in STREAMS),
-    *((f"backbone.ma_encoder.{s[0]}_tr", s) for s in STREAMS),
-    *((f"{m[0]}_projector", f"objective.decomposition.projectors.whole.{m}") for m in MODALITIES),
-    ("self_attn.in_proj_", "qkv."),
-    ("self_attn.out_proj", "out"),
-    ("linear1", "expand"),
-    ("linear2", "contract"),
-    ("norm1", "norm_attention"),
-    ("norm2", "norm_feedforward"),
-    *((f"{s}.", f"backbone.{s}.") for s in STREAMS),
-]
 
 
-def ours() -> Framework:
-    """The `umurl` configuration."""
+def renamed() -> list[tuple[str, str]]:
+    """Where the reference keeps what is ours: (its name, our name).
 
-    def read(name: str) -> dict:
-        settings = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-        for parent in settings.pop("defaults", []):
-            if parent != "_self_":
-                settings = _merge(read(f"{Path(name).parent}/{parent}"), settings)
-        return settings
-
-    layout = SkeletonLayout.build(**read("skeleton/kinect_v2"))
-    normalise = {"centre": "frame", "align": "first_frame"}
-    return build(
-        layout,
-        PERSONS,
-        read("model/umurl"),
-        read("objective/umurl"),
-        read("views/umurl"),
-        normalise,
-    )
-
-
-def _merge(below: dict, above: dict) -> dict:
-    deeper = {
-        key: _merge(below[key], value)
-        for key, value in above.items()
-        if isinstance(value, dict) and key in below
-    }
-    return below | above | deeper
+    They are applied to the names of the parameters in this order.
+    """
+    names = []
+    for m in MODALITIES:
+        for s in STREAMS:
+            names.append((f"backbone.{m[0]}_emb.{s[0]}_embedding", f"{s}.embedding.{m}"))
+    for s in STREAMS:
+        names.append((f"backbone.mm_fusion.{s[0]}_fusion.0", f"{s}.fusion"))
+        names.append((f"backbone.ma_encoder.{s[0]}_tr", s))
+    for m in MODALITIES:
+        names.append((f"{m[0]}_projector", f"objective.decomposition.projectors.whole.{m}"))
+    names += [
+        ("self_attn.in_proj_", "qkv."),
+        ("self_attn.out_proj", "out"),
+        ("linear1", "expand"),
+        ("linear2", "contract"),
+        ("norm1", "norm_attention"),
+        ("norm2", "norm_feedforward"),
+    ]
+    for s in STREAMS:
+        names.append((f"{s}.", f"backbone.{s}."))
+    return names
 
 
 def load_reference(path: Path) -> tuple[types.ModuleType, nn.Module]:
-    """The reference's training script and model. What they import beyond torch, and do not need here, is replaced by
-    nothing.
+    """The reference's training script and model.
+
+    What they import beyond torch, and do not need here, is replaced by nothing.
     """
     if not (path / "pretrain.py").is_file():
         sys.exit(
-            f"--reference {path}: no pretrain.py there; it must be a clone of https://github.com/HuiGuanLab/UmURL"
+            f"--reference {path}: no pretrain.py there; it must be a clone of "
+            "https://github.com/HuiGuanLab/UmURL"
         )
     sys.modules["torch.utils.tensorboard"] = types.SimpleNamespace(SummaryWriter=None)
     sys.modules["dataset"] = types.SimpleNamespace(get_pretraining_set=None)
@@ -103,9 +94,8 @@ def load_reference(path: Path) -> tuple[types.ModuleType, nn.Module]:
     import pretrain
     from options.options_pretraining import encoder_arguments
 
-    pretrain.FullGatherLayer = types.SimpleNamespace(
-        apply=lambda x: (x,)
-    )  # one process: nothing to gather
+    # In one process there is nothing to gather.
+    pretrain.FullGatherLayer = types.SimpleNamespace(apply=lambda x: (x,))
     return pretrain, pretrain.UmURL(**encoder_arguments)
 
 
@@ -115,7 +105,7 @@ def copy_weights(reference: nn.Module, framework: Framework) -> None:
     for name, value in reference.state_dict().items():
         if name.endswith(".pe"):
             continue
-        for old, new in NAMES:
+        for old, new in renamed():
             name = name.replace(old, new)
         state[name] = value
     framework.load_state_dict(state)
@@ -161,7 +151,52 @@ def seconds(step: Callable[[], float], steps: int) -> float:
     return (time.perf_counter() - start) / steps
 
 
-def main() -> None:
+def random_views(config: Config, framework: Framework, batch: int) -> dict[str, Tensor]:
+    """Random views, float32 [B, T, M, V, 3], under the names that the objective wants."""
+    joints = framework.backbone.layout.num_joints
+    shape = (batch, config.model.frames, config.data.persons, joints, 3)
+    return {name: torch.randn(shape) for name in framework.objective.passes}
+
+
+def require_same_loss(first: dict[str, float]) -> None:
+    """End the benchmark where the first losses differ."""
+    if abs(first["ours_fp32"] / first["reference_fp32"] - 1) > SAME_LOSS:
+        sys.exit(
+            "from equal weights the two losses differ: this is not the same network and objective"
+        )
+
+
+def measure(
+    kinds: dict[str, Callable[[], float]], rounds: int, steps: int
+) -> dict[str, list[float]]:
+    """Return the seconds of a step of every kind, of each round."""
+    times: dict[str, list[float]] = {name: [] for name in kinds}
+    for number in range(rounds):
+        shown = []
+        for name, step in kinds.items():
+            times[name].append(seconds(step, steps))
+            shown.append(f"{name} {times[name][-1]:.2f} s")
+        print(f"round {number + 1}: " + ", ".join(shown), flush=True)
+    return times
+
+
+def figures(times: dict[str, list[float]], batch: int) -> dict[str, object]:
+    """Return clips/s, ratios and scatter of what was measured."""
+    middle = {name: statistics.median(values) for name, values in times.items()}
+    result: dict[str, object] = {}
+    for name, value in middle.items():
+        result[name] = round(batch / value, 2)
+    if "reference_fp32" in middle:
+        for kind in ("fp32", "bf16"):
+            result[f"ratio_{kind}"] = round(middle["reference_fp32"] / middle[f"ours_{kind}"], 3)
+    scatter = {}
+    for name, values in times.items():
+        scatter[name] = round((max(values) - min(values)) / middle[name], 3)
+    result["scatter"] = scatter
+    return result
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -171,57 +206,54 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=1, help="steps of each kind in a round")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
+    parser.add_argument("--threads", type=int, help="threads of torch; as many as it takes without")
+    parser.add_argument("--quick", action="store_true", help="a tiny network, one round")
+    options = parser.parse_args(arguments)
+    if options.quick and options.reference is not None:
+        parser.error("--quick has another network than the reference: leave one of them out")
+    return options
 
-    framework = ours()
-    shape = (
-        options.batch,
-        framework.backbone.frames,
-        PERSONS,
-        framework.backbone.layout.num_joints,
-        3,
-    )
-    views = {name: torch.randn(shape) for name in framework.objective.passes}
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the rounds and the JSON line."""
+    options = parse_arguments(arguments)
+    overrides = UMURL
+    batch = options.batch
+    rounds = options.rounds
+    if options.quick:
+        overrides = UMURL + QUICK
+        batch = QUICK_BATCH
+        rounds = 1
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+
+    config = load(overrides)
+    framework = build_framework(config)
+    torch.manual_seed(0)
+    views = random_views(config, framework, batch)
+
     kinds: dict[str, Callable[[], float]] = {}
-    if options.reference:
+    if options.reference is not None:
         warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings("ignore", category=UserWarning)
         pretrain, model = load_reference(options.reference)
         copy_weights(model, framework)
         kinds["reference_fp32"] = reference_step(pretrain, model, views)
     kinds["ours_fp32"] = our_step(framework, views, autocast=False)
-    first = {
-        name: step() for name, step in kinds.items()
-    }  # the first step of each also warms it up
+    # The first step of each also warms it up.
+    first = {name: step() for name, step in kinds.items()}
     print(f"loss of the first step: {first}", flush=True)
-    if options.reference and abs(first["ours_fp32"] / first["reference_fp32"] - 1) > 1e-4:
-        sys.exit(
-            "from equal weights the two losses differ: this is not the same network and objective"
-        )
+    if options.reference is not None:
+        require_same_loss(first)
     kinds["ours_bf16"] = our_step(framework, views, autocast=True)
     kinds["ours_bf16"]()
 
-    times: dict[str, list[float]] = {name: [] for name in kinds}
-    for number in range(options.rounds):
-        for name, step in kinds.items():
-            times[name].append(seconds(step, options.steps))
-        print(
-            f"round {number + 1}: " + ", ".join(f"{n} {t[-1]:.2f} s" for n, t in times.items()),
-            flush=True,
-        )
-
-    middle = {name: statistics.median(values) for name, values in times.items()}
-    result = {name: round(options.batch / value, 2) for name, value in middle.items()}
-    if options.reference:
-        for kind in ("fp32", "bf16"):
-            result[f"ratio_{kind}"] = round(middle["reference_fp32"] / middle[f"ours_{kind}"], 3)
-    result["scatter"] = {
-        name: round((max(v) - min(v)) / middle[name], 3) for name, v in times.items()
+    result = figures(measure(kinds, rounds, options.steps), batch)
+    result |= {
+        "batch": batch,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
     }
-    result |= {"batch": options.batch, "threads": options.threads, "torch": torch.__version__}
     print(json.dumps(result))
 
 
