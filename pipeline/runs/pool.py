@@ -7,7 +7,7 @@ from pipeline.runs.directory import RunDirectory
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.index import StoreIndex
 from pipeline.store.protocols import Side, mask, parse_terms
-from pipeline.stream.plan import Part
+from pipeline.stream.selection import Part
 
 
 def open_pool(

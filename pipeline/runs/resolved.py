@@ -20,7 +20,7 @@ from pipeline.store.clip_store import ClipStore
 from pipeline.store.index import StoreIndex
 from pipeline.store.protocols import Side, parse, parse_terms, sides_of
 from pipeline.store.splits import Split
-from pipeline.stream.plan import Part
+from pipeline.stream.selection import Part
 
 
 @dataclass(frozen=True)
