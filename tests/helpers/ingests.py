@@ -1,6 +1,7 @@
 """Ingests of a test: requests with the settings of a data set, stores made without Ray."""
 
 from dataclasses import replace
+from functools import cache
 
 from pipeline.config.compose import load
 from pipeline.encoder.build import layout_of
@@ -10,11 +11,22 @@ from pipeline.ingest.settings import IngestRequest
 from pipeline.ingest.shard import IngestJob, ingest_shard
 
 
+@cache
+def configured(data):
+    """The section `data` of the configuration of a data set."""
+    return load([f"data={data}", "data.raw=elsewhere"]).data
+
+
 def ingest_request(data, raw, store, **changed):
-    """What a run of this data set asks for. raw: None or a path."""
-    data = load([f"data={data}", "data.raw=elsewhere"]).data
+    """What a run of this data set asks for.
+
+    raw: None, a path, or a list of paths.
+    """
+    data = configured(data)
+    if raw is not None and not isinstance(raw, list):
+        raw = [raw]
     request = IngestRequest(
-        raw=raw and [str(raw)],
+        raw=raw and [str(path) for path in raw],
         store=str(store),
         reader=reader_for(data.reader, data.classes),
         dataset=data.dataset,
@@ -26,6 +38,8 @@ def ingest_request(data, raw, store, **changed):
         seed=0,
         classes=len(data.classes) if data.classes else None,
     )
+    if "left_out" in changed:
+        changed["left_out"] = frozenset(changed["left_out"])
     return replace(request, **changed)
 
 

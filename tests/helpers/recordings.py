@@ -71,3 +71,17 @@ def in_place(recording, persons):
     for t, (start, end) in enumerate(zip(recording.offsets, recording.offsets[1:], strict=False)):
         clip[t, : end - start] = recording.bodies[start:end]
     return clip
+
+
+def clip_name(number):
+    """The file name of one of the recordings of `write_recordings`: three cameras a performance, labels alternate."""
+    return f"S001C{1 + number % 3:03}P{1 + number // 3:03}R001A{1 + number % 2:03}.skeleton"
+
+
+def write_recordings(folder, count=12):
+    """Write recordings of one to three people, each of its own length; returns the folder."""
+    folder.mkdir()
+    for number in range(count):
+        frames = people(2 + number, 1 + number % 3, seed=number)
+        (folder / clip_name(number)).write_bytes(skeleton_text(frames))
+    return folder
