@@ -125,7 +125,7 @@ def flat(rows: Sequence[Row]) -> dict[str, float]:
         `<variant>_<figure>`, its deviation `<variant>_<figure>_std`, and both of the difference:
         `<variant>_<figure>_difference` and `<variant>_<figure>_difference_std`.
     """
-    results = {}
+    results: dict[str, float] = {}
     for row in rows:
         for name in ACCURACIES:
             if name in row.figures:

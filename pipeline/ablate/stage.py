@@ -28,11 +28,12 @@ from pipeline.config.identity import digest
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError
 from pipeline.runs import files
+from pipeline.runs.code_version import code_version
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.perform import Stages, perform, summarise
 from pipeline.runs.resolved import ResolvedRun, resolve
 from pipeline.runs.state import OWN_STORE
-from pipeline.runs.tracking import Tracker, code_version
+from pipeline.runs.tracking import Tracker
 
 VERSIONS = ("torch", "ray", "numpy")
 

@@ -1,0 +1,41 @@
+"""Means, deviations and paired differences."""
+
+import numpy as np
+import pytest
+
+from pipeline.ablate.rows import Spread, rows_of
+from pipeline.ablate.text import cells_of
+from tests.helpers.ablation import record
+
+
+def test_differences_are_paired_by_seed():
+    records = []
+    for seed, value in ((0, 0.90), (1, 0.80), (2, 0.85)):
+        records.append(record("full", seed, linear_top1=value))
+    for seed, value in ((1, 0.79), (2, 0.82), (5, 0.10)):  # seed 5 has no partner
+        records.append(record("early", seed, linear_top1=value))
+    rows = {row.variant: row for row in rows_of(records, ["full", "early", "absent"])}
+    assert list(rows) == ["full", "early", "random"]
+    assert rows["early"].figures["linear_top1"].mean == pytest.approx((0.79 + 0.82 + 0.10) / 3)
+    difference = rows["early"].differences["linear_top1"]
+    assert difference == pytest.approx((-0.02, np.sqrt((0.01**2 + 0.01**2) / 1)))
+    assert rows["random"].figures["linear_top1"].mean == pytest.approx(0.6)
+    assert rows["random"].costs["pretraining_gflops"] == 0
+    assert "knn_top1" not in rows["full"].figures and rows["full"].differences == {}
+    alone = rows_of(records[:1], ["full"])
+    assert alone[0].figures["linear_top1"] == Spread(0.90, None)
+    header, body = cells_of(list(rows.values()))
+    assert body[1][header.index("Δ linear")] == "-2.0 ± 1.4"
+    assert body[0][header.index("linear")] == "85.0 ± 5.0"
+
+
+def test_a_figure_that_some_seeds_lack_is_not_compared():
+    records = [
+        record("full", 0, linear_top1=0.9, knn_top1=0.8),
+        record("full", 1, linear_top1=0.9, knn_top1=0.8),
+        record("early", 0, linear_top1=0.8, knn_top1=0.7),
+        record("early", 1, linear_top1=0.8),
+    ]
+    early = rows_of(records, ["full", "early"])[1]
+    assert early.figures.keys() == {"linear_top1", "random_linear_top1"}
+    assert early.differences.keys() == {"linear_top1"}
