@@ -1,4 +1,7 @@
-"""Attention with learned queries: several vectors of a clip to a few."""
+"""Attention with learned queries: it takes several vectors of a clip to a few.
+
+Shapes: L tokens, Q queries, D width.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,32 @@ import torch
 from torch import Tensor, nn
 
 
-class QueryAttention(nn.Module):
-    """Each of Q learned queries takes a weighted mean of the tokens, which one linear layer turns into its result.
+class LearnedQueries(nn.Module):
+    """Each of Q learned queries takes a weighted mean of the tokens, then a linear layer follows.
 
-    The weights are softmax(query . token / sqrt(D)) over the tokens. A learned query makes a key projection redundant:
-    it would only be multiplied into the query. The queries begin near zero, so all begin near the plain mean.
+    The weights are softmax(query . token / sqrt(D)) over the tokens. A key projection would be
+    redundant, because it would only multiply the query, which is learned anyway. The queries start
+    near zero, so that all of them start near the plain mean.
+
+    Args:
+        width: D.
+        queries: Q.
     """
 
-    def __init__(self, width: int, queries: int):
+    def __init__(self, width: int, queries: int) -> None:
         super().__init__()
         self.queries = nn.Parameter(torch.empty(queries, width).normal_(std=0.02))
         self.value = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens [..., L, D] to one vector a query, [..., Q, D]."""
-        scores = x @ self.queries.T / x.shape[-1] ** 0.5
-        return self.value(scores.softmax(-2).transpose(-1, -2) @ x)
+    def attend(self, x_LD: Tensor) -> Tensor:
+        """Take tokens [..., L, D] to one vector for each query, [..., Q, D]."""
+        scores_LQ = x_LD @ self.queries.T / x_LD.shape[-1] ** 0.5
+        return self.value(scores_LQ.softmax(-2).transpose(-1, -2) @ x_LD)
+
+
+class QueryAttention(LearnedQueries):
+    """Learned queries over the tokens of one tensor."""
+
+    def forward(self, x_LD: Tensor) -> Tensor:
+        """Take tokens [..., L, D] to one vector for each query, [..., Q, D]."""
+        return self.attend(x_LD)

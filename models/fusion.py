@@ -1,6 +1,7 @@
-"""Early fusion: the embeddings of the modalities, token by token, into one input for the transformer.
+"""Early fusion: the embeddings of the modalities become one input of the transformer.
 
-All take a list of embeddings [N, tokens, D] and return [N, tokens, D].
+Shapes: N rows (views of clips), L tokens, D width, K modalities. Every fusion takes a list of K
+embeddings [N, L, D] and returns [N, L, D]; it works token by token.
 """
 
 from __future__ import annotations
@@ -8,50 +9,76 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.attention import QueryAttention
+from models.attention import LearnedQueries
 
 
-class Mean(nn.Linear):
-    """UmURL's: a linear layer without bias on the mean."""
+class _Projection(nn.Module):
+    """A linear layer without bias, whose weight has the name that checkpoints know."""
 
-    def __init__(self, modalities: int, width: int):
-        super().__init__(width, width, bias=False)
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Linear(inputs, outputs, bias=False).weight
+
+    def project(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight)
+
+
+class Mean(_Projection):
+    """UmURL's fusion: a linear layer without bias on the mean of the embeddings."""
+
+    def __init__(self, modalities: int, width: int) -> None:
+        super().__init__(width, width)
 
     def forward(self, embedded: Sequence[Tensor]) -> Tensor:
-        return super().forward(torch.stack(embedded).mean(0))
+        """Fuse K embeddings [N, L, D] to [N, L, D]."""
+        return self.project(torch.stack(list(embedded)).mean(0))
 
 
-class Concatenation(nn.Linear):
+class Concatenation(_Projection):
     """A linear layer without bias on the embeddings side by side."""
 
-    def __init__(self, modalities: int, width: int):
-        super().__init__(modalities * width, width, bias=False)
+    def __init__(self, modalities: int, width: int) -> None:
+        super().__init__(modalities * width, width)
 
     def forward(self, embedded: Sequence[Tensor]) -> Tensor:
-        return super().forward(torch.cat(embedded, dim=-1))
+        """Fuse K embeddings [N, L, D] to [N, L, D]."""
+        return self.project(torch.cat(list(embedded), dim=-1))
 
 
-class Attention(QueryAttention):
-    """A learned query over each token's embeddings: every token has its own weights of the modalities."""
+class Attention(LearnedQueries):
+    """A learned query over each token's embeddings, so that every token weighs the modalities."""
 
-    def __init__(self, modalities: int, width: int):
+    def __init__(self, modalities: int, width: int) -> None:
         super().__init__(width, queries=1)
 
     def forward(self, embedded: Sequence[Tensor]) -> Tensor:
-        return super().forward(torch.stack(embedded, dim=-2)).squeeze(-2)
+        """Fuse K embeddings [N, L, D] to [N, L, D]."""
+        x_NLKD = torch.stack(list(embedded), dim=-2)
+        return self.attend(x_NLKD).squeeze(-2)
 
 
 class Single(nn.Module):
-    """One modality: nothing to fuse."""
+    """One modality, which leaves nothing to fuse."""
 
     def forward(self, embedded: Sequence[Tensor]) -> Tensor:
+        """Return the only embedding."""
         return embedded[0]
 
 
-FUSIONS = {"mean": Mean, "concatenation": Concatenation, "attention": Attention}
+EARLY_FUSIONS = {"mean": Mean, "concatenation": Concatenation, "attention": Attention}
 
 
-def fusion_of(kind: str, modalities: int, width: int) -> nn.Module:
-    return FUSIONS[kind](modalities, width) if modalities > 1 else Single()
+def build_fusion(kind: str, modalities: int, width: int) -> nn.Module:
+    """Build the early fusion of a number of modalities.
+
+    Args:
+        kind: "mean", "concatenation" or "attention"; of no effect on one modality alone.
+        modalities: K.
+        width: D.
+    """
+    if modalities == 1:
+        return Single()
+    return EARLY_FUSIONS[kind](modalities, width)

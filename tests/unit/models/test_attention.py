@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.attention import QueryAttention
-from models.fusion import FUSIONS, fusion_of
+from models.fusion import EARLY_FUSIONS, build_fusion
 
 
 def attention(queries: int = 2) -> QueryAttention:
@@ -64,9 +64,9 @@ def test_gradients():
 @pytest.mark.parametrize("count", [2, 3])
 def test_fusions_against_one_token_at_a_time(count):
     embedded = list(tokens(count, 2, 3).unbind())
-    for kind in FUSIONS:
+    for kind in EARLY_FUSIONS:
         torch.manual_seed(0)
-        net = fusion_of(kind, count, 4).double()
+        net = build_fusion(kind, count, 4).double()
         fused = net(embedded)
         assert fused.shape == (2, 3, 4)
         for n in range(2):
@@ -83,7 +83,7 @@ def test_fusions_against_one_token_at_a_time(count):
 
 def test_one_modality_is_not_fused():
     x = tokens(2, 3)
-    for kind in FUSIONS:
-        net = fusion_of(kind, 1, 4)
+    for kind in EARLY_FUSIONS:
+        net = build_fusion(kind, 1, 4)
         assert net([x]) is x
         assert not list(net.parameters())
