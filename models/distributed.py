@@ -1,14 +1,16 @@
 """Batches that are spread over workers: collective operations that gradients flow through.
 
-The convention of all of them: every worker computes the same loss of the whole global batch, and
-`DistributedDataParallel` averages the workers' gradients. The backward of an operation here is its exact adjoint, that
-is, the derivative of the *sum* of the workers' losses; the average of those gradients is then the gradient that one
-worker with the whole batch would compute. Without an initialised process group all operations are the identity.
+All operations follow one convention. Every worker computes the same loss of the whole global batch,
+and `DistributedDataParallel` averages the workers' gradients. The backward of an operation here is
+its exact adjoint, that is, the derivative of the *sum* of the workers' losses. The average of those
+gradients is then the gradient that one worker with the whole batch would compute. Without an
+initialised process group all operations are the identity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,21 +18,40 @@ from torch import Tensor
 
 
 def world_size() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    """Return the number of workers; 1 without a process group."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_world_size()
+    return 1
 
 
 def shares(rows: int, device: torch.device) -> list[int]:
-    """How many rows of the global batch each worker holds, in rank order."""
+    """Return how many rows of the global batch each worker holds, in rank order.
+
+    Args:
+        rows: how many this worker holds.
+        device: where the workers exchange their numbers.
+    """
     if world_size() == 1:
         return [rows]
     counts = torch.empty(world_size(), dtype=torch.int64, device=device)
-    dist.all_gather(list(counts.split(1)), torch.tensor([rows], dtype=torch.int64, device=device))
+    own = torch.tensor([rows], dtype=torch.int64, device=device)
+    dist.all_gather(list(counts.split(1)), own)
     return counts.tolist()
 
 
 class _Gather(torch.autograd.Function):
+    """Rows of all workers in rank order.
+
+    Workers with fewer rows pad theirs, because `all_gather` wants equal shapes. Two workers with
+    3 and 2 rows:
+
+        worker 0 sends  a0 a1 a2
+        worker 1 sends  b0 b1 --
+        both return     a0 a1 a2 b0 b1
+    """
+
     @staticmethod
-    def forward(ctx, x: Tensor, counts: tuple[int, ...]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, counts: tuple[int, ...]) -> Tensor:
         ctx.counts = counts
         padded = x.new_zeros(max(counts), *x.shape[1:])
         padded[: len(x)] = x
@@ -39,47 +60,70 @@ class _Gather(torch.autograd.Function):
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        # All workers compute the same loss of the gathered rows: the sum of their gradients is a multiple of any.
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        # All workers compute the same loss of the gathered rows, so that the sum of their gradients
+        # is a multiple of any one of them.
         rank = dist.get_rank()
         own = gradient.narrow(0, sum(ctx.counts[:rank]), ctx.counts[rank])
         return own * len(ctx.counts), None
 
 
 def gather(x: Tensor, counts: Sequence[int] | None = None) -> Tensor:
-    """The rows of all workers [n_0 + n_1 + ..., ...] in rank order, from this worker's [n, ...].
+    """Collect the rows of all workers in rank order.
 
-    counts: what `shares` says, where the caller knows already; it saves the exchange.
-    For values that every worker uses in the same way: the backward relies on equal gradients on all workers.
+    Every worker must use the result in the same way, because the backward relies on equal gradients
+    on all workers.
+
+    Args:
+        x: this worker's rows, [n, ...].
+        counts: what `shares` says, where the caller already knows; it saves the exchange.
+
+    Returns:
+        [n_0 + n_1 + ..., ...].
     """
     if world_size() == 1:
         return x
-    return _Gather.apply(x, tuple(counts if counts is not None else shares(len(x), x.device)))
+    if counts is None:
+        counts = shares(len(x), x.device)
+    return _Gather.apply(x, tuple(counts))
 
 
 def gather_all(tensors: Sequence[Tensor], counts: Sequence[int]) -> list[Tensor]:
-    """`gather` of several tensors [n, d], with widths d of their own, in one exchange."""
+    """Gather several tensors in one exchange.
+
+    Args:
+        tensors: each [n, d], with a width d of its own.
+        counts: what `shares` says.
+
+    Returns:
+        For each tensor the rows of all workers, see `gather`.
+    """
     if len(counts) == 1:
         return list(tensors)
-    return list(
-        gather(torch.cat(list(tensors), dim=1), counts).split([x.shape[1] for x in tensors], dim=1)
-    )
+    widths = [x.shape[1] for x in tensors]
+    side_by_side = torch.cat(list(tensors), dim=1)
+    return list(gather(side_by_side, counts).split(widths, dim=1))
 
 
 class _GlobalSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         total = x.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone()
         dist.all_reduce(total)
         return total
 
 
 def global_sum(x: Tensor) -> Tensor:
-    """The element-wise sum over all workers, which each may use in its own way: the backward sums over workers too."""
-    return x if world_size() == 1 else _GlobalSum.apply(x)
+    """Sum a tensor over all workers, element by element.
+
+    Each worker may use the result in its own way: the backward sums over the workers too.
+    """
+    if world_size() == 1:
+        return x
+    return _GlobalSum.apply(x)
