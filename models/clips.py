@@ -1,4 +1,4 @@
-"""Batches of clips of different lengths, and the temporal resize that turns them into views of one length.
+"""Batches of clips of different lengths, and the resize in time that makes views of one length.
 
 Shapes: B clips, F frames of all clips together, T frames of a view, M persons, V joints.
 """
@@ -16,14 +16,23 @@ from torch.nn.functional import embedding_bag
 class ClipBatch:
     """B clips laid end to end, without padding.
 
-    frames: float32 [F, M, V, 3], metres. A joint (or person) that is not there is exactly zero.
-    offsets: int64 [B + 1]; clip b is `frames[offsets[b]:offsets[b + 1]]`, at least one frame.
-    ids: int64 [B], row number of the clip in its store: what its randomness hangs on.
-    labels: int64 [B], -1 where unknown. Pretraining never reads them.
-    other: B clips of the same performances from other cameras, if such pairs were asked for; clip b beside clip b.
+    Three clips of 2, 1 and 3 frames:
 
-    Raises ValueError for wrong shapes or types, and for offsets that do not cut the frames into clips of at least one
-    frame (the latter only on the CPU: looking at offsets elsewhere makes the host wait for the device).
+        frames    a0 a1 b0 c0 c1 c2
+        offsets   0     2  3        6
+
+    Args:
+        frames: float32 [F, M, V, 3], metres. A joint (or person) that is missing is exactly zero.
+        offsets: int64 [B + 1]; clip b is `frames[offsets[b]:offsets[b + 1]]`, at least one frame.
+        ids: int64 [B], row number of the clip in its store; its randomness depends on it.
+        labels: int64 [B], -1 where unknown. Pretraining never reads them.
+        other: B clips of the same performances from other cameras, if such pairs were asked for;
+            clip b shows what clip b here shows.
+
+    Raises:
+        ValueError: Shapes or types are wrong, or the offsets do not cut the frames into clips of at
+            least one frame. The offsets are checked on the CPU only, because a look at them
+            elsewhere makes the host wait for the device.
     """
 
     frames: Tensor
@@ -33,37 +42,45 @@ class ClipBatch:
     other: ClipBatch | None = None
 
     def __post_init__(self) -> None:
-        if (
-            self.frames.dtype != torch.float32
-            or self.frames.dim() != 4
-            or self.frames.shape[-1] != 3
-        ):
+        self._check_frames()
+        self._check_vectors()
+        if self.other is not None and len(self.other) != len(self):
             raise ValueError(
-                f"frames must be float32 [F, M, V, 3], got {self.frames.dtype} {list(self.frames.shape)}"
+                f"other must hold a clip for each of {len(self)}, got {len(self.other)}"
             )
+        if self.offsets.device.type == "cpu":
+            self._check_offsets()
+
+    def _check_frames(self) -> None:
+        frames = self.frames
+        if frames.dtype != torch.float32 or frames.dim() != 4 or frames.shape[-1] != 3:
+            raise ValueError(
+                f"frames must be float32 [F, M, V, 3], got {frames.dtype} {list(frames.shape)}"
+            )
+
+    def _check_vectors(self) -> None:
         for name in ("offsets", "ids", "labels"):
             value = getattr(self, name)
             if value.dtype != torch.int64 or value.dim() != 1:
                 raise ValueError(
-                    f"{name} must be int64 with one dimension, got {value.dtype} {list(value.shape)}"
+                    f"{name} must be int64 with one dimension, "
+                    f"got {value.dtype} {list(value.shape)}"
                 )
         if not len(self.offsets) - 1 == len(self.ids) == len(self.labels) > 0:
             raise ValueError(
                 f"a batch of B >= 1 clips has B + 1 offsets, B ids and B labels, "
                 f"got {len(self.offsets)}, {len(self.ids)} and {len(self.labels)}"
             )
-        if self.other is not None and len(self.other) != len(self):
+
+    def _check_offsets(self) -> None:
+        if self.offsets[0] != 0 or self.offsets[-1] != len(self.frames):
             raise ValueError(
-                f"other must hold a clip for each of {len(self)}, got {len(self.other)}"
+                f"offsets must run from 0 to the number of frames, {len(self.frames)}, "
+                f"got {int(self.offsets[0])} to {int(self.offsets[-1])}"
             )
-        if self.offsets.device.type == "cpu":
-            if self.offsets[0] != 0 or self.offsets[-1] != len(self.frames):
-                raise ValueError(
-                    f"offsets must run from 0 to the number of frames, {len(self.frames)}, "
-                    f"got {int(self.offsets[0])} to {int(self.offsets[-1])}"
-                )
-            if bool((self.lengths < 1).any()):
-                raise ValueError(f"clip {int(self.ids[self.lengths < 1][0])} has no frames")
+        empty = self.lengths < 1
+        if bool(empty.any()):
+            raise ValueError(f"clip {int(self.ids[empty][0])} has no frames")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -80,44 +97,71 @@ class ClipBatch:
         return torch.repeat_interleave(clips, self.lengths, output_size=len(self.frames))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
-        """The same batch on `device`."""
-        moved = (
-            x.to(device, non_blocking=non_blocking)
-            for x in (self.frames, self.offsets, self.ids, self.labels)
-        )
+        """Return the same batch on `device`, with `other` if there is one."""
+        other = self.other
+        if other is not None:
+            other = other.to(device, non_blocking)
         return ClipBatch(
-            *moved, other=self.other.to(device, non_blocking) if self.other is not None else None
+            frames=self.frames.to(device, non_blocking=non_blocking),
+            offsets=self.offsets.to(device, non_blocking=non_blocking),
+            ids=self.ids.to(device, non_blocking=non_blocking),
+            labels=self.labels.to(device, non_blocking=non_blocking),
+            other=other,
         )
 
 
 def resample(clips: ClipBatch, start: Tensor, span: Tensor, frames: int) -> Tensor:
-    """Resizes the part [start, start + span) of each clip to `frames` frames, linearly in time.
+    """Resize the part [start, start + span) of each clip to `frames` frames, linearly in time.
 
-    For whole numbers this is `torch.nn.functional.interpolate(part, frames, mode="linear", align_corners=False)`, the
-    resize of UmURL: view frame t lies at (t + 1/2) * span / T - 1/2 of the part, held inside its first and last frame.
+    For whole numbers this is the resize of UmURL,
+    `torch.nn.functional.interpolate(part, frames, mode="linear", align_corners=False)`: view frame
+    t lies at (t + 1/2) * span / T - 1/2 of the part, held inside its first and last frame. The
+    whole of a clip of 4 frames, resized to 2 and to 8:
 
-    start, span: [B], in frames, any real or integer type, 0 <= start, 1 <= span, start + span <= length.
-    Returns float32 [B, T, M, V, 3].
+        clip      0       1       2       3
+        T = 2         x               x            positions 0.5 and 2.5
+        T = 8     x x   x   x   x   x   x x        0 (held), 0.25, 0.75, ..., 2.75, 3 (held)
+
+    Args:
+        clips: B clips.
+        start: [B], in frames, any real or integer type, at least 0.
+        span: [B], in frames, at least 1; start + span is at most the length of the clip.
+        frames: T.
+
+    Returns:
+        float32 [B, T, M, V, 3].
+
+    Raises:
+        ValueError: `frames` is below 1.
     """
     if frames < 1:
         raise ValueError(f"frames must be at least 1, got {frames}")
-    start, span = start.double()[:, None], span.double()[:, None]
-    position = (torch.arange(frames, device=start.device, dtype=torch.float64) + 0.5) * (
-        span / frames
-    ) - 0.5
-    position = start + torch.minimum(position.clamp(min=0), span - 1)
-    before = position.floor()
-    # At a clip's last frame the weight of the frame after it is 0, but the index must not leave the clip.
-    after = torch.minimum(before.long() + 1, clips.lengths[:, None] - 1)
-    first = clips.offsets[:-1, None]
-    rows = torch.stack([first + before.long(), first + after], dim=-1).view(-1, 2)
-    weight = (position - before).float().view(-1)
+    start_B1 = start.double()[:, None]
+    span_B1 = span.double()[:, None]
+    middle_T = torch.arange(frames, device=start.device, dtype=torch.float64) + 0.5
+    position_BT = middle_T * (span_B1 / frames) - 0.5
+    position_BT = start_B1 + torch.minimum(position_BT.clamp(min=0), span_B1 - 1)
+    before_BT = position_BT.floor()
+    # At a clip's last frame the weight of the frame after it is 0, but the index must stay inside.
+    after_BT = torch.minimum(before_BT.long() + 1, clips.lengths[:, None] - 1)
+    first_B1 = clips.offsets[:-1, None]
+    rows = torch.stack([first_B1 + before_BT.long(), first_B1 + after_BT], dim=-1).view(-1, 2)
+    weight = (position_BT - before_BT).float().view(-1)
     weights = torch.stack([1 - weight, weight], dim=-1)
-    # Two gathers and a weighted sum in one pass: no temporaries of the views' size, several times as fast on a CPU.
+    # Two gathers and a weighted sum in one pass: no temporaries of the views' size, and several
+    # times as fast on a CPU.
     views = embedding_bag(rows, clips.frames.flatten(1), mode="sum", per_sample_weights=weights)
     return views.view(len(clips), frames, *clips.frames.shape[1:])
 
 
 def whole(clips: ClipBatch, frames: int) -> Tensor:
-    """Every clip from first to last frame, resized to `frames` frames: what evaluation sees. [B, T, M, V, 3]."""
+    """Resize every clip, from its first to its last frame: what evaluation sees.
+
+    Args:
+        clips: B clips.
+        frames: T.
+
+    Returns:
+        float32 [B, T, M, V, 3].
+    """
     return resample(clips, torch.zeros_like(clips.ids), clips.lengths, frames)
