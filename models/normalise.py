@@ -1,7 +1,8 @@
-"""Where a clip stands and which way it faces: centring and shoulder alignment of whole ragged batches.
+"""Where a body stands and which way it faces: centring and alignment of whole ragged batches.
 
-Two recipes are made of these: UmURL's (the AGCN preparation) is centre "frame" with align "first_frame"; the NW-UCLA
-recipe is centre "first" with align "mean_yaw".
+Two recipes are made of these. UmURL's (the AGCN preparation) is centre "frame" with align
+"first_frame"; the NW-UCLA recipe is centre "first" with align "mean_yaw". Shapes: B clips, F frames
+of all clips together, M persons, V joints.
 """
 
 from __future__ import annotations
@@ -9,92 +10,127 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from models.choices import ALIGNS, CENTRES, require_choice
 from models.clips import ClipBatch
 from models.geometry import rotation_to_x, transform, yaw
 from models.skeleton import SkeletonLayout
 
-CENTRES = ("none", "first", "frame")
-ALIGNMENTS = ("none", "first_frame", "mean_yaw")
-_SHORTEST = 1e-6  # metres; a shoulder line below this has no direction
+# Metres; a shoulder line below this has no direction.
+_SHORTEST = 1e-6
 
 
 def normalise(clips: ClipBatch, layout: SkeletonLayout, centre: str, align: str) -> ClipBatch:
-    """Moves and turns each clip as one body, by its main person (index 0). What is exactly zero (not there) stays zero.
+    """Move and turn each clip as one body, by its main person (index 0).
 
-    centre: "frame" takes the main person's centre joint to the origin in every frame; "first" moves the whole clip by
-        the centre joint's place in the first frame that has it. Where the centre joint is missing nothing moves.
-    align: "first_frame" is the smallest rotation that takes (right - left shoulder) of frame 0 to +x; "mean_yaw" the
-        rotation about the vertical y that takes the mean over time of (left - right shoulder) to +x in the horizontal
-        plane, over the frames that have both. Where the shoulders are missing or coincide nothing turns.
+    What is exactly zero (missing) stays zero.
 
-    Returns a new batch with frames [F, M, V, 3]; the given one is left as it is.
-    Raises ValueError for an unknown mode or frames of another number of joints.
+    Args:
+        clips: B clips; they are left as they are.
+        layout: the skeleton, which knows the centre joint and the shoulders.
+        centre: "frame" moves the main person's centre joint to the origin in every frame; "first"
+            moves the whole clip by the place of the centre joint in the first frame that has it;
+            "none" moves nothing. Where the centre joint is missing nothing moves.
+        align: "first_frame" turns by the smallest rotation that takes (right - left shoulder) of
+            frame 0 to +x. "mean_yaw" turns about the vertical y so that the mean over time of
+            (left - right shoulder), over the frames that have both, points to +x in the horizontal
+            plane. "none" turns nothing. Where the shoulders are missing or coincide nothing turns.
+
+    Returns:
+        A new batch, with frames [F, M, V, 3].
+
+    Raises:
+        ValueError: A mode is unknown, or the clips have another number of joints.
     """
-    if centre not in CENTRES:
-        raise ValueError(f"centre must be one of {', '.join(CENTRES)}, got {centre}")
-    if align not in ALIGNMENTS:
-        raise ValueError(f"align must be one of {', '.join(ALIGNMENTS)}, got {align}")
+    require_choice("centre", centre, CENTRES)
+    require_choice("align", align, ALIGNS)
     if clips.frames.shape[2] != layout.num_joints:
         raise ValueError(
-            f"clips have {clips.frames.shape[2]} joints, skeleton {layout.name} has {layout.num_joints}"
+            f"clips have {clips.frames.shape[2]} joints, "
+            f"skeleton {layout.name} has {layout.num_joints}"
         )
     frames = clips.frames
     if centre != "none":
-        origin = (
-            frames[:, 0, layout.centre]
-            if centre == "frame"
-            else _first_centre(clips, layout)[clips.clip_of_frame]
-        )
-        frames = (frames - origin[:, None, None]).masked_fill_(~_present(frames)[..., None], 0.0)
+        origin_F3 = _origins(clips, layout, centre)
+        moved = frames - origin_F3[:, None, None]
+        frames = moved.masked_fill_(~_present(frames)[..., None], 0.0)
     if align != "none":
-        rotation = (
-            _first_frame_rotation(clips, layout)
-            if align == "first_frame"
-            else _mean_yaw(clips, layout)
-        )
-        frames = transform(frames, rotation.float()[clips.clip_of_frame][:, None, None])
+        rotation_B33 = _rotations(clips, layout, align).float()
+        rotation_F33 = rotation_B33[clips.clip_of_frame]
+        frames = transform(frames, rotation_F33[:, None, None])
     return ClipBatch(frames, clips.offsets, clips.ids, clips.labels)
 
 
+def _origins(clips: ClipBatch, layout: SkeletonLayout, centre: str) -> Tensor:
+    """What moves to the origin, for each frame: [F, 3]."""
+    if centre == "frame":
+        return clips.frames[:, 0, layout.centre]
+    return _first_centre(clips, layout)[clips.clip_of_frame]
+
+
+def _rotations(clips: ClipBatch, layout: SkeletonLayout, align: str) -> Tensor:
+    """How each clip is turned: float64 [B, 3, 3]."""
+    if align == "first_frame":
+        return _first_frame_rotation(clips, layout)
+    return _mean_yaw(clips, layout)
+
+
 def _present(points: Tensor) -> Tensor:
-    """[..., 3] -> bool [...]: not exactly zero. (`any` over the last dimension is several times slower.)"""
+    """Which points [..., 3] are not exactly zero, bool [...].
+
+    `any` over the last dimension is several times slower.
+    """
     return (points[..., 0] != 0) | (points[..., 1] != 0) | (points[..., 2] != 0)
 
 
 def _first_centre(clips: ClipBatch, layout: SkeletonLayout) -> Tensor:
-    """Centre joint of the main person in the first frame that has it, zero where none has. [B, 3]."""
-    joint = clips.frames[:, 0, layout.centre]
-    total = len(joint)
+    """The main person's centre joint in the first frame that has it, zero where none has: [B, 3].
+
+    Frames without the joint get the number F, so that the least number of a clip is its first frame
+    with the joint, or F where there is none. Row F, behind the frames, holds the zero:
+
+        frame     0  1  2 | 3  4 |           clips of 3 and 2 frames, F = 5
+        has it    -  x  x | -  - |
+        number    5  1  2 | 5  5 |   least: 1 and 5
+    """
+    joint_F3 = clips.frames[:, 0, layout.centre]
+    total = len(joint_F3)
     # float64 because segment_reduce takes no integers; frame numbers are far below 2**53.
-    number = torch.arange(total, device=joint.device, dtype=torch.float64).masked_fill(
-        ~_present(joint), total
-    )
-    first = torch.segment_reduce(number, "min", offsets=clips.offsets).long()
-    return torch.cat([joint, joint.new_zeros(1, 3)])[first]
+    number_F = torch.arange(total, device=joint_F3.device, dtype=torch.float64)
+    number_F = number_F.masked_fill(~_present(joint_F3), total)
+    first_B = torch.segment_reduce(number_F, "min", offsets=clips.offsets).long()
+    return torch.cat([joint_F3, joint_F3.new_zeros(1, 3)])[first_B]
 
 
 def _shoulder_line(person: Tensor, layout: SkeletonLayout) -> Tensor:
     """Left - right shoulder of [..., V, 3], zero where one of them is missing. float64 [..., 3]."""
-    left, right = person[..., layout.left_shoulder, :], person[..., layout.right_shoulder, :]
+    left = person[..., layout.left_shoulder, :]
+    right = person[..., layout.right_shoulder, :]
     both = _present(left) & _present(right)
     return torch.where(both[..., None], left.double() - right.double(), 0.0)
 
 
 def _first_frame_rotation(clips: ClipBatch, layout: SkeletonLayout) -> Tensor:
-    """[B, 3, 3]"""
-    line = -_shoulder_line(clips.frames[clips.offsets[:-1], 0], layout)
-    length = torch.linalg.vector_norm(line, dim=-1, keepdim=True)
-    ahead = line.new_tensor([1.0, 0.0, 0.0])
-    return rotation_to_x(torch.where(length > _SHORTEST, line / length.clamp(min=_SHORTEST), ahead))
+    """The smallest rotation that takes (right - left shoulder) of frame 0 to +x: [B, 3, 3]."""
+    line_B3 = -_shoulder_line(clips.frames[clips.offsets[:-1], 0], layout)
+    length = torch.linalg.vector_norm(line_B3, dim=-1, keepdim=True)
+    # A clip without a line counts as one that faces ahead already.
+    ahead = line_B3.new_tensor([1.0, 0.0, 0.0])
+    direction = line_B3 / length.clamp(min=_SHORTEST)
+    return rotation_to_x(torch.where(length > _SHORTEST, direction, ahead))
 
 
 def _mean_yaw(clips: ClipBatch, layout: SkeletonLayout) -> Tensor:
-    """[B, 3, 3]. The sum of the lines points where their mean does."""
-    line = torch.segment_reduce(
-        _shoulder_line(clips.frames[:, 0], layout), "sum", offsets=clips.offsets, axis=0
-    )
-    x, z = line[:, 0], line[:, 2]
+    """The rotation about y that takes the mean of (left - right shoulder) to +x: [B, 3, 3].
+
+    The sum of the lines points where their mean does.
+    """
+    line_F3 = _shoulder_line(clips.frames[:, 0], layout)
+    line_B3 = torch.segment_reduce(line_F3, "sum", offsets=clips.offsets, axis=0)
+    x = line_B3[:, 0]
+    z = line_B3[:, 2]
     length = torch.hypot(x, z)
     known = length > _SHORTEST
     length = length.clamp(min=_SHORTEST)
-    return yaw(torch.where(known, x / length, 1.0), torch.where(known, z / length, 0.0))
+    cosine = torch.where(known, x / length, 1.0)
+    sine = torch.where(known, z / length, 0.0)
+    return yaw(cosine, sine)

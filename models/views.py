@@ -1,6 +1,6 @@
 """Random views of clips: crop and resize in time, then one linear map for each joint in space.
 
-The recipe is UmURL's (Sun et al., ACM MM 2023), to which camera rotation, scale and mirroring are added.
+The recipe is UmURL's (Sun et al., ACM MM 2023), with camera rotation, scale and mirroring added.
 Shapes: B clips, T frames of a view, M persons, V joints.
 """
 
@@ -16,8 +16,9 @@ from models.geometry import transform, yaw
 from models.hashing import uniform
 from models.skeleton import SkeletonLayout, index_tensor
 
-# How many random numbers each decision takes, in this order; the choice of joints comes last and takes one a joint.
-# Every number has its place whether it is used or not, so that one setting does not touch the others' randomness.
+# How many random numbers each decision takes, in this order; the choice of joints comes last and
+# takes one for each joint. Every number has its place whether it is used or not, so that one
+# setting does not touch the randomness of the others.
 _NUMBERS = {
     "ratio": 1,
     "start": 1,
@@ -35,18 +36,22 @@ _NUMBERS = {
 class Views:
     """Makes views; two calls with the same arguments give the same views.
 
-    frames: T. A view is a part of the clip resized to T frames.
-    crop: least and greatest share of the clip's frames in a view, drawn uniformly.
-    min_frames: no view is made of fewer frames, but for shorter clips, which are used whole.
-    corrupt_joints: how many of the V joints are corrupted, the same for all frames and persons: either all of them are
-        set to zero or all are multiplied by one matrix of numbers from U(-1, 1), half and half.
-    shear: x -> x S, where S has a unit diagonal and numbers from U(-shear, shear) beside it.
-    corrupt_probability: of corrupting joints; otherwise the view is sheared, never both.
-    rotation: degrees; the camera turns about the vertical by U(-rotation, rotation).
-    scale: size changes by a factor from U(1 - scale, 1 + scale).
-    mirror: probability of x -> -x together with the swap of left and right joints.
+    Args:
+        layout: the skeleton, which knows the joints and their mirror pairs.
+        frames: T. A view is a part of the clip resized to T frames.
+        crop: least and greatest share of the clip's frames in a view, drawn uniformly.
+        min_frames: no view is made of fewer frames; shorter clips are used whole.
+        corrupt_joints: how many of the V joints are corrupted, the same for all frames and persons.
+            Either all of them are set to zero, or all are multiplied by one matrix of numbers from
+            U(-1, 1), half and half.
+        shear: x -> x S, where S has a unit diagonal and numbers from U(-shear, shear) beside it.
+        corrupt_probability: of corrupting joints; otherwise the view is sheared, never both.
+        rotation: degrees; the camera turns about the vertical by U(-rotation, rotation).
+        scale: the size changes by a factor from U(1 - scale, 1 + scale).
+        mirror: probability of x -> -x together with the swap of left and right joints.
 
-    Raises ValueError for settings out of range.
+    Raises:
+        ValueError: A setting is out of range.
     """
 
     layout: SkeletonLayout
@@ -63,60 +68,70 @@ class Views:
     def __post_init__(self) -> None:
         low, high = self.crop
         joints = self.layout.num_joints
-        for name, fine, allowed in (
-            ("frames", self.frames >= 1, "at least 1"),
-            (
-                "crop",
-                0 <= low <= high <= 1,
-                "two shares of a clip between 0 and 1, the smaller first",
-            ),
-            ("min_frames", self.min_frames >= 1, "at least 1"),
-            (
-                "corrupt_joints",
-                0 <= self.corrupt_joints <= joints,
-                f"from 0 to {joints}, the joints there are",
-            ),
-            ("shear", self.shear >= 0, "at least 0"),
-            ("corrupt_probability", 0 <= self.corrupt_probability <= 1, "between 0 and 1"),
-            ("rotation", 0 <= self.rotation <= 180, "between 0 and 180 degrees"),
-            ("scale", 0 <= self.scale < 1, "at least 0 and below 1"),
-            ("mirror", 0 <= self.mirror <= 1, "between 0 and 1"),
-        ):
-            if not fine:
-                raise ValueError(f"{name} must be {allowed}, got {getattr(self, name)}")
+        self._require("frames", self.frames >= 1, "at least 1")
+        shares = "two shares of a clip between 0 and 1, the smaller first"
+        self._require("crop", 0 <= low <= high <= 1, shares)
+        self._require("min_frames", self.min_frames >= 1, "at least 1")
+        count = f"from 0 to {joints}, the number of joints"
+        self._require("corrupt_joints", 0 <= self.corrupt_joints <= joints, count)
+        self._require("shear", self.shear >= 0, "at least 0")
+        chance = "between 0 and 1"
+        self._require("corrupt_probability", 0 <= self.corrupt_probability <= 1, chance)
+        self._require("rotation", 0 <= self.rotation <= 180, "between 0 and 180 degrees")
+        self._require("scale", 0 <= self.scale < 1, "at least 0 and below 1")
+        self._require("mirror", 0 <= self.mirror <= 1, chance)
+
+    def _require(self, name: str, fine: bool, allowed: str) -> None:
+        if not fine:
+            raise ValueError(f"{name} must be {allowed}, got {getattr(self, name)}")
 
     def __call__(self, clips: ClipBatch, seed: int, epoch: int, draw: int) -> Tensor:
-        """One view of each clip, float32 [B, T, M, V, 3].
+        """Make one view of each clip.
 
-        A clip's view hangs on (seed, epoch, its id, draw) only: not on its neighbours in the batch, nor, beyond the
-        rounding of arithmetic, on the device. Raises ValueError for clips of another number of joints.
+        A clip's view depends on (seed, epoch, its id, draw) only: not on its neighbours in the
+        batch, nor, beyond the rounding of arithmetic, on the device.
+
+        Args:
+            clips: B clips.
+            seed: of the run.
+            epoch: number of the epoch.
+            draw: number of the view among the views of a clip.
+
+        Returns:
+            float32 [B, T, M, V, 3].
+
+        Raises:
+            ValueError: The clips have another number of joints.
         """
         if clips.frames.shape[2] != self.layout.num_joints:
             raise ValueError(
-                f"clips have {clips.frames.shape[2]} joints, skeleton {self.layout.name} has {self.layout.num_joints}"
+                f"clips have {clips.frames.shape[2]} joints, "
+                f"skeleton {self.layout.name} has {self.layout.num_joints}"
             )
         random = self._random(clips.ids, seed, epoch, draw)
-        views = resample(clips, *self._parts(clips.lengths, random), self.frames)
+        start_B, span_B = self._parts(clips.lengths, random)
+        views = resample(clips, start_B, span_B, self.frames)
         if self.mirror > 0:
-            swapped = views.index_select(
-                -2, index_tensor(self.layout.mirror_permutation, views.device)
+            views = torch.where(
+                self._mirrored(random)[:, None, None, None, None], self._swapped(views), views
             )
-            views = torch.where(self._mirrored(random)[:, None, None, None, None], swapped, views)
         return transform(views, self._matrices(random)[:, None, None])
 
     def _random(self, ids: Tensor, seed: int, epoch: int, draw: int) -> dict[str, Tensor]:
         """Name of a decision -> its uniform numbers, [B] or [B, how many]."""
         sizes = _NUMBERS | {"joints": self.layout.num_joints}
-        parts = uniform(seed, epoch, ids, draw, sum(sizes.values())).split(
-            tuple(sizes.values()), dim=1
-        )
-        return {
-            name: part[:, 0] if _NUMBERS.get(name) == 1 else part
-            for name, part in zip(sizes, parts, strict=True)
-        }
+        numbers = uniform(seed, epoch, ids, draw, sum(sizes.values()))
+        parts = numbers.split(tuple(sizes.values()), dim=1)
+        random = {}
+        for name, part in zip(sizes, parts, strict=True):
+            random[name] = part[:, 0] if _NUMBERS.get(name) == 1 else part
+        return random
 
     def _parts(self, lengths: Tensor, random: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """First frame and number of frames of each clip's part, float64 [B]: exact, so that all devices cut alike."""
+        """First frame and number of frames of each clip's part, float64 [B].
+
+        Both are whole numbers, computed exactly, so that all devices cut alike.
+        """
         low, high = self.crop
         span = torch.floor(lengths * (random["ratio"].double() * (high - low) + low))
         span = torch.minimum(span.clamp(min=self.min_frames), lengths.double())
@@ -124,27 +139,52 @@ class Views:
         return start, span
 
     def _mirrored(self, random: dict[str, Tensor]) -> Tensor:
+        """Which clips are mirrored, bool [B]."""
         return random["mirror"] < self.mirror
 
+    def _swapped(self, views: Tensor) -> Tensor:
+        """Swap left and right joints."""
+        order = index_tensor(self.layout.mirror_permutation, views.device)
+        return views.index_select(-2, order)
+
     def _matrices(self, random: dict[str, Tensor]) -> Tensor:
-        """Everything that happens in space, as one matrix for each joint. [B, V, 3, 3]."""
+        """Everything that happens in space, as one matrix for each joint: [B, V, 3, 3]."""
+        body_B33 = self._body(random)
+        chosen_B33, others_B33 = self._distortions(random)
+        chosen_BV = self._corrupted_joints(random["joints"])
+        maps_BV33 = torch.where(
+            chosen_BV[..., None, None], chosen_B33[:, None], others_B33[:, None]
+        )
+        return transform(body_B33[:, None].expand_as(maps_BV33), maps_BV33[:, :, None])
+
+    def _body(self, random: dict[str, Tensor]) -> Tensor:
+        """Rotation, scale and mirroring, the same for all joints: [B, 3, 3]."""
         angle = torch.deg2rad((2 * random["turn"] - 1) * self.rotation)
         size = 1 + (2 * random["size"] - 1) * self.scale
         body = yaw(angle.cos(), angle.sin()) * size[:, None, None]
         flip = torch.where(self._mirrored(random), -1.0, 1.0)
-        body = torch.stack([body[:, 0] * flip[:, None], body[:, 1], body[:, 2]], dim=1)
+        return torch.stack([body[:, 0] * flip[:, None], body[:, 1], body[:, 2]], dim=1)
 
-        eye = torch.eye(3, device=angle.device)
+    def _distortions(self, random: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What happens to the chosen joints and to the others, each [B, 3, 3].
+
+                            corrupted view     sheared view
+        chosen joints       zero or noise      shear
+        other joints        unchanged          shear
+        """
+        eye = torch.eye(3, device=random["corrupt"].device)
         corrupt = (random["corrupt"] < self.corrupt_probability)[:, None, None]
+        erase = (random["erase"] < 0.5)[:, None, None]
         shear = eye + (2 * random["shear"].unflatten(1, (3, 3)) - 1) * self.shear * (1 - eye)
         noise = 2 * random["noise"].unflatten(1, (3, 3)) - 1
-        noise = torch.where((random["erase"] < 0.5)[:, None, None], 0.0, noise)
-        # Without corruption chosen joints are treated as the others.
-        others = torch.where(corrupt, eye, shear)
+        noise = torch.where(erase, 0.0, noise)
         chosen = torch.where(corrupt, noise, shear)
+        others = torch.where(corrupt, eye, shear)
+        return chosen, others
 
+    def _corrupted_joints(self, numbers_BV: Tensor) -> Tensor:
+        """Which joints are chosen: those with the smallest numbers, bool [B, V]."""
         # stable: equal numbers must not be ranked differently on another device
-        order = random["joints"].argsort(dim=1, stable=True)[:, : self.corrupt_joints]
-        is_chosen = torch.zeros_like(random["joints"], dtype=torch.bool).scatter_(1, order, True)
-        maps = torch.where(is_chosen[..., None, None], chosen[:, None], others[:, None])
-        return transform(body[:, None].expand_as(maps), maps[:, :, None])
+        order = numbers_BV.argsort(dim=1, stable=True)[:, : self.corrupt_joints]
+        none = torch.zeros_like(numbers_BV, dtype=torch.bool)
+        return none.scatter_(1, order, True)

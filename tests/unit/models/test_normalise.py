@@ -5,10 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from models.normalise import ALIGNMENTS, CENTRES, normalise
+from models.choices import ALIGNS, CENTRES
+from models.normalise import normalise
 
 lengths = st.lists(st.integers(1, 12), min_size=1, max_size=5)
-modes = pytest.mark.parametrize(("centre", "align"), [(c, a) for c in CENTRES for a in ALIGNMENTS])
+modes = pytest.mark.parametrize(("centre", "align"), [(c, a) for c in CENTRES for a in ALIGNS])
 
 
 def parts(clips, frames=None):

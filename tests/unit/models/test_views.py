@@ -320,7 +320,7 @@ def test_nothing_asked_for_changes_nothing(kinect_v1):
         ({"min_frames": 0}, "min_frames must be at least 1"),
         (
             {"corrupt_joints": 26},
-            "corrupt_joints must be from 0 to 25, the joints there are, got 26",
+            "corrupt_joints must be from 0 to 25, the number of joints, got 26",
         ),
         ({"corrupt_joints": -1}, "corrupt_joints"),
         ({"shear": -0.5}, "shear must be at least 0"),
