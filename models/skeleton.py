@@ -1,4 +1,4 @@
-"""What a skeleton is: joints, the tree of bones, and which joints are left and right of each other."""
+"""What a skeleton is: its joints, the tree of bones, and which joints mirror each other."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SkeletonLayout:
-    """Joints are numbered from 0 in the order of the recordings.
+    """A skeleton of V joints, numbered from 0 in the order of the recordings.
 
-    parents: the joint at the other end of each joint's bone; the root is its own parent.
-    centre: the joint that normalisation moves to the origin.
-    left_shoulder, right_shoulder: the joints whose line says which way a person faces.
-    mirror: pairs of a left and a right joint; a joint in no pair lies on the body's axis.
+    Args:
+        name: of the skeleton.
+        joints: names of the joints.
+        parents: the joint at the other end of each joint's bone; the root is its own parent.
+        centre: the joint that normalisation moves to the origin.
+        left_shoulder: the line to the right shoulder says which way a person faces.
+        right_shoulder: see `left_shoulder`.
+        mirror: pairs of a left and a right joint; a joint in no pair lies on the body's axis.
 
-    Raises ValueError where these do not describe one tree over the joints, symmetric under disjoint pairs.
+    Raises:
+        ValueError: These do not describe one tree over the joints, symmetric under disjoint pairs.
     """
 
     name: str
@@ -31,63 +36,80 @@ class SkeletonLayout:
     mirror: tuple[tuple[int, int], ...]
 
     def __post_init__(self) -> None:
-        count = len(self.joints)
-        if count == 0 or len(set(self.joints)) != count:
-            raise ValueError(
-                f"skeleton {self.name}: needs at least one joint, and different names for different joints"
-            )
-        if len(self.parents) != count:
-            raise ValueError(
-                f"skeleton {self.name}: {count} joints but {len(self.parents)} parents"
-            )
-        paired = [joint for pair in self.mirror for joint in pair]
-        for joint in (*self.parents, self.centre, self.left_shoulder, self.right_shoulder, *paired):
-            if not 0 <= joint < count:
-                raise ValueError(
-                    f"skeleton {self.name}: joint number {joint} is not one of 0 to {count - 1}"
-                )
-        roots = [self.joints[joint] for joint, parent in enumerate(self.parents) if joint == parent]
-        if len(roots) > 1:
-            raise ValueError(
-                f"skeleton {self.name}: one joint must be the root, but {' and '.join(roots)} have no parent"
-            )
+        self._check_numbers()
         self._check_tree()
         if self.left_shoulder == self.right_shoulder:
-            raise ValueError(f"skeleton {self.name}: left and right shoulder are the same joint")
-        for joint in paired:
-            if paired.count(joint) > 1:
-                raise ValueError(
-                    f"skeleton {self.name}: {self.joints[joint]} is in more than one place of the mirror pairs"
-                )
+            raise self._error("left and right shoulder are the same joint")
+        self._check_pairs()
         self._check_symmetry()
 
-    def _check_symmetry(self) -> None:
-        """A mirror that took bones to what are no bones would make other skeletons, not mirrored ones."""
-        other = self.mirror_permutation
-        for left, right in self.mirror:
-            up = self.joints[self.parents[right]]
-            if other[self.parents[left]] != self.parents[right]:
-                raise ValueError(
-                    f"skeleton {self.name}: {self.joints[left]} and {self.joints[right]} are a mirror pair, but their "
-                    f"bones are not: they go to {self.joints[self.parents[left]]} and {up}"
-                )
-        if self.mirror and other[self.left_shoulder] != self.right_shoulder:
-            raise ValueError(f"skeleton {self.name}: left and right shoulder are no mirror pair")
+    def _error(self, problem: str) -> ValueError:
+        return ValueError(f"skeleton {self.name}: {problem}")
+
+    @property
+    def _paired(self) -> list[int]:
+        """The joints of all mirror pairs, one after the other."""
+        return [joint for pair in self.mirror for joint in pair]
+
+    def _check_numbers(self) -> None:
+        """Every joint has a name of its own and a parent, and every number names a joint."""
+        count = len(self.joints)
+        if count == 0 or len(set(self.joints)) != count:
+            raise self._error("needs at least one joint, and different names for different joints")
+        if len(self.parents) != count:
+            raise self._error(f"{count} joints but {len(self.parents)} parents")
+        named = (self.centre, self.left_shoulder, self.right_shoulder)
+        for joint in (*self.parents, *named, *self._paired):
+            if not 0 <= joint < count:
+                raise self._error(f"joint number {joint} is not one of 0 to {count - 1}")
 
     def _check_tree(self) -> None:
+        """There is one root at most, and every joint's way up ends at a root."""
+        roots = [self.joints[joint] for joint, parent in enumerate(self.parents) if joint == parent]
+        if len(roots) > 1:
+            raise self._error(
+                f"one joint must be the root, but {' and '.join(roots)} have no parent"
+            )
         for joint in range(self.num_joints):
-            seen, at = {joint}, joint
-            while (up := self.parents[at]) != at:
-                if up in seen:
-                    raise ValueError(
-                        f"skeleton {self.name}: the bones from {self.joints[up]} upwards form a cycle"
-                    )
-                seen.add(up)
-                at = up
+            self._check_way_up(joint)
+
+    def _check_way_up(self, joint: int) -> None:
+        seen = {joint}
+        parent = self.parents[joint]
+        while parent != joint:
+            if parent in seen:
+                raise self._error(f"the bones from {self.joints[parent]} upwards form a cycle")
+            seen.add(parent)
+            joint = parent
+            parent = self.parents[joint]
+
+    def _check_pairs(self) -> None:
+        paired = self._paired
+        for joint in paired:
+            if paired.count(joint) > 1:
+                raise self._error(
+                    f"{self.joints[joint]} is in more than one place of the mirror pairs"
+                )
+
+    def _check_symmetry(self) -> None:
+        """The mirror takes every bone to a bone; otherwise it would make other skeletons."""
+        other = self.mirror_permutation
+        for left, right in self.mirror:
+            left_parent = self.parents[left]
+            right_parent = self.parents[right]
+            if other[left_parent] != right_parent:
+                raise self._error(
+                    f"{self.joints[left]} and {self.joints[right]} are a mirror pair, but their "
+                    f"bones are not: they go to {self.joints[left_parent]} "
+                    f"and {self.joints[right_parent]}"
+                )
+        if self.mirror and other[self.left_shoulder] != self.right_shoulder:
+            raise self._error("left and right shoulder are no mirror pair")
 
     @classmethod
     def build(
         cls,
+        *,
         name: str,
         joints: Mapping[str, str | None],
         centre: str,
@@ -95,12 +117,21 @@ class SkeletonLayout:
         right_shoulder: str,
         mirror: Sequence[Sequence[str]],
     ) -> SkeletonLayout:
-        """The layout that `conf/skeleton/*.yaml` describes by names.
+        """Build the layout that `conf/skeleton/*.yaml` describes by the names of joints.
 
-        joints: joint -> parent, in the order of the recordings; the root's parent is None.
-        Raises ValueError for an unknown name, more or less than one root, a cycle, a joint in two mirror pairs.
+        Args:
+            name: of the skeleton.
+            joints: joint -> parent, in the order of the recordings; the root's parent is None.
+            centre: see the class, as the three that follow.
+            left_shoulder: see the class.
+            right_shoulder: see the class.
+            mirror: see the class.
+
+        Raises:
+            ValueError: A name is unknown, there are more or fewer than one root, the bones form a
+                cycle, or a joint is in two mirror pairs.
         """
-        number = {joint: i for i, joint in enumerate(joints)}
+        number = {joint: place for place, joint in enumerate(joints)}
 
         def find(joint: str, where: str) -> int:
             if joint not in number:
@@ -112,13 +143,15 @@ class SkeletonLayout:
                 raise ValueError(
                     f"skeleton {name}: a mirror pair is a left and a right joint, got {list(pair)}"
                 )
+        parents = []
+        for joint, parent in joints.items():
+            # The root is its own parent.
+            above = joint if parent is None else parent
+            parents.append(find(above, f"the parent of {joint}"))
         return cls(
             name=name,
             joints=tuple(joints),
-            parents=tuple(
-                number[joint] if parent is None else find(parent, f"the parent of {joint}")
-                for joint, parent in joints.items()
-            ),
+            parents=tuple(parents),
             centre=find(centre, "centre"),
             left_shoulder=find(left_shoulder, "left_shoulder"),
             right_shoulder=find(right_shoulder, "right_shoulder"),
@@ -127,10 +160,12 @@ class SkeletonLayout:
 
     @property
     def num_joints(self) -> int:
+        """V."""
         return len(self.joints)
 
     @property
     def root(self) -> int:
+        """The joint that is its own parent."""
         return next(joint for joint, parent in enumerate(self.parents) if joint == parent)
 
     @property
@@ -144,14 +179,17 @@ class SkeletonLayout:
         """For each joint the one that takes its place in a mirror; its own inverse."""
         order = list(range(self.num_joints))
         for left, right in self.mirror:
-            order[left], order[right] = right, left
+            order[left] = right
+            order[right] = left
         return tuple(order)
 
 
 @lru_cache(maxsize=64)
 def index_tensor(indices: tuple[int, ...], device: torch.device) -> Tensor:
-    """The indices as an int64 tensor on `device`, made once: copying them in every step would make the host wait."""
-    with torch.inference_mode(
-        False
-    ):  # a tensor born in inference mode could not be used in training afterwards
+    """Return indices as an int64 tensor on `device`.
+
+    The tensor is made once, because copying it in every step would make the host wait.
+    """
+    # A tensor that is made in inference mode could not be used in training afterwards.
+    with torch.inference_mode(False):
         return torch.tensor(indices, device=device)
