@@ -1,5 +1,7 @@
-"""How near two features of the same clips are. Tensors are projections of the global batch, [N, D], row i of both from
-clip i.
+"""How near two features of the same clips are.
+
+Shapes: N clips of the global batch, D features. Both tensors are projections, [N, D]; row i of both
+comes from clip i.
 """
 
 from __future__ import annotations
@@ -8,71 +10,102 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.choices import ALIGNMENT_LOSSES, require_choice
 from models.precision import full_precision
+
+# Keeps the square root of a variance differentiable at zero (VICReg, and UmURL).
+_VARIANCE_FLOOR = 1e-4
 
 
 class InfoNCE(nn.Module):
-    """Symmetric InfoNCE (van den Oord et al., 2018; the NT-Xent of SimCLR without negatives of the same kind).
+    """Symmetric InfoNCE (van den Oord et al., 2018).
 
-    mean_i -log softmax_j(cos(a_i, b_j) / temperature) at j = i, averaged with the same for a and b exchanged.
-    Raises ValueError for fewer than two clips (nothing to tell apart) and for a temperature that is not positive.
+    It is the NT-Xent loss of SimCLR without negatives of the same kind:
+    mean_i -log softmax_j(cos(a_i, b_j) / temperature) at j = i, averaged with the same for a and b
+    exchanged.
+
+    Args:
+        temperature: divides the cosines; above 0.
+
+    Raises:
+        ValueError: The temperature is not positive, or `forward` gets fewer than two clips, which
+            leaves nothing to tell apart.
     """
 
-    regularises = False
-
-    def __init__(self, temperature: float):
+    def __init__(self, temperature: float) -> None:
         super().__init__()
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
         self.temperature = temperature
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        check_pair(a, b)
-        return _infonce(a, b, self.temperature)
+    def forward(self, a_ND: Tensor, b_ND: Tensor) -> Tensor:
+        """Return the loss [] of two features of the same clips."""
+        check_pair(a_ND, b_ND)
+        return _infonce(a_ND, b_ND, self.temperature)
 
 
 class VarianceCovariance(nn.Module):
-    """A distance, kept from collapsing by variance and covariance regularisation (VICReg, Bardes et al., 2022).
+    """A distance, and what keeps it from collapsing (VICReg, Bardes et al., 2022).
 
-    The alignment is invariance * MSE(a, b), or invariance * mean_i (1 - cos(a_i, b_i)) where `cosine`.
-    `regularisation` is for each projected tensor once:
-    variance * mean_d relu(1 - sqrt(var_d + 1e-4)) + covariance * sum_(d != e) cov_de^2 / D, both unbiased.
-    UmURL's coefficients are 5, 5 and 1, with MSE. Raises ValueError for fewer than two clips.
+    UmURL's coefficients are 5, 5 and 1, with the squared error.
+
+    Args:
+        invariance: coefficient of the distance.
+        variance: coefficient of the hinge on the deviation of each feature.
+        covariance: coefficient of the penalty on the covariances of different features.
+        cosine: whether the distance is mean_i (1 - cos(a_i, b_i)), not the mean squared error.
+
+    Raises:
+        ValueError: `forward` or `regularisation` gets fewer than two clips.
     """
 
-    regularises = True
-
-    def __init__(self, invariance: float, variance: float, covariance: float, cosine: bool = False):
+    def __init__(
+        self, invariance: float, variance: float, covariance: float, cosine: bool = False
+    ) -> None:
         super().__init__()
-        self.invariance, self.variance, self.covariance = invariance, variance, covariance
+        self.invariance = invariance
+        self.variance = variance
+        self.covariance = covariance
         self.distance = _cosine_distance if cosine else _squared_error
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        check_pair(a, b)
-        return self.invariance * self.distance(a, b)
+    def forward(self, a_ND: Tensor, b_ND: Tensor) -> Tensor:
+        """Return invariance * distance(a, b), []."""
+        check_pair(a_ND, b_ND)
+        return self.invariance * self.distance(a_ND, b_ND)
 
-    def regularisation(self, z: Tensor) -> Tensor:
-        check_pair(z, z)
-        return self.variance * variance_hinge(z) + self.covariance * covariance_penalty(z)
+    def regularisation(self, z_ND: Tensor) -> Tensor:
+        """Return the regularisation [] of one projected tensor.
+
+        It is variance * mean_d relu(1 - sqrt(var_d + 1e-4)) + covariance * sum_(d != e) cov_de^2
+        / D, with unbiased variances and covariances.
+        """
+        check_pair(z_ND, z_ND)
+        return self.variance * variance_hinge(z_ND) + self.covariance * covariance_penalty(z_ND)
 
 
-def alignment(
-    loss: str, temperature: float, invariance: float, variance: float, covariance: float
-) -> nn.Module:
-    """The alignment that `objective.alignment` names: "infonce", or with regularisation "variance_covariance" (squared
-    errors) or "cosine". Each uses its own of the coefficients.
+def build_alignment(
+    *, loss: str, temperature: float, invariance: float, variance: float, covariance: float
+) -> InfoNCE | VarianceCovariance:
+    """Build the alignment that `objective.alignment` names.
+
+    Args:
+        loss: "infonce"; or with regularisation "variance_covariance" (squared errors) or "cosine".
+        temperature: of "infonce", see `InfoNCE`.
+        invariance: of the other two, see `VarianceCovariance`, as the two that follow.
+        variance: see `invariance`.
+        covariance: see `invariance`.
+
+    Raises:
+        ValueError: The name is unknown, or the temperature is not positive.
     """
+    require_choice("alignment loss", loss, ALIGNMENT_LOSSES)
     if loss == "infonce":
         return InfoNCE(temperature)
-    if loss in ("variance_covariance", "cosine"):
-        return VarianceCovariance(invariance, variance, covariance, cosine=loss == "cosine")
-    raise ValueError(
-        f"alignment loss must be one of infonce, variance_covariance, cosine, got {loss}"
-    )
+    return VarianceCovariance(invariance, variance, covariance, cosine=loss == "cosine")
 
 
 def check_pair(a: Tensor, b: Tensor) -> None:
-    """Raises ValueError unless both are [N, D] of at least two clips."""
+    """Raise ValueError unless both tensors are [N, D] of at least two clips."""
     if a.ndim != 2 or a.shape != b.shape:
         raise ValueError(
             f"features to align must both be [N, D], got {list(a.shape)} and {list(b.shape)}"
@@ -82,37 +115,39 @@ def check_pair(a: Tensor, b: Tensor) -> None:
 
 
 @full_precision
-def _infonce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    logits = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / temperature
-    own = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+def _infonce(a_ND: Tensor, b_ND: Tensor, temperature: float) -> Tensor:
+    logits_NN = F.normalize(a_ND, dim=1) @ F.normalize(b_ND, dim=1).T / temperature
+    own_N = torch.arange(len(logits_NN), device=logits_NN.device)
+    return (F.cross_entropy(logits_NN, own_N) + F.cross_entropy(logits_NN.T, own_N)) / 2
 
 
 @full_precision
-def _squared_error(a: Tensor, b: Tensor) -> Tensor:
-    return F.mse_loss(a, b)
+def _squared_error(a_ND: Tensor, b_ND: Tensor) -> Tensor:
+    return F.mse_loss(a_ND, b_ND)
 
 
 @full_precision
-def _cosine_distance(a: Tensor, b: Tensor) -> Tensor:
-    return 1 - (F.normalize(a, dim=1) * F.normalize(b, dim=1)).sum(1).mean()
+def _cosine_distance(a_ND: Tensor, b_ND: Tensor) -> Tensor:
+    return 1 - (F.normalize(a_ND, dim=1) * F.normalize(b_ND, dim=1)).sum(1).mean()
 
 
 @full_precision
-def variance_hinge(z: Tensor) -> Tensor:
-    """mean_d relu(1 - sqrt(var_d + 1e-4))"""
-    return F.relu(1 - (z.var(0) + 1e-4).sqrt()).mean()
+def variance_hinge(z_ND: Tensor) -> Tensor:
+    """Return mean_d relu(1 - sqrt(var_d + 1e-4)), []."""
+    return F.relu(1 - (z_ND.var(0) + _VARIANCE_FLOOR).sqrt()).mean()
 
 
 @full_precision
-def covariance_penalty(z: Tensor) -> Tensor:
-    """sum_(d != e) cov_de^2 / D.
+def covariance_penalty(z_ND: Tensor) -> Tensor:
+    """Return sum_(d != e) cov_de^2 / D, [].
 
-    The squares of Z^T Z and of Z Z^T have the same sum, so the smaller of the two matrices is enough. (With many more
-    features than clips the diagonal that is taken off is a small part of the sum: nothing is lost to rounding.)
+    The squares of Z^T Z and of Z Z^T have the same sum, so the smaller of the two matrices is
+    enough. Where features are many more than clips, the diagonal that is subtracted is a small part
+    of the sum, so nothing is lost to rounding.
     """
-    count, width = z.shape
-    z = z - z.mean(0)
-    product = z @ z.T if count < width else z.T @ z
-    diagonal = z.square().sum(0)
-    return (product.square().sum() - diagonal.square().sum()) / ((count - 1) ** 2 * width)
+    count, width = z_ND.shape
+    z_ND = z_ND - z_ND.mean(0)
+    product = z_ND @ z_ND.T if count < width else z_ND.T @ z_ND
+    diagonal_D = z_ND.square().sum(0)
+    off_diagonal = product.square().sum() - diagonal_D.square().sum()
+    return off_diagonal / ((count - 1) ** 2 * width)

@@ -1,24 +1,48 @@
-"""The heads between features and losses; used in pretraining only."""
+"""The heads between features and losses; only pretraining uses them."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from torch import nn
 
 from models.batchnorm import GlobalBatchNorm1d
 
 
-def projector(inputs: int, hidden: int, output: int, layers: int) -> nn.Sequential:
-    """`layers` linear layers with batch normalisation over the global batch and ReLU between them.
+@dataclass(frozen=True)
+class ProjectorSizes:
+    """How large a projector is, its input aside.
 
-    Takes [n, inputs], or [G, n, inputs] to project G features at once with batch statistics of their own each.
-    Raises ValueError where a size is not at least 1.
+    Args:
+        hidden: width of the hidden layers.
+        output: width of the result.
+        layers: number of linear layers.
     """
-    if min(inputs, hidden, output, layers) < 1:
+
+    hidden: int
+    output: int
+    layers: int
+
+
+def build_projector(inputs: int, sizes: ProjectorSizes) -> nn.Sequential:
+    """Build linear layers with batch normalisation over the global batch and ReLU between them.
+
+    UmURL's projector is 2048-BN-ReLU-2048-BN-ReLU-4096. The module takes [n, inputs], or
+    [G, n, inputs] to project G features at once, each by its own batch statistics.
+
+    Raises:
+        ValueError: A size is not at least 1.
+    """
+    hidden = sizes.hidden
+    if min(inputs, hidden, sizes.output, sizes.layers) < 1:
         raise ValueError(
-            f"a projector needs sizes of at least 1, got {inputs}-{hidden}-{output} in {layers} layers"
+            f"a projector needs sizes of at least 1, "
+            f"got {inputs}-{hidden}-{sizes.output} in {sizes.layers} layers"
         )
     modules: list[nn.Module] = []
-    for _ in range(layers - 1):
-        modules += [nn.Linear(inputs, hidden), GlobalBatchNorm1d(hidden), nn.ReLU()]
-        inputs = hidden
-    return nn.Sequential(*modules, nn.Linear(inputs, output))
+    width = inputs
+    for _ in range(sizes.layers - 1):
+        modules += [nn.Linear(width, hidden), GlobalBatchNorm1d(hidden), nn.ReLU()]
+        width = hidden
+    modules.append(nn.Linear(width, sizes.output))
+    return nn.Sequential(*modules)

@@ -8,13 +8,16 @@ from hypothesis import strategies as st
 from models.alignment import (
     InfoNCE,
     VarianceCovariance,
-    alignment,
+    build_alignment,
     covariance_penalty,
     variance_hinge,
 )
 
 COEFFICIENTS = {"temperature": 0.2, "invariance": 5.0, "variance": 3.0, "covariance": 2.0}
-LOSSES = [alignment(name, **COEFFICIENTS) for name in ("infonce", "variance_covariance", "cosine")]
+LOSSES = [
+    build_alignment(loss=name, **COEFFICIENTS)
+    for name in ("infonce", "variance_covariance", "cosine")
+]
 
 
 def pair(rows: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -160,5 +163,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match="temperature"):
         InfoNCE(0)
     with pytest.raises(ValueError, match="infonce, variance_covariance, cosine"):
-        alignment("euclidean", **COEFFICIENTS)
-    assert isinstance(alignment("variance_covariance", **COEFFICIENTS), VarianceCovariance)
+        build_alignment(loss="euclidean", **COEFFICIENTS)
+    assert isinstance(
+        build_alignment(loss="variance_covariance", **COEFFICIENTS), VarianceCovariance
+    )
