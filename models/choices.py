@@ -7,6 +7,7 @@ the names is the order in which messages and documents list them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 # -- what an encoder takes and how it is built (models.backbone)
@@ -85,7 +86,7 @@ def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value}")
 
 
-def require_different(name: str, values: list[str], allowed: tuple[str, ...]) -> None:
+def require_different(name: str, values: Sequence[str], allowed: tuple[str, ...]) -> None:
     """Check a setting that is a list of names: at least one of them, and none twice.
 
     Args:
@@ -99,4 +100,6 @@ def require_different(name: str, values: list[str], allowed: tuple[str, ...]) ->
     repeats = len(set(values)) != len(values)
     unknown = not set(values) <= set(allowed)
     if not values or repeats or unknown:
-        raise ValueError(f"{name} must be different ones of {', '.join(allowed)}, got {values}")
+        raise ValueError(
+            f"{name} must be different ones of {', '.join(allowed)}, got {list(values)}"
+        )

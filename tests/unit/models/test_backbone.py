@@ -4,15 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from models.backbone import Backbone, Layer, sinusoids
-from models.modalities import MODALITIES, modality
+from models.backbone import Backbone, BackboneSettings
+from models.choices import MODALITIES
+from models.modalities import modality
 from models.skeleton import SkeletonLayout
+from models.transformer import Layer, sinusoids
 
 LAYOUT = SkeletonLayout(
     "arm", ("a", "b", "c"), (0, 0, 1), centre=0, left_shoulder=1, right_shoulder=2, mirror=()
 )
 SETTINGS = {
-    "persons": 2,
     "frames": 5,
     "width": 8,
     "layers": 2,
@@ -32,7 +33,7 @@ PASSES = (*MODALITIES, "fused", "fused_other")
 
 def backbone(**changes) -> Backbone:
     torch.manual_seed(0)
-    return Backbone(LAYOUT, **(SETTINGS | changes)).double()
+    return Backbone(LAYOUT, 2, BackboneSettings(**(SETTINGS | changes))).double()
 
 
 def views(names=PASSES, rows: int = 4) -> dict[str, torch.Tensor]:
@@ -202,7 +203,7 @@ def test_layer_equals_torchs(norm, heads):
     reference = nn.TransformerEncoderLayer(
         8, heads, 12, dropout=0.0, batch_first=True, norm_first=norm == "pre", dtype=torch.float64
     )
-    ours = Layer(8, heads, 12, 0.0, norm).double()
+    ours = Layer(width=8, heads=heads, feedforward=12, dropout=0.0, norm=norm).double()
     names = {
         "self_attn.in_proj_": "qkv.",
         "self_attn.out_proj": "out",
@@ -221,7 +222,8 @@ def test_layer_equals_torchs(norm, heads):
 def test_layers_begin_like_torchs():
     """The same distributions: bounds of the uniform ones, and zeros."""
     torch.manual_seed(0)
-    ours, reference = Layer(256, 1, 512, 0.0, "post"), nn.TransformerEncoderLayer(256, 1, 512)
+    ours = Layer(width=256, heads=1, feedforward=512, dropout=0.0, norm="post")
+    reference = nn.TransformerEncoderLayer(256, 1, 512)
     pairs = [
         (ours.qkv.weight, reference.self_attn.in_proj_weight),
         (ours.out.weight, reference.self_attn.out_proj.weight),
@@ -256,7 +258,7 @@ def test_without_positions_a_stream_does_not_know_the_order():
 
 def test_weights_alone_can_be_saved_and_loaded():
     net, view = backbone(), views(["fused"])["fused"]
-    other = Backbone(LAYOUT, **SETTINGS).double()
+    other = Backbone(LAYOUT, 2, BackboneSettings(**SETTINGS)).double()
     other.load_state_dict(net.state_dict())
     assert torch.equal(other.features(view), net.features(view))
 

@@ -3,7 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.modalities import MODALITIES, modality
+from models.choices import MODALITIES
+from models.modalities import modality
 
 
 @settings(max_examples=20, deadline=None)
