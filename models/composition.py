@@ -1,4 +1,8 @@
-"""Composition: the unimodal features put together, as guidance for the fused one."""
+"""Composition: the unimodal features become one feature, as guidance for the fused one.
+
+The Decomposition and Composition paper (arXiv 2512.21064) names the step; its operators are not
+public and are a choice here. Shapes: n clips, K modalities, D width of a feature.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +12,32 @@ import torch
 from torch import Tensor, nn
 
 from models.attention import QueryAttention
-
-MODULES = ("mean", "weights", "mlp", "attention")
+from models.choices import COMPOSITION_MODULES, require_choice
 
 
 class Composition(nn.Module):
-    """c = C(u_1, ..., u_K), of K modalities' features, each `size` wide.
+    """c = C(u_1, ..., u_K), where u_m is the feature of modality m.
 
-    module:
-        - "mean": of the u_m;
-        - "weights": sum_m w_m u_m, w the softmax of learned numbers that begin at the mean;
-        - "mlp": two layers with ReLU between, of the u_m side by side;
-        - "attention": one learned query over the u_m, each with a learned vector added that says which it is.
+    Args:
+        module: C is one of
+            - "mean": the mean of the u_m;
+            - "weights": sum_m w_m u_m, where w is the softmax of learned numbers that start equal;
+            - "mlp": two layers with ReLU between them, of the u_m side by side;
+            - "attention": one learned query over the u_m; a learned vector added to each u_m says
+              which modality it is.
+        modalities: names of the K modalities, in their order.
+        size: D.
 
-    Raises ValueError for an unknown module.
+    Raises:
+        ValueError: The module is unknown.
     """
 
-    def __init__(self, module: str, modalities: Sequence[str], size: int):
+    def __init__(self, module: str, modalities: Sequence[str], size: int) -> None:
         super().__init__()
-        if module not in MODULES:
-            raise ValueError(
-                f"composition module must be one of {', '.join(MODULES)}, got {module}"
-            )
-        self.module, self.modalities, count = module, tuple(modalities), len(modalities)
+        require_choice("composition module", module, COMPOSITION_MODULES)
+        self.module = module
+        self.modalities = tuple(modalities)
+        count = len(self.modalities)
         if module == "weights":
             self.logits = nn.Parameter(torch.zeros(count))
         elif module == "mlp":
@@ -42,12 +49,19 @@ class Composition(nn.Module):
             self.attention = QueryAttention(size, queries=1)
 
     def forward(self, unimodal: Mapping[str, Tensor]) -> Tensor:
-        """unimodal: modality -> [n, size]. Returns [n, size]."""
-        features = torch.stack([unimodal[m] for m in self.modalities])
+        """Compose the features of all modalities.
+
+        Args:
+            unimodal: modality -> u_m, [n, D].
+
+        Returns:
+            c, [n, D].
+        """
+        u_KND = torch.stack([unimodal[name] for name in self.modalities])
         if self.module == "weights":
-            return (self.logits.softmax(0)[:, None, None] * features).sum(0)
+            return (self.logits.softmax(0)[:, None, None] * u_KND).sum(0)
         if self.module == "mlp":
-            return self.mlp(torch.cat(features.unbind(), dim=1))
+            return self.mlp(torch.cat(u_KND.unbind(), dim=1))
         if self.module == "attention":
-            return self.attention(features.transpose(0, 1) + self.table).squeeze(1)
-        return features.mean(0)
+            return self.attention(u_KND.transpose(0, 1) + self.table).squeeze(1)
+        return u_KND.mean(0)

@@ -1,176 +1,241 @@
-"""Decomposition: what the fused feature holds of each modality, beside what that modality's own feature says.
+"""Decomposition: what the fused feature holds of each modality, and what that modality itself says.
 
-Shapes: n clips, T and M*V tokens of the two streams, D the backbone's width.
+The Decomposition and Composition paper (arXiv 2512.21064) names the step; UmURL (ACM MM 2023) is
+the case of the "identity" module. Shapes: n clips, T and M*V tokens of the two streams, D the width
+of the backbone, S streams (1 or 2) that a part of the feature comes from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from models.attention import QueryAttention
-from models.projector import projector
+from models.attention import LearnedQueries
+from models.choices import (
+    DECOMPOSITION_MODULES,
+    FEATURE_PARTS,
+    PROJECTORS,
+    require_choice,
+    require_different,
+)
+from models.projector import ProjectorSizes, build_projector
 
 # A part of the feature -> the streams that it comes from, by number.
-PARTS = {"temporal": (0,), "spatial": (1,), "whole": (0, 1)}
-MODULES = ("identity", "linear", "mlp", "convolution", "attention")
+STREAMS = {"temporal": (0,), "spatial": (1,), "whole": (0, 1)}
+# The modules that look at the fused tokens, not at the pooled feature.
 OF_TOKENS = ("convolution", "attention")
-PROJECTORS = ("modality", "shared", "separate")
+# The name of the only projector where all tensors share one.
+_ALL = "all"
 
 
 class Decomposition(nn.Module):
     """Takes the fused feature y apart, D_m(y), and projects it and the unimodal features u_m.
 
-    width: D; features are [temporal; spatial], 2*D wide.
-    module: D_m is
-        - "identity": the projector alone takes y apart, as in UmURL;
-        - "linear", or "mlp" (two layers, ReLU between), of the pooled feature;
-        - "convolution" over the fused tokens, see `Convolution`;
-        - "attention": one query a modality over the fused tokens; for the whole two, one for each half of the feature,
-          over the tokens of both streams.
-    parts: any of "temporal", "spatial", "whole"; each part of the feature has its own D_m and projectors.
-    projectors: one for each "modality", the same for u_m and D_m(y) (UmURL's h_m); one "shared" by all; or "separate"
-        ones for u_m and D_m(y) of each modality.
-    hidden, output, layers: of the projectors.
+    Args:
+        width: D; features are [temporal; spatial], 2*D wide.
+        modalities: names of the modalities, in their order.
+        module: D_m is one of
+            - "identity": the projector alone takes y apart, as in UmURL;
+            - "linear", or "mlp" (two layers, ReLU between them), of the pooled feature;
+            - "convolution" over the fused tokens, see `Convolution`;
+            - "attention": one query for each modality over the fused tokens; the whole has two, one
+              for each half of the feature, over the tokens of both streams.
+        parts: any of "temporal", "spatial", "whole"; each part of the feature has its own D_m and
+            projectors.
+        projectors: one for each "modality", the same for u_m and D_m(y) (UmURL's h_m); one "shared"
+            by all; or "separate" ones for u_m and D_m(y) of each modality.
+        sizes: of the projectors.
 
-    Raises ValueError for an unknown module, part or kind of projectors, and for no part at all.
+    Raises:
+        ValueError: A module, a part or a kind of projectors is unknown, or there is no part.
     """
 
     def __init__(
         self,
+        *,
         width: int,
         modalities: Sequence[str],
         module: str,
         parts: Sequence[str],
         projectors: str,
-        hidden: int,
-        output: int,
-        layers: int,
-    ):
+        sizes: ProjectorSizes,
+    ) -> None:
         super().__init__()
-        if not parts or len(set(parts)) != len(parts) or not set(parts) <= set(PARTS):
-            raise ValueError(
-                f"parts must be different ones of {', '.join(PARTS)}, got {list(parts)}"
-            )
-        for name, value, allowed in (
-            ("module", module, MODULES),
-            ("projectors", projectors, PROJECTORS),
-        ):
-            if value not in allowed:
-                raise ValueError(
-                    f"decomposition {name} must be one of {', '.join(allowed)}, got {value}"
-                )
-        self.width, self.modalities, self.parts = width, tuple(modalities), tuple(parts)
-        self.of_tokens, self.kind = module in OF_TOKENS, projectors
-        streams = {part: len(PARTS[part]) for part in self.parts}
-        self.apart = nn.ModuleDict(
-            {part: _apart(module, width, streams[part], self.modalities) for part in self.parts}
-        )
-
-        def heads(names: Sequence[str]) -> nn.ModuleDict:
-            return nn.ModuleDict(
-                {
-                    part: nn.ModuleDict(
-                        {m: projector(streams[part] * width, hidden, output, layers) for m in names}
-                    )
-                    for part in self.parts
-                }
-            )
-
-        self.projectors = heads(["all"] if projectors == "shared" else self.modalities)
+        require_different("parts", parts, FEATURE_PARTS)
+        require_choice("decomposition module", module, DECOMPOSITION_MODULES)
+        require_choice("decomposition projectors", projectors, PROJECTORS)
+        self.width = width
+        self.modalities = tuple(modalities)
+        self.parts = tuple(parts)
+        self.of_tokens = module in OF_TOKENS
+        self.kind = projectors
+        # The order of creation decides on the random draws: first all modules that take the
+        # feature apart, then all projectors of the u_m, then those of the D_m(y) alone.
+        self.apart = nn.ModuleDict()
+        for part in self.parts:
+            self.apart[part] = _build_apart(module, width, len(STREAMS[part]), self.modalities)
+        names = (_ALL,) if projectors == "shared" else self.modalities
+        self.projectors = self._build_projectors(names, sizes)
         if projectors == "separate":
-            self.fused_projectors = heads(self.modalities)
+            self.fused_projectors = self._build_projectors(self.modalities, sizes)
+
+    def _build_projectors(self, names: Sequence[str], sizes: ProjectorSizes) -> nn.ModuleDict:
+        """Build for each part a projector of each name."""
+        of_parts = nn.ModuleDict()
+        for part in self.parts:
+            inputs = len(STREAMS[part]) * self.width
+            of_parts[part] = nn.ModuleDict({name: build_projector(inputs, sizes) for name in names})
+        return of_parts
 
     def forward(
-        self, unimodal: Mapping[str, Tensor], fused: Tensor, tokens: Sequence[Tensor] | None = None
+        self,
+        unimodal: Mapping[str, Tensor],
+        fused: Tensor,
+        tokens: Sequence[Tensor] | None = None,
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Projections of u_m and of D_m(y), each a list of [n, output]: parts in their order, in each part the
-        modalities in theirs.
+        """Project the unimodal features and what was taken out of the fused one.
 
-        unimodal: modality -> u_m [n, 2*D]; fused: y [n, 2*D]; tokens: those of y, [n, T, D] and [n, M*V, D], which only
-        "convolution" and "attention" look at.
+        With parts (whole, temporal) and modalities (joint, bone) both lists hold, in this order:
+
+            whole joint | whole bone | temporal joint | temporal bone
+
+        Args:
+            unimodal: modality -> u_m, [n, 2*D].
+            fused: y, [n, 2*D].
+            tokens: those of y, [n, T, D] and [n, M*V, D]; only "convolution" and "attention" look
+                at them.
+
+        Returns:
+            The targets, which are projections of u_m, and the predictions, which are projections of
+            D_m(y). Each is a list of [n, output].
         """
-        targets, predictions = [], []
+        targets: list[Tensor] = []
+        predictions: list[Tensor] = []
         for part in self.parts:
-            true = [self._part(part, unimodal[m]) for m in self.modalities]
-            source = [tokens[s] for s in PARTS[part]] if self.of_tokens else self._part(part, fused)
-            z, found = self._project(part, true, self.apart[part](source))
-            targets.extend(z)
-            predictions.extend(found)
+            true = [self._part_of(unimodal[name], part) for name in self.modalities]
+            taken = self.apart[part](self._source(part, fused, tokens))
+            part_targets, part_predictions = self._project(part, true, taken)
+            targets.extend(part_targets)
+            predictions.extend(part_predictions)
         return targets, predictions
 
-    def _part(self, part: str, feature: Tensor) -> Tensor:
-        if part == "whole":
-            return feature
-        return feature[:, : self.width] if part == "temporal" else feature[:, self.width :]
+    def _source(
+        self, part: str, fused: Tensor, tokens: Sequence[Tensor] | None
+    ) -> Tensor | list[Tensor]:
+        """What D_m looks at: a part of the fused feature, or the tokens of that part's streams."""
+        if not self.of_tokens:
+            return self._part_of(fused, part)
+        if tokens is None:
+            raise ValueError("this decomposition looks at the tokens of the fused feature")
+        return [tokens[stream] for stream in STREAMS[part]]
+
+    def _part_of(self, feature: Tensor, part: str) -> Tensor:
+        """Cut a part out of a feature [temporal; spatial]."""
+        if part == "temporal":
+            return feature[:, : self.width]
+        if part == "spatial":
+            return feature[:, self.width :]
+        return feature
 
     def _project(
         self, part: str, true: list[Tensor], taken: list[Tensor]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Both sides projected, each of the tensors normalised by batch statistics of its own."""
-        heads = self.projectors[part]
+        """Project both sides, each tensor by batch statistics of its own."""
+        projectors = cast(nn.ModuleDict, self.projectors[part])
         if self.kind == "shared":
-            z = list(heads["all"](torch.stack([*true, *taken])))
-            return z[: len(true)], z[len(true) :]
+            # One pass for all: a projector takes groups [G, n, ...] and keeps them apart.
+            projected = list(projectors[_ALL](torch.stack([*true, *taken])))
+            return projected[: len(true)], projected[len(true) :]
         if self.kind == "separate":
-            others = self.fused_projectors[part]
-            z = [heads[m](x) for m, x in zip(self.modalities, true, strict=True)]
-            return z, [others[m](x) for m, x in zip(self.modalities, taken, strict=True)]
-        pairs = zip(self.modalities, true, taken, strict=True)
-        both = [heads[m](torch.stack([u, y])) for m, u, y in pairs]
-        return [z[0] for z in both], [z[1] for z in both]
+            fused_projectors = cast(nn.ModuleDict, self.fused_projectors[part])
+            targets = self._each(projectors, true)
+            predictions = self._each(fused_projectors, taken)
+            return targets, predictions
+        pairs = [torch.stack([u, y]) for u, y in zip(true, taken, strict=True)]
+        projected = self._each(projectors, pairs)
+        return [pair[0] for pair in projected], [pair[1] for pair in projected]
+
+    def _each(self, projectors: nn.ModuleDict, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Project the tensor of each modality by that modality's projector."""
+        of_modalities = zip(self.modalities, tensors, strict=True)
+        return [projectors[name](tensor) for name, tensor in of_modalities]
 
 
-def _apart(kind: str, width: int, streams: int, modalities: Sequence[str]) -> nn.Module:
-    """From a part of the fused feature [n, streams * D], or its streams' tokens, to one such tensor a modality."""
-    size = streams * width
+def _build_apart(kind: str, width: int, streams: int, modalities: Sequence[str]) -> nn.Module:
+    """Build what takes one part of the fused feature apart.
+
+    Returns:
+        A module from the part [n, S*D], or the tokens of its streams, to one tensor [n, S*D] for
+        each modality.
+    """
     if kind == "attention":
         return Attention(width, streams, len(modalities))
-    build = {
-        "identity": nn.Identity,
-        "linear": lambda: nn.Linear(size, size),
-        "mlp": lambda: nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, size)),
-        "convolution": lambda: Convolution(width, streams),
-    }
-    return Each({m: build[kind]() for m in modalities})
+    return Each({name: _build_one(kind, width, streams) for name in modalities})
+
+
+def _build_one(kind: str, width: int, streams: int) -> nn.Module:
+    """Build D_m of one modality."""
+    size = streams * width
+    if kind == "linear":
+        return nn.Linear(size, size)
+    if kind == "mlp":
+        return nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, size))
+    if kind == "convolution":
+        return Convolution(width, streams)
+    return nn.Identity()
 
 
 class Each(nn.ModuleDict):
     """A module of its own for each modality."""
 
     def forward(self, source: Tensor | Sequence[Tensor]) -> list[Tensor]:
+        """Return one tensor for each modality, all from the same source."""
         return [module(source) for module in self.values()]
 
 
 class Convolution(nn.Module):
-    """A convolution over three neighbouring tokens of each stream, ReLU, the maximum over tokens, and a linear layer of
-    the streams' results side by side.
+    """A convolution over three neighbouring tokens, for each stream, and a linear layer.
 
-    Tokens are neighbours in time, or by the numbers of their joints.
+    ReLU and the maximum over the tokens follow the convolution; the linear layer takes the streams'
+    results side by side. Tokens are neighbours in time, or by the numbers of their joints.
+
+    Args:
+        width: D.
+        streams: S.
     """
 
-    def __init__(self, width: int, streams: int):
+    def __init__(self, width: int, streams: int) -> None:
         super().__init__()
         self.streams = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(streams))
         self.out = nn.Linear(streams * width, streams * width)
 
     def forward(self, tokens: Sequence[Tensor]) -> Tensor:
-        pooled = [
-            conv(x.transpose(1, 2)).relu().amax(2)
-            for conv, x in zip(self.streams, tokens, strict=True)
-        ]
+        """Take the tokens of S streams, each [n, L, D], to [n, S*D]."""
+        pooled = []
+        for convolution, x_nLD in zip(self.streams, tokens, strict=True):
+            x_nDL = convolution(x_nLD.transpose(1, 2))
+            pooled.append(x_nDL.relu().amax(2))
         return self.out(torch.cat(pooled, dim=1))
 
 
-class Attention(QueryAttention):
-    """Queries of all modalities over the tokens of all streams, as many queries a modality as streams."""
+class Attention(LearnedQueries):
+    """Queries of all modalities over the tokens of all streams, S queries for each modality.
 
-    def __init__(self, width: int, streams: int, modalities: int):
+    Args:
+        width: D.
+        streams: S.
+        modalities: their number.
+    """
+
+    def __init__(self, width: int, streams: int, modalities: int) -> None:
         super().__init__(width, streams * modalities)
         self.modalities = modalities
 
     def forward(self, tokens: Sequence[Tensor]) -> list[Tensor]:
-        found = super().forward(torch.cat(list(tokens), dim=1))
-        return list(found.unflatten(1, (self.modalities, -1)).flatten(2).unbind(1))
+        """Take the tokens of S streams, each [n, L, D], to [n, S*D] for each modality."""
+        answers_nQD = self.attend(torch.cat(list(tokens), dim=1))
+        of_modalities = answers_nQD.unflatten(1, (self.modalities, -1)).flatten(2)
+        return list(of_modalities.unbind(1))

@@ -1,99 +1,169 @@
-"""From the features of a step's inputs to named losses: the heads and the terms of Decomposition and Composition.
+"""From the features of a step's inputs to named losses: the terms of Decomposition and Composition.
 
 UmURL's objective (ACM MM 2023) is made of the same pieces, see `conf/objective/umurl.yaml`.
+`docs/method.md` has the equations. Shapes: n clips of this worker, N clips of the global batch, D
+the width of the backbone; a feature is 2*D wide.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from models.alignment import alignment as build_alignment
+from models.alignment import VarianceCovariance, build_alignment
 from models.backbone import Backbone, Tokens
+from models.choices import GUIDANCES, MODALITIES, require_choice
 from models.composition import Composition
 from models.decomposition import Decomposition
 from models.distributed import gather_all, shares
-from models.modalities import MODALITIES
 from models.monitors import cosine
 from models.precision import widen
-from models.projector import projector as build_projector
+from models.projector import ProjectorSizes, build_projector
 from models.prototypes import Prototypes
 
-# The inputs that a step may encode; the place of a name is the number of its draw, so that an objective that leaves
-# some out sees the same views in the others.
-PASSES = (*MODALITIES, "fused", "fused_other")
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """What an objective is built from: the section `objective` of the configuration.
+
+    Each term holds its `weight`; a term whose weight is 0 costs nothing.
+
+    Args:
+        decomposition: `weight`, `module`, `parts`, `projectors`, see `Decomposition`.
+        composition: `weight`, `module` (see `Composition`), `guidance` ("feature" or "prototypes")
+            and `prototypes` (see `Prototypes`).
+        view: `weight`.
+        consistency: `weight`.
+        regularisation: `weight`.
+        alignment: `stop_gradient`, and the arguments of `build_alignment`. With `stop_gradient` the
+            features that are targets (u_m in decomposition, what c is made of in composition) pass
+            no gradient on.
+        projector: `hidden` and `output` sizes as multiples of 2*D, and the number of `layers`.
+    """
+
+    decomposition: Mapping[str, Any]
+    composition: Mapping[str, Any]
+    view: Mapping[str, Any]
+    consistency: Mapping[str, Any]
+    regularisation: Mapping[str, Any]
+    alignment: Mapping[str, Any]
+    projector: Mapping[str, Any]
+
+    def weights(self) -> dict[str, float]:
+        """Return the weights of all terms, zeros included."""
+        terms = {
+            "decomposition": self.decomposition,
+            "composition": self.composition,
+            "view": self.view,
+            "consistency": self.consistency,
+            "regularisation": self.regularisation,
+        }
+        return {name: float(term["weight"]) for name, term in terms.items()}
+
+
+@dataclass
+class Projections:
+    """What the terms compare: each a list of [n, output], or gathered [N, output].
+
+    Args:
+        targets: h_m u_m, part after part, in each part the modalities in their order.
+        predictions: h_m D_m y, in the same order.
+        fused: g y, and g y' where there is a second view.
+        guide: k c, where there is composition.
+    """
+
+    targets: list[Tensor] = field(default_factory=list)
+    predictions: list[Tensor] = field(default_factory=list)
+    fused: list[Tensor] = field(default_factory=list)
+    guide: list[Tensor] = field(default_factory=list)
+
+    def all(self) -> list[Tensor]:
+        """Return all tensors, group after group."""
+        return [*self.targets, *self.predictions, *self.fused, *self.guide]
+
+    def gathered(self, counts: Sequence[int]) -> Projections:
+        """Return the projections of the clips of all workers, exchanged at once.
+
+        Args:
+            counts: how many clips each worker holds.
+        """
+        rows = gather_all(self.all(), counts)
+        result = Projections()
+        first = 0
+        for group in fields(self):
+            size = len(getattr(self, group.name))
+            setattr(result, group.name, rows[first : first + size])
+            first += size
+        return result
 
 
 class Objective(nn.Module):
-    """L = sum of weight * term, over the gathered batch of all workers. A term whose weight is 0 costs nothing.
+    """L = sum of weight * term, over the gathered batch of all workers.
 
-    With u_m the feature of modality m alone, y and y' the fused features of two views, c the composition of the u_m:
+    With u_m the feature of modality m alone, y and y' the fused features of two views, c the
+    composition of the u_m, and h, g, k projectors, the terms are:
+
     - decomposition: mean over parts and modalities of align(h_m D_m y, h_m u_m);
-    - consistency: mean over parts and modalities of align(h_m u_m, mean of these over m) (UmURL's; needs
-      decomposition);
-    - composition: mean over y and y' of align(g y, k c) (y alone where the view term is off), or with prototypes as
-      guidance of how well g y and k c predict each other's category;
+    - consistency: mean over parts and modalities of align(h_m u_m, mean of these over m) (UmURL's;
+      it needs decomposition);
+    - composition: mean over y and y' of align(g y, k c), over y alone where the view term is off;
+      with prototypes as guidance, how well g y and k c predict each other's category;
     - view: align(g y, g y');
     - regularisation: mean over all projected tensors of what keeps them from collapsing.
 
-    width: D of the backbone; modalities: what it takes.
-    composition.guidance: "feature", or "prototypes", whose settings are composition.prototypes (see `Prototypes`).
-    alignment.stop_gradient: the features that are targets (u_m in decomposition, c's parts in composition) are taken as
-        given.
-    projector: hidden and output sizes as multiples of the feature width 2*D, and the number of layers.
+    Args:
+        width: D of the backbone.
+        modalities: what the backbone takes.
+        settings: the terms and their weights.
 
-    Raises ValueError for settings that do not fit together, and in `forward`, on all workers alike, for fewer than two
-    clips over all of them or none on one of them (its gradients would never come, and the others would wait for them).
+    Raises:
+        ValueError: Settings are out of range or do not fit together.
     """
 
-    def __init__(
-        self,
-        width: int,
-        modalities: Sequence[str],
-        decomposition: Mapping,
-        composition: Mapping,
-        view: Mapping,
-        consistency: Mapping,
-        regularisation: Mapping,
-        alignment: Mapping,
-        projector: Mapping,
-    ):
+    def __init__(self, width: int, modalities: Sequence[str], settings: ObjectiveSettings) -> None:
         super().__init__()
-        terms = {"decomposition": decomposition, "composition": composition, "view": view}
-        terms |= {"consistency": consistency, "regularisation": regularisation}
-        self.weights = {
-            name: float(term["weight"]) for name, term in terms.items() if term["weight"] > 0
-        }
-        self.align = build_alignment(
-            **{key: value for key, value in alignment.items() if key != "stop_gradient"}
-        )
-        self.stop_gradient = bool(alignment["stop_gradient"])
+        weights = settings.weights()
+        self.weights = {name: weight for name, weight in weights.items() if weight > 0}
         self.modalities = tuple(modalities)
-        self._check(terms)
+        self.stop_gradient = bool(settings.alignment["stop_gradient"])
+        self.align = build_alignment(**_without(settings.alignment, "stop_gradient"))
+        self._check(weights, settings.composition["guidance"])
+        self._build_heads(width, settings)
 
+    def _build_heads(self, width: int, settings: ObjectiveSettings) -> None:
+        """Build the modules of the terms that have a weight; the order decides on their draws."""
         feature = 2 * width
-        sizes = {key: round(projector[key] * feature) for key in ("hidden", "output")} | {
-            "layers": projector["layers"]
-        }
+        sizes = ProjectorSizes(
+            hidden=round(settings.projector["hidden"] * feature),
+            output=round(settings.projector["output"] * feature),
+            layers=settings.projector["layers"],
+        )
+        composition = settings.composition
         if "decomposition" in self.weights:
-            settings = {key: value for key, value in decomposition.items() if key != "weight"}
-            self.decomposition = Decomposition(width, self.modalities, **settings, **sizes)
+            self.decomposition = Decomposition(
+                width=width,
+                modalities=self.modalities,
+                sizes=sizes,
+                **_without(settings.decomposition, "weight"),
+            )
         if "composition" in self.weights:
             self.composition = Composition(composition["module"], self.modalities, feature)
-            self.guide_projector = build_projector(feature, **sizes)
-        if "composition" in self.weights or "view" in self.weights:
-            self.fused_projector = build_projector(feature, **sizes)
-        self.guide = self.align
+            self.guide_projector = build_projector(feature, sizes)
+        if self._has_any("composition", "view"):
+            self.fused_projector = build_projector(feature, sizes)
+        self.guide: nn.Module = self.align
         if "composition" in self.weights and composition["guidance"] == "prototypes":
-            self.guide = Prototypes(sizes["output"], **composition["prototypes"])
+            self.guide = Prototypes(sizes.output, **composition["prototypes"])
 
-    def _check(self, terms: Mapping[str, Mapping]) -> None:
-        for name, term in terms.items():
-            if term["weight"] < 0:
-                raise ValueError(f"{name}.weight must be at least 0, got {term['weight']}")
-        if not {"decomposition", "composition", "view"} & set(self.weights):
+    def _check(self, weights: Mapping[str, float], guidance: str) -> None:
+        for name, weight in weights.items():
+            if weight < 0:
+                raise ValueError(f"{name}.weight must be at least 0, got {weight}")
+        if not self._has_any("decomposition", "composition", "view"):
             raise ValueError(
                 "at least one of decomposition, composition and view needs a weight above 0"
             )
@@ -101,27 +171,34 @@ class Objective(nn.Module):
             raise ValueError(
                 "consistency.weight needs decomposition.weight above 0: it compares its projections"
             )
-        if ("regularisation" in self.weights) != self.align.regularises:
+        regularises = isinstance(self.align, VarianceCovariance)
+        if ("regularisation" in self.weights) != regularises:
             raise ValueError(
-                "regularisation.weight must be above 0 with variance_covariance and cosine, and 0 with infonce"
+                "regularisation.weight must be above 0 with variance_covariance and cosine, "
+                "and 0 with infonce"
             )
-        if {"decomposition", "composition"} & set(self.weights) and len(self.modalities) < 2:
+        if self._has_any("decomposition", "composition") and len(self.modalities) < 2:
             raise ValueError(
-                "decomposition and composition need a network that takes several modalities: their weights must be 0 "
-                "where model.modalities is one alone and with model.fusion=late"
+                "decomposition and composition need a network that takes several modalities: "
+                "their weights must be 0 where model.modalities is one alone "
+                "and with model.fusion=late"
             )
-        if (guidance := terms["composition"]["guidance"]) not in ("feature", "prototypes"):
-            raise ValueError(
-                f"composition.guidance must be one of feature, prototypes, got {guidance}"
-            )
+        require_choice("composition.guidance", guidance, GUIDANCES)
+
+    def _has_any(self, *terms: str) -> bool:
+        """Whether at least one of the terms has a weight."""
+        return any(term in self.weights for term in terms)
 
     @property
     def passes(self) -> tuple[str, ...]:
         """The names of the inputs to encode: those that a term with a weight needs."""
-        unimodal = self.modalities if {"decomposition", "composition"} & set(self.weights) else ()
-        return (
-            (*unimodal, "fused", "fused_other") if "view" in self.weights else (*unimodal, "fused")
-        )
+        names: list[str] = []
+        if self._has_any("decomposition", "composition"):
+            names.extend(self.modalities)
+        names.append("fused")
+        if "view" in self.weights:
+            names.append("fused_other")
+        return tuple(names)
 
     def forward(
         self,
@@ -129,120 +206,171 @@ class Objective(nn.Module):
         tokens: Mapping[str, Tokens] | None = None,
         watch: bool = False,
     ) -> dict[str, Tensor]:
-        """Named losses [] from features: name of a pass -> [n, 2*D], this worker's share of the global batch.
+        """Compare the features of a step.
 
-        tokens: name of a pass -> what its features were pooled from, which some decompositions look at.
-        "loss" is the total, to be differentiated; "loss/<term>" are its terms before weighting, for the record.
-        watch: also "decomposition/<modality>", the mean cosine of what was taken out of the fused feature and the true
-            unimodal one, where there is decomposition.
+        Args:
+            features: name of a pass -> [n, 2*D], this worker's share of the global batch.
+            tokens: name of a pass -> what its features were pooled from; some decompositions look
+                at it.
+            watch: whether to add "decomposition/<modality>", the mean cosine of what was taken out
+                of the fused feature and the true unimodal one, where there is decomposition.
+
+        Returns:
+            Named losses []: "loss" is the total, to be differentiated; "loss/<term>" are its terms
+            before weighting, for the record.
+
+        Raises:
+            ValueError: There are fewer than two clips over all workers, or none on one of them (its
+                gradients would never come, and the others would wait for them). All workers raise
+                alike.
         """
         counts = shares(len(features["fused"]), features["fused"].device)
-        if sum(counts) < 2:
-            raise ValueError(
-                "the objective compares clips with each other: a batch needs at least two"
-            )
-        if min(counts) == 0:
-            raise ValueError(
-                f"a batch of {sum(counts)} clips leaves some of {len(counts)} workers without any"
-            )
-        projected = self._project(features, tokens)
-        z = iter(gather_all([x for group in projected.values() for x in group], counts))
-        gathered = {name: [next(z) for _ in group] for name, group in projected.items()}
-        terms = self._terms(gathered)
-        total = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
-        losses = {"loss": total} | {f"loss/{name}": term.detach() for name, term in terms.items()}
-        return losses | self._taken_apart(gathered) if watch else losses
-
-    @torch.no_grad()
-    def _taken_apart(self, z: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
-        if "decomposition" not in self.weights:
-            return {}
-        likeness = [
-            cosine(p, t) for p, t in zip(z["predictions"], z["targets"], strict=True)
-        ]  # part after part
-        size = len(self.modalities)
-        return {
-            f"decomposition/{m}": _mean(likeness[i::size]) for i, m in enumerate(self.modalities)
-        }
+        _check_shares(counts)
+        projections = self._project(features, tokens).gathered(counts)
+        terms = self._terms(projections)
+        weighted = [self.weights[name] * term for name, term in terms.items()]
+        losses = {"loss": torch.stack(weighted).sum()}
+        for name, term in terms.items():
+            losses[f"loss/{name}"] = term.detach()
+        if watch:
+            losses |= self._likeness(projections)
+        return losses
 
     def _project(
         self, features: Mapping[str, Tensor], tokens: Mapping[str, Tokens] | None
-    ) -> dict[str, list[Tensor]]:
-        """What the terms compare, each tensor [n, output] of this worker's clips."""
-        unimodal = {m: features[m] for m in self.modalities if m in features}
+    ) -> Projections:
+        """What the terms compare, of this worker's clips."""
+        unimodal = {name: features[name] for name in self.modalities if name in features}
         if self.stop_gradient:
-            unimodal = {m: feature.detach() for m, feature in unimodal.items()}
-        projected = {}
+            unimodal = {name: feature.detach() for name, feature in unimodal.items()}
+        result = Projections()
         if "decomposition" in self.weights:
-            projected["targets"], projected["predictions"] = self.decomposition(
-                unimodal, features["fused"], (tokens or {}).get("fused")
+            fused_tokens = tokens.get("fused") if tokens else None
+            result.targets, result.predictions = self.decomposition(
+                unimodal, features["fused"], fused_tokens
             )
-        if "composition" in self.weights or "view" in self.weights:
+        if self._has_any("composition", "view"):
             fused = [features[name] for name in self.passes if name not in MODALITIES]
-            projected["fused"] = list(self.fused_projector(torch.stack(fused)))
+            result.fused = list(self.fused_projector(torch.stack(fused)))
         if "composition" in self.weights:
-            projected["guide"] = [self.guide_projector(self.composition(unimodal))]
-        return projected
+            result.guide = [self.guide_projector(self.composition(unimodal))]
+        return result
 
-    def _terms(self, z: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
-        """Term name -> [] of the global batch's projections, each [N, output]."""
+    def _terms(self, z: Projections) -> dict[str, Tensor]:
+        """Term name -> [], of the gathered projections."""
         terms = {}
         if "decomposition" in self.weights:
-            terms["decomposition"] = _mean(
-                self.align(p, t) for p, t in zip(z["predictions"], z["targets"], strict=True)
-            )
+            pairs = zip(z.predictions, z.targets, strict=True)
+            terms["decomposition"] = _mean(self.align(p, t) for p, t in pairs)
         if "consistency" in self.weights:
-            size = len(self.modalities)
-            parts = [z["targets"][i : i + size] for i in range(0, len(z["targets"]), size)]
-            terms["consistency"] = _mean(self._to_mean(part) for part in parts)
+            terms["consistency"] = _mean(self._to_mean(part) for part in self._by_part(z.targets))
         if "composition" in self.weights:
-            terms["composition"] = _mean(self.guide(y, z["guide"][0]) for y in z["fused"])
+            terms["composition"] = _mean(self.guide(y, z.guide[0]) for y in z.fused)
         if "view" in self.weights:
-            terms["view"] = self.align(*z["fused"])
-        if "regularisation" in self.weights:
-            terms["regularisation"] = _mean(
-                self.align.regularisation(x) for group in z.values() for x in group
-            )
+            terms["view"] = self.align(*z.fused)
+        # Whatever regularises has a weight: `_check` refuses anything else.
+        if isinstance(self.align, VarianceCovariance):
+            terms["regularisation"] = _mean(self.align.regularisation(x) for x in z.all())
         return terms
 
+    def _by_part(self, projections: list[Tensor]) -> list[list[Tensor]]:
+        """Cut a list of targets or predictions into one list for each part of the feature."""
+        size = len(self.modalities)
+        starts = range(0, len(projections), size)
+        return [projections[start : start + size] for start in starts]
+
     def _to_mean(self, z: Sequence[Tensor]) -> Tensor:
+        """Mean alignment [] of the modalities' projections with their mean."""
         centre = torch.stack([widen(x) for x in z]).mean(0)
         return _mean(self.align(x, centre) for x in z)
+
+    @torch.no_grad()
+    def _likeness(self, z: Projections) -> dict[str, Tensor]:
+        """Name "decomposition/<modality>" -> mean cosine over the parts; see `forward`."""
+        if "decomposition" not in self.weights:
+            return {}
+        pairs = zip(z.predictions, z.targets, strict=True)
+        cosines = [cosine(prediction, target) for prediction, target in pairs]
+        size = len(self.modalities)
+        result = {}
+        for number, name in enumerate(self.modalities):
+            # Part after part, so that every `size`-th cosine is of this modality.
+            result[f"decomposition/{name}"] = _mean(cosines[number::size])
+        return result
+
+
+def _check_shares(counts: Sequence[int]) -> None:
+    """Raise ValueError unless there are two clips, and one on every worker."""
+    if sum(counts) < 2:
+        raise ValueError("the objective compares clips with each other: a batch needs at least two")
+    if min(counts) == 0:
+        raise ValueError(
+            f"a batch of {sum(counts)} clips leaves some of {len(counts)} workers without any"
+        )
 
 
 def _mean(values: Iterable[Tensor]) -> Tensor:
     return torch.stack(list(values)).mean()
 
 
-class LateObjective(nn.Module):
-    """An objective with heads of its own for each network of late fusion; its losses are the sums of theirs.
+def _without(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != name}
 
-    So each network trains as it would alone. parts: what each adds to the feature (see `Backbone.parts`); terms: the
-    settings of `Objective`, of which one modality allows the view term alone.
+
+class LateObjective(nn.Module):
+    """An objective with heads of its own for each network of late fusion; it sums their losses.
+
+    So each network trains as it would alone.
+
+    Args:
+        width: D of each network.
+        parts: the columns of the feature that each network makes, see `Backbone.parts`.
+        settings: of each objective; one modality allows the view term alone.
+
+    Raises:
+        ValueError: See `Objective`.
     """
 
-    def __init__(self, width: int, parts: Mapping[str, slice], **terms):
+    # The same for all of the objectives, see `Objective.passes`.
+    passes: tuple[str, ...]
+
+    def __init__(self, width: int, parts: Mapping[str, slice], settings: ObjectiveSettings) -> None:
         super().__init__()
         self.parts = dict(parts)
-        self.objectives = nn.ModuleDict({name: Objective(width, [name], **terms) for name in parts})
-
-    @property
-    def passes(self) -> tuple[str, ...]:
-        return next(iter(self.objectives.values())).passes
+        self.objectives = nn.ModuleDict()
+        for name in parts:
+            objective = Objective(width, [name], settings)
+            self.objectives[name] = objective
+            self.passes = objective.passes
 
     def forward(
-        self, features: Mapping[str, Tensor], tokens: Mapping[str, Tokens], watch: bool = False
+        self,
+        features: Mapping[str, Tensor],
+        tokens: Mapping[str, Tokens] | None = None,
+        watch: bool = False,
     ) -> dict[str, Tensor]:
-        """See `Objective.forward`; features are all networks' side by side, and there is nothing to take apart."""
-        losses = [
-            objective({name: feature[:, self.parts[network]] for name, feature in features.items()})
-            for network, objective in self.objectives.items()
-        ]
-        return {name: torch.stack([each[name] for each in losses]).sum() for name in losses[0]}
+        """Compare as `Objective.forward` does.
+
+        Args:
+            features: name of a pass -> all networks' features side by side.
+            tokens: not looked at, because there is nothing to take apart.
+            watch: of no effect, for the same reason.
+        """
+        totals: dict[str, list[Tensor]] = {}
+        for network, objective in self.objectives.items():
+            columns = self.parts[network]
+            own = {name: feature[:, columns] for name, feature in features.items()}
+            for name, loss in objective(own).items():
+                totals.setdefault(name, []).append(loss)
+        return {name: torch.stack(losses).sum() for name, losses in totals.items()}
 
 
-def objective_for(backbone: Backbone, terms: Mapping) -> Objective | LateObjective:
-    """The objective that the terms describe, for what the backbone takes."""
+def build_objective(backbone: Backbone, settings: ObjectiveSettings) -> Objective | LateObjective:
+    """Build the objective for what the backbone takes: one, or one for each late network.
+
+    Raises:
+        ValueError: See `Objective`.
+    """
     if backbone.late:
-        return LateObjective(backbone.width, backbone.parts, **terms)
-    return Objective(backbone.width, backbone.modalities, **terms)
+        return LateObjective(backbone.width, backbone.parts, settings)
+    return Objective(backbone.width, backbone.modalities, settings)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from models.choices import MODALITIES
 from models.composition import Composition
-from models.modalities import MODALITIES
 
 
 def composition(module: str) -> Composition:

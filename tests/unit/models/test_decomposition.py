@@ -1,16 +1,15 @@
 import pytest
 import torch
 
+from models.choices import MODALITIES
 from models.decomposition import Decomposition
-from models.modalities import MODALITIES
+from models.projector import ProjectorSizes
 
 SIZES = {
     "modalities": MODALITIES,
     "projectors": "modality",
     "width": 4,
-    "hidden": 6,
-    "output": 5,
-    "layers": 2,
+    "sizes": ProjectorSizes(hidden=6, output=5, layers=2),
 }
 
 
@@ -168,4 +167,8 @@ def test_bad_settings(change):
 
 def test_bad_projector():
     with pytest.raises(ValueError, match="at least 1"):
-        Decomposition(module="linear", parts=["whole"], **(SIZES | {"layers": 0}))
+        Decomposition(
+            module="linear",
+            parts=["whole"],
+            **(SIZES | {"sizes": ProjectorSizes(hidden=6, output=5, layers=0)}),
+        )

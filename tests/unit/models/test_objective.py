@@ -4,9 +4,15 @@ from itertools import product
 import pytest
 import torch
 
-from models import composition, decomposition
-from models.modalities import MODALITIES
-from models.objective import PASSES, LateObjective, Objective
+from models.choices import (
+    COMPOSITION_MODULES,
+    DECOMPOSITION_MODULES,
+    MODALITIES,
+    PASSES,
+    PROJECTORS,
+)
+from models.decomposition import OF_TOKENS
+from models.objective import LateObjective, Objective, ObjectiveSettings
 
 WIDTH = 4
 DC = {
@@ -40,16 +46,16 @@ VARCOV = {"alignment.loss": "variance_covariance", "regularisation.weight": 0.5}
 
 def objective(**changes) -> Objective:
     """With changes given as {"term.key": value}."""
-    return Objective(WIDTH, MODALITIES, **terms(**changes)).double()
+    return Objective(WIDTH, MODALITIES, terms(**changes)).double()
 
 
-def terms(**changes) -> dict[str, dict]:
+def terms(**changes) -> ObjectiveSettings:
     settings = copy.deepcopy(DC)
     for name, value in changes.items():
         section, key = name.split(".")
         settings[section][key] = value
     torch.manual_seed(0)
-    return settings
+    return ObjectiveSettings(**settings)
 
 
 def features(rows: int = 6) -> dict[str, torch.Tensor]:
@@ -175,8 +181,8 @@ def test_prototypes_as_guidance():
 
 
 @pytest.mark.parametrize("guidance", ["feature", "prototypes"])
-@pytest.mark.parametrize("composition", composition.MODULES)
-@pytest.mark.parametrize("module", decomposition.MODULES)
+@pytest.mark.parametrize("composition", COMPOSITION_MODULES)
+@pytest.mark.parametrize("module", DECOMPOSITION_MODULES)
 def test_every_combination_trains_all_it_has(module, composition, guidance):
     """Finite losses, and gradients for every weight: DistributedDataParallel waits for what gets none."""
     modules = {
@@ -185,9 +191,7 @@ def test_every_combination_trains_all_it_has(module, composition, guidance):
         "composition.guidance": guidance,
     }
     parts = {"decomposition.parts": ["whole", "spatial"], "projector.layers": 2}
-    for loss, projectors in product(
-        ("infonce", "variance_covariance", "cosine"), decomposition.PROJECTORS
-    ):
+    for loss, projectors in product(("infonce", "variance_covariance", "cosine"), PROJECTORS):
         stop = loss == "infonce" if projectors == "modality" else projectors == "shared"
         others = {
             "alignment.loss": loss,
@@ -204,14 +208,12 @@ def test_every_combination_trains_all_it_has(module, composition, guidance):
             assert parameter.ndim == 1 or parameter.grad.any(), name
         assert all((f[m].grad is None) == stop for m in MODALITIES)
         assert f["fused"].grad.abs().min() > 0
-        assert all(
-            (x.grad is not None) == (module in decomposition.OF_TOKENS) for x in of_y["fused"]
-        )
+        assert all((x.grad is not None) == (module in OF_TOKENS) for x in of_y["fused"])
 
 
 def test_two_modalities():
     net = Objective(
-        WIDTH, ("joint", "motion"), **terms(**{"decomposition.module": "attention"})
+        WIDTH, ("joint", "motion"), terms(**{"decomposition.module": "attention"})
     ).double()
     assert net.passes == ("joint", "motion", "fused", "fused_other")
     f = {name: value for name, value in features().items() if name != "bone"}
@@ -231,7 +233,7 @@ VIEW_ALONE = {"decomposition.weight": 0.0, "composition.weight": 0.0}
 def test_late_objectives_are_those_of_the_networks_alone():
     parts = {m: slice(8 * i, 8 * i + 8) for i, m in enumerate(MODALITIES)}
     torch.manual_seed(0)
-    late = LateObjective(WIDTH, parts, **terms(**VIEW_ALONE)).double()
+    late = LateObjective(WIDTH, parts, terms(**VIEW_ALONE)).double()
     assert late.passes == ("fused", "fused_other")
     own = {m: features(rows=n + 6) for n, m in enumerate(MODALITIES)}  # others for each
     f = {name: torch.cat([own[m][name][:6] for m in MODALITIES], dim=1) for name in late.passes}
@@ -243,7 +245,7 @@ def test_late_objectives_are_those_of_the_networks_alone():
     torch.testing.assert_close(losses["loss"], total)
     torch.testing.assert_close(losses["loss/view"], total.detach())
     with pytest.raises(ValueError, match=r"model\.fusion=late"):
-        LateObjective(WIDTH, parts, **terms())
+        LateObjective(WIDTH, parts, terms())
 
 
 def test_what_is_taken_apart_is_what_decomposition_compares():
@@ -300,5 +302,5 @@ def test_settings_that_do_not_fit(changes, message):
 def test_one_modality_has_nothing_to_take_apart():
     for changes in ({"decomposition.weight": 0.0}, {"composition.weight": 0.0}):
         with pytest.raises(ValueError, match="need a network that takes several modalities"):
-            Objective(WIDTH, ["joint"], **terms(**changes))
-    assert Objective(WIDTH, ["joint"], **terms(**VIEW_ALONE)).passes == ("fused", "fused_other")
+            Objective(WIDTH, ["joint"], terms(**changes))
+    assert Objective(WIDTH, ["joint"], terms(**VIEW_ALONE)).passes == ("fused", "fused_other")
