@@ -1,4 +1,4 @@
-"""What an encoder and its pretraining cost: parameters, and floating-point operations counted by torch."""
+"""What an encoder and its pretraining cost: parameters, and operations as torch counts them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -15,14 +15,15 @@ from models.framework import Framework
 
 
 def parameters(module: nn.Module) -> int:
+    """Return the number of parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def flops(call: Callable[[], object]) -> int:
-    """Floating-point operations of the matrix products and convolutions in `call()`, two for each multiplication with
-    its addition.
+    """Count the floating-point operations of the matrix products and convolutions in `call()`.
 
-    On the CPU the counter sees nothing of fused attention, so attention runs as plain products here.
+    A multiplication with its addition counts as two. On the CPU the counter sees nothing of fused
+    attention, so attention runs as plain products here.
     """
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         call()
@@ -30,42 +31,46 @@ def flops(call: Callable[[], object]) -> int:
 
 
 def cost(backbone: Backbone) -> dict[str, float]:
-    """The encoder's `parameters`, and for one clip `gflops` of inference (one pass, of every network with late fusion)
-    and `gflops_late`, of late fusion of its modalities.
+    """Count what the encoder costs.
 
-    Late fusion takes each modality through a network of its own of the same shape.
+    Returns:
+        Its `parameters`, and `gflops`: of one clip's inference, which is one pass, with late fusion
+        of every network.
     """
     weight = next(backbone.parameters())
-    view = weight.new_zeros(1, backbone.frames, backbone.persons, backbone.layout.num_joints, 3)
+    view = weight.new_zeros(_view_shape(backbone, clips=1))
     training = backbone.training
     backbone.eval()
     try:
         with torch.no_grad():
             inference = flops(lambda: backbone.features(view))
-            alone = dict.fromkeys(backbone.modalities, view)
-            late = inference if backbone.late else flops(lambda: backbone.encode(alone))
     finally:
         backbone.train(training)
-    return {
-        "parameters": parameters(backbone),
-        "gflops": inference / 1e9,
-        "gflops_late": late / 1e9,
-    }
+    return {"parameters": parameters(backbone), "gflops": inference / 1e9}
 
 
 def training_cost(framework: Framework, batch: int) -> dict[str, float]:
-    """What pretraining costs in steps of `batch` clips: all `training_parameters`, heads included, and
-    `training_gflops_step` of a step, forward and backward, of all passes, heads and losses; `training_gflops` a clip.
+    """Count what pretraining costs in steps of `batch` clips.
 
-    Counted on shapes alone, without the memory and the time of a step.
+    The count needs shapes alone, not the memory and the time of a step.
+
+    Returns:
+        `training_parameters`, heads included; `training_gflops_step` of one step, forward and
+        backward, with all passes, heads and losses; and `training_gflops`, the same for each clip.
     """
     framework = copy.deepcopy(framework).to("meta").train()
-    backbone = framework.backbone
-    shape = (batch, backbone.frames, backbone.persons, backbone.layout.num_joints, 3)
-    views = {name: torch.zeros(shape, device="meta") for name in framework.objective.passes}
+    shape = _view_shape(framework.backbone, clips=batch)
+    views: dict[str, Tensor] = {}
+    for name in framework.objective.passes:
+        views[name] = torch.zeros(shape, device="meta")
     step = flops(lambda: framework.losses(views)["loss"].backward())
     return {
         "training_parameters": parameters(framework),
         "training_gflops_step": step / 1e9,
         "training_gflops": step / batch / 1e9,
     }
+
+
+def _view_shape(backbone: Backbone, clips: int) -> tuple[int, ...]:
+    """[B, T, M, V, 3]."""
+    return (clips, backbone.frames, backbone.persons, backbone.layout.num_joints, 3)

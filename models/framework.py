@@ -1,29 +1,37 @@
-"""The training module: a batch of clips to named losses."""
+"""The training module: a batch of clips to named losses.
+
+Shapes: B clips, T frames of a view, M persons, V joints.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from models.backbone import Backbone, Tokens
+from models.backbone import Backbone, BackboneSettings, Tokens
+from models.choices import PASSES
 from models.clips import ClipBatch
 from models.distributed import gather_all, shares
 from models.monitors import figures, worst
 from models.normalise import normalise
-from models.objective import PASSES, LateObjective, Objective, objective_for
+from models.objective import LateObjective, Objective, ObjectiveSettings, build_objective
 from models.skeleton import SkeletonLayout
 from models.views import Views
 
 
 class Framework(nn.Module):
-    """Normalises the clips, draws an independent view for each pass, encodes all passes as one, compares.
+    """Normalises the clips, draws a view for each pass, encodes all passes as one, compares.
 
-    `backbone` is what pretraining is for (its `state_dict` stands alone); `objective` holds the heads, which end with
-    pretraining.
-    centre, align: see `models.normalise`.
+    Args:
+        backbone: what pretraining is for; its `state_dict` stands alone.
+        objective: the heads, which nobody needs after pretraining.
+        views: how views are drawn.
+        centre: see `models.normalise.normalise`.
+        align: see `models.normalise.normalise`.
     """
 
     def __init__(
@@ -31,82 +39,130 @@ class Framework(nn.Module):
         backbone: Backbone,
         objective: Objective | LateObjective,
         views: Views,
+        *,
         centre: str,
         align: str,
-    ):
+    ) -> None:
         super().__init__()
-        self.backbone, self.objective, self.views = backbone, objective, views
-        self.centre, self.align = centre, align
+        self.backbone = backbone
+        self.objective = objective
+        self.views = views
+        self.centre = centre
+        self.align = align
 
     def forward(
         self, clips: ClipBatch, seed: int, epoch: int, watch: bool = False
     ) -> dict[str, Tensor]:
-        """Losses [] of this worker's share of a global batch: "loss" (the total), "loss/decomposition" and so on.
+        """Compute the losses of this worker's share of a global batch.
 
-        (seed, epoch) and the clips' ids decide on the views. watch: also figures of the same features, of the whole
-        global batch and equal on all workers, see `models.monitors.figures` and `Objective.forward`; the losses and
-        their gradients stay what they are.
-        Raises ValueError for fewer than two clips over all workers.
+        Args:
+            clips: B clips.
+            seed: decides on the views, together with the epoch and the clips' ids.
+            epoch: see `seed`.
+            watch: whether to add figures of the same features, of the whole global batch and equal
+                on all workers; see `models.monitors.figures` and `Objective.forward`. The losses
+                and their gradients stay the same.
+
+        Returns:
+            "loss" (the total), "loss/decomposition" and so on, each [].
+
+        Raises:
+            ValueError: There are fewer than two clips over all workers.
         """
-        return self.losses(self.draw(clips, seed, epoch, self.objective.passes), watch)
+        views = self.draw(clips, seed, epoch, self.objective.passes)
+        return self.losses(views, watch)
 
     def draw(
         self, clips: ClipBatch, seed: int, epoch: int, names: Collection[str]
     ) -> dict[str, Tensor]:
-        """One view of each clip for each of the named passes: name -> [B, T, M, V, 3].
+        """Draw one view of each clip for each of the named passes.
 
-        The second fused view is of what `clips.other` holds, where it is given.
+        The second fused view shows what `clips.other` holds, where there is one.
+
+        Args:
+            clips: B clips.
+            seed: see `forward`.
+            epoch: see `forward`.
+            names: of passes.
+
+        Returns:
+            Name -> [B, T, M, V, 3].
         """
-        with torch.autocast(
-            clips.frames.device.type, enabled=False
-        ):  # coordinates are float32 also under bfloat16
-            other = own = normalise(clips, self.backbone.layout, self.centre, self.align)
+        # Coordinates are float32 also under bfloat16.
+        with torch.autocast(clips.frames.device.type, enabled=False):
+            own = self._normalised(clips)
+            other = own
             if clips.other is not None and "fused_other" in names:
-                other = normalise(clips.other, self.backbone.layout, self.centre, self.align)
-                # Views hang on the clip that they are drawn for: a clip that is the other of two is seen in two ways.
-                other = replace(other, ids=clips.ids)
-            sources = {name: other if name == "fused_other" else own for name in names}
-            return {
-                name: self.views(x, seed, epoch, PASSES.index(name)) for name, x in sources.items()
-            }
+                # A view depends on the id of the clip that it is drawn for: a clip that is the
+                # other one of two clips is seen in two ways.
+                other = replace(self._normalised(clips.other), ids=clips.ids)
+            views = {}
+            for name in names:
+                source = other if name == "fused_other" else own
+                views[name] = self.views(source, seed, epoch, draw=PASSES.index(name))
+        return views
+
+    def _normalised(self, clips: ClipBatch) -> ClipBatch:
+        return normalise(clips, self.backbone.layout, centre=self.centre, align=self.align)
 
     def losses(self, views: Mapping[str, Tensor], watch: bool = False) -> dict[str, Tensor]:
-        """The same from views that are there already: name of a pass -> [B, T, M, V, 3]."""
+        """Compute the losses from views that were drawn already.
+
+        Args:
+            views: name of a pass -> [B, T, M, V, 3].
+            watch: see `forward`.
+
+        Returns:
+            See `forward`.
+        """
         features, tokens = self.backbone.encode_tokens(views)
         losses = self.objective(features, tokens, watch)
-        return losses | self._figures(tokens) if watch else losses
+        if watch:
+            losses |= self._figures(tokens)
+        return losses
 
     @torch.no_grad()
     def _figures(self, tokens: Mapping[str, Tokens]) -> dict[str, Tensor]:
-        """Of features before their norm, which would hide a collapse; with late fusion the worst of the networks'."""
-        local = [
-            self.backbone.pooled(tokens[name])
-            for name in ("fused", "fused_other")
-            if name in tokens
-        ]
+        """The figures of features before their norm, which would hide a collapse.
+
+        With late fusion they are the worst of all networks.
+        """
+        names = [name for name in ("fused", "fused_other") if name in tokens]
+        local = [self.backbone.pooled(tokens[name]) for name in names]
         views = gather_all(local, shares(len(local[0]), local[0].device))
-        return worst(
-            [figures(*(view[:, part] for view in views)) for part in self.backbone.parts.values()]
-        )
+        networks = []
+        for columns in self.backbone.parts.values():
+            networks.append(figures(*[view[:, columns] for view in views]))
+        return worst(networks)
 
 
 def build(
     layout: SkeletonLayout,
     persons: int,
-    model: Mapping,
-    objective: Mapping,
-    views: Mapping,
-    normalise: Mapping,
+    *,
+    model: Mapping[str, Any],
+    objective: Mapping[str, Any],
+    views: Mapping[str, Any],
+    normalise: Mapping[str, Any],
 ) -> Framework:
-    """The training module that the configuration sections `model`, `objective`, `views` and `data.normalise` describe.
+    """Build the training module that sections of the configuration describe.
 
-    Raises ValueError for settings out of range or that do not fit together.
+    Args:
+        layout: the skeleton.
+        persons: M.
+        model: the section `model`, see `BackboneSettings`.
+        objective: the section `objective`, see `ObjectiveSettings`; its name is ignored.
+        views: the section `views`, see `Views`.
+        normalise: the section `data.normalise`, see `models.normalise.normalise`.
+
+    Raises:
+        ValueError: Settings are out of range or do not fit together.
     """
-    backbone = Backbone(layout, persons, **model)
+    backbone = Backbone(layout, persons, BackboneSettings(**model))
     terms = {key: value for key, value in objective.items() if key != "name"}
     return Framework(
         backbone,
-        objective_for(backbone, terms),
+        build_objective(backbone, ObjectiveSettings(**terms)),
         Views(layout, frames=backbone.frames, **views),
         **normalise,
     )

@@ -5,11 +5,12 @@ from itertools import product
 import pytest
 import torch
 
+from models.choices import FUSIONS, MODALITIES
 from models.clips import ClipBatch
 from models.framework import Framework, build
-from models.fusion import FUSIONS
-from models.modalities import MODALITIES, modality
-from pipeline.config.schema import Model, groups, load
+from models.modalities import modality
+from pipeline.config.compose import groups, load
+from pipeline.config.model import Model
 from pipeline.encoder.build import build_framework, layout_of
 
 SIZES = [
@@ -109,7 +110,7 @@ def test_late_fusion_is_the_three_single_modalities_trained_side_by_side():
     torch.testing.assert_close(losses["loss"], total)
 
 
-@pytest.mark.parametrize("fusion", [*FUSIONS, "late"])
+@pytest.mark.parametrize("fusion", FUSIONS)
 def test_every_encoder_trains_with_every_setting(fusion):
     taken = ["objective.decomposition.module=attention", "model.modalities=[joint,motion]"]
     config = load(
@@ -127,7 +128,9 @@ def test_every_encoder_trains_with_every_setting(fusion):
     ):
         torch.manual_seed(0)
         changed = {"norm": norm, "pooling": pooling, "positions_temporal": positions}
-        net = build(layout_of(config), 2, model=model | changed, **settings).double()
+        net = build(
+            layout_of(config.data.seen_skeleton), 2, model=model | changed, **settings
+        ).double()
         assert step(net)["loss"].isfinite()
         for name, parameter in net.named_parameters():
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name

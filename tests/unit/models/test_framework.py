@@ -4,12 +4,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from models.choices import MODALITIES
 from models.clips import ClipBatch
 from models.framework import Framework, build
-from models.modalities import MODALITIES
 from models.monitors import collapsed, deviation
 from models.skeleton import SkeletonLayout
-from pipeline.config.schema import load
+from pipeline.config.compose import load
 
 JOINTS = ("a", "b", "c", "d")
 LAYOUT = SkeletonLayout(
@@ -52,7 +52,9 @@ ATTENTION |= {"alignment": UMURL["alignment"] | {"loss": "cosine"}}
 
 def framework(objective: dict, **model) -> Framework:
     torch.manual_seed(0)
-    return build(LAYOUT, 2, MODEL | model, objective, VIEWS, NORMALISE)
+    return build(
+        LAYOUT, 2, model=MODEL | model, objective=objective, views=VIEWS, normalise=NORMALISE
+    )
 
 
 def clips() -> ClipBatch:
