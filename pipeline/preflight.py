@@ -9,8 +9,11 @@ from dataclasses import dataclass
 
 from pipeline.cluster.job import in_submitted_job
 from pipeline.config.compose import Request
+from pipeline.config.data import Synthetic
 from pipeline.config.places import settle_places
 from pipeline.config.root import Config
+from pipeline.core.errors import ConfigError
+from pipeline.ingest.synthetic.recorder import require_limits
 from pipeline.runs.directory import RunDirectory, require_data
 
 # Stages that can make what is missing of a clip store.
@@ -50,11 +53,22 @@ def plan_run(config: Config, request: Request) -> Plan:
     Changes nothing.
 
     Raises:
-        ConfigError: a place would be lost or cannot work, the directory holds something else, or
-            there are no data.
+        ConfigError: the recorder cannot do what it is asked for, a place would be lost or cannot
+            work, the directory holds something else, or there are no data.
     """
+    require_recorder(config.data.synthetic)
     settled = settle_places(config, in_job=in_submitted_job())
     directory = RunDirectory.open(settled)
     todo = tuple(directory.unfinished(settled))
     require_data(settled, ingesting=any(stage in INGESTING for stage in todo))
     return Plan(settled, request, directory, todo)
+
+
+def require_recorder(synthetic: Synthetic | None) -> None:
+    """Raise ConfigError for synthetic recordings that the recorder cannot make."""
+    if synthetic is None:
+        return
+    try:
+        require_limits(**synthetic.model_dump(exclude={"noise"}))
+    except ValueError as error:
+        raise ConfigError(f"data.{error}") from None

@@ -118,7 +118,9 @@ def _problem(error: Exception, own: Path | None) -> str:
 def _default_values() -> dict[str, Any]:
     """Return the default configuration as plain values."""
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="skelfuse"):
-        return OmegaConf.to_container(compose("config"), resolve=False)
+        values = OmegaConf.to_container(compose("config"), resolve=False)
+    assert isinstance(values, dict)  # as conf/config.yaml is a mapping
+    return {str(key): value for key, value in values.items()}
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:

@@ -106,11 +106,11 @@ class RunDirectory:
 
     def finish(self, stage: str, results: dict[str, Any]) -> None:
         """Record a stage's results. Invalidates later stages, because they used the old results."""
-        kept = {}
-        for name in STAGES[: STAGES.index(stage)]:  # type: ignore[arg-type]
+        kept: dict[str, dict[str, Any]] = {}
+        for name in STAGES[: STAGES.index(stage)]:
             if name in self.state.stages:
                 kept[name] = self.state.stages[name]
-        self.state.stages = {**kept, stage: results}
+        self.state.stages = kept | {stage: results}
         self.state.summarised = False
         self.save()
 
@@ -125,7 +125,7 @@ class RunDirectory:
 
     def summary(self) -> dict[str, Any]:
         """Return the flat results of all finished stages together."""
-        summary = {}
+        summary: dict[str, Any] = {}
         for results in self.state.stages.values():
             summary |= results
         return summary

@@ -6,12 +6,15 @@ from pipeline.config.identity import digest, identity
 from pipeline.config.root import check, to_yaml
 from pipeline.core.errors import ConfigError
 from pipeline.core.paths import CONF
+from pipeline.preflight import require_recorder
 from tests.helpers.runs import resolved
 
 
 def refused(*overrides):
     with pytest.raises(ConfigError) as caught:
-        resolved(load(list(overrides)))
+        config = load(list(overrides))
+        require_recorder(config.data.synthetic)
+        resolved(config)
     line = str(caught.value)
     assert caught.value.exit_code == 2 and "\n" not in line
     return line
@@ -144,7 +147,7 @@ def test_a_directory_of_the_users_own_holds_more_choices(tmp_path):
         (["stages=[protocols,ingest]"], "protocols stands alone"),
         (["stages=[protocols]"], r"data\.names: "),
         (["data.names=x"], r"data\.names: "),
-        (["data=pku1", "+data.pku_mmd={end: included}"], r"data\.pku_mmd: no such key"),
+        (["data=ntu60", "+data.pku_mmd={end: included}"], r"data\.pku_mmd: no such key"),
         (["data=ntu60", "data.reader.format=arrays"], r"data\.reader\.arrays\.table: missing"),
         (["data=ntu60", "data.reader.format=kinect"], r"data\.reader=.*'ntu', 'nw_ucla'"),
         (["data=ntu60", "+data.reader.table=x"], r"data\.reader\.ntu\.table: no such key"),

@@ -49,3 +49,11 @@ def test_a_data_set_of_the_users_own_may_have_the_old_form(tmp_path):
     data = as_before(config)["data"]
     (tmp_path / "data" / "mine.yaml").write_text(yaml.safe_dump(data))
     assert load(["data=mine"], str(tmp_path)).data.reader == config.data.reader
+
+
+def test_a_table_of_the_version_before_still_opens():
+    config = load(["experiment=ablation_utkinect", "data.raw=x"])
+    values = yaml.safe_load(to_yaml(config))
+    before = {"results": "runs", "page": "page.md", "command": ["seed=1"], "config_dir": None}
+    values["ablate"] |= before
+    assert check(values) == config
