@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pipeline.ablate.records import read_records
 from tests.helpers.cli import TINY, run
 
 EXPERIMENT = """
@@ -11,36 +12,30 @@ EXPERIMENT = """
 name: tiny_table
 stages: [ablate]
 ablate:
-  results: {place}/runs
-  page: {place}/results.md
   seeds: [1]
-  variants: {{full: [], late: [objective=late]}}
+  variants: {full: [], late: [objective=late]}
 """
 
 
 @pytest.mark.slow
 def test_a_table_end_to_end(main_job, tmp_path):
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
-    (tmp_path / "conf" / "experiment" / "tiny_table.yaml").write_text(
-        EXPERIMENT.format(place=tmp_path).lstrip()
-    )
+    (tmp_path / "conf" / "experiment" / "tiny_table.yaml").write_text(EXPERIMENT.lstrip())
     small = [*TINY, "train.epochs=1", "evaluate.linear.epochs=3", "cluster.workers=1"]
     places = [f"data.store={main_job}/store", f"data.raw={main_job}/raw", f"output={tmp_path}/run"]
     done = run(f"--config-dir={tmp_path}/conf", "experiment=tiny_table", *small, *places)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "cell 2 of 2: late-1" in done.stdout and "ablate: done in" in done.stdout
-    records = {
-        path.stem: json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*.json")
-    }
+    records = {one.name: one for one in read_records(f"{tmp_path}/run/records.jsonl")}
     assert sorted(records) == ["full-1", "late-1"]
-    late, full = records["late-1"]["figures"], records["full-1"]["figures"]
+    late = records["late-1"].figures
+    full = records["full-1"].figures
     assert late["feature_width"] == 3 * full["feature_width"] and late["gflops"] > full["gflops"]
-    assert (
-        full["random_linear_top1"] > 0 and full["protocol"] == "xview" and full["test_clips"] == 32
-    )
-    assert records["late-1"]["stores"] == records["full-1"]["stores"]  # one clip store for all
+    assert full["random_linear_top1"] > 0 and full["protocol"] == "xview"
+    assert full["test_clips"] == 32
+    assert records["late-1"].stores == records["full-1"].stores  # one clip store for all
     assert not list((tmp_path / "run").glob("**/manifest.json"))
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["full_linear_top1"] == full["linear_top1"]
     assert summary["late_linear_top1_difference"] == late["linear_top1"] - full["linear_top1"]
-    assert "| late | 1 | " in (tmp_path / "results.md").read_text()
+    assert "| late | 1 | " in (tmp_path / "run" / "ablation.md").read_text()

@@ -1,4 +1,4 @@
-"""Which cells of a table are run, and what comes of them. The stages are played, nothing tracked."""
+"""Which cells of a table are run, and what comes of them. The stages are played."""
 
 import json
 
@@ -59,7 +59,7 @@ def test_splits_take_turns_and_none_is_stale(tmp_path):
 def test_a_whole_table(tmp_path, capsys):
     run = table_run(tmp_path)
     stages = PlayedStages()
-    found = play(run, stages)
+    play(run, stages)
     assert stages.calls[:1] == INGESTED
     assert stages.calls[1:] == [
         (stage, name) for name in ALL_CELLS for stage in ("pretrain", "evaluate")

@@ -1,0 +1,163 @@
+"""Publishing the records of a run, and what the published tables of the project say."""
+
+import importlib.util
+import json
+import shutil
+
+import pytest
+
+from pipeline.ablate import stage
+from pipeline.ablate.publish import draw, problems, publish
+from pipeline.ablate.records import read_records, write_records
+from pipeline.core.errors import ConfigError
+from tests.helpers.ablation import (
+    ONE_VARIANT,
+    VARIANTS,
+    PlayedStages,
+    forget,
+    play,
+    record,
+    table_run,
+    untracked,
+)
+from tests.helpers.paths import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _untracked(monkeypatch):
+    untracked(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def command():
+    """The script `results/publish.py` as a function of its arguments."""
+    spec = importlib.util.spec_from_file_location("publish_script", ROOT / "results" / "publish.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return lambda *arguments: script.main([str(argument) for argument in arguments])
+
+
+def test_the_published_tables_are_up_to_date(command, capsys):
+    assert command("--check") == 0, capsys.readouterr().err
+    assert problems(str(ROOT / "results")) == []
+
+
+def test_published_records_are_whole_and_in_order():
+    names = []
+    for path in sorted((ROOT / "results").glob("*.jsonl")):
+        records = read_records(str(path))
+        cells = [(record.variant, record.seed) for record in records]
+        assert len(set(cells)) == len(cells)
+        variants = list(dict.fromkeys(variant for variant, _ in cells))
+        assert cells == sorted(cells, key=lambda cell: (variants.index(cell[0]), cell[1]))
+        assert variants[0] == "full"
+        names += [record.name for record in records if record.experiment == path.stem]
+    assert len(names) >= 145  # what was measured before there were these files
+
+
+def test_records_are_merged_and_drawn(tmp_path, command, capsys):
+    results = tmp_path / "results"
+    play(table_run(tmp_path), PlayedStages())
+    assert command(tmp_path / "run", "--folder", results) == 0
+    assert f"published: {results}/small_table.md" in capsys.readouterr().out
+    table = results / "small_table.jsonl"
+    names = [record.name for record in read_records(str(table))]
+    assert names == ["full-0", "full-1", "early-0", "early-1", "late-0", "late-1"]
+    page = (results / "small_table.md").read_text()
+    assert page.startswith("<!-- generated, begin")
+    assert "| early | 2 | 81.0 ± 1.4 | 71.0 ± 1.4 | -11.0 ± 1.4 | -11.0 ± 1.4 | 0.1 |" in page
+    assert str(tmp_path) not in page and "(small_table.png)" in page
+    assert (results / "small_table.png").read_bytes().startswith(b"\x89PNG")
+    assert command("--check", "--folder", results) == 0
+
+    # Another machine has measured a further seed.
+    elsewhere = table_run(tmp_path, f"output={tmp_path}/elsewhere", "ablate.seeds=[2]")
+    play(elsewhere, PlayedStages())
+    assert command(tmp_path / "elsewhere", "--folder", results) == 0
+    assert len(read_records(str(table))) == 9
+    assert "| full | 3 |" in (results / "small_table.md").read_text()
+
+
+def test_hand_written_text_stays(tmp_path):
+    results = tmp_path / "results"
+    page = results / "small_table.md"
+    results.mkdir()
+    page.write_text("# Results\n\nBefore.\n\n<!-- other: generated, begin -->\nkept\n")
+    play(table_run(tmp_path, variants=ONE_VARIANT), PlayedStages())
+    publish(str(tmp_path / "run"), str(results))
+    first = page.read_text()
+    assert first.startswith(
+        "# Results\n\nBefore.\n\n<!-- other: generated, begin -->\nkept\n\n<!-- generated, begin"
+    )
+    page.write_text(first + "\nAfter, with a \\1 in it.\n")
+    publish(str(tmp_path / "run"), str(results))
+    assert page.read_text() == first + "\nAfter, with a \\1 in it.\n"
+    assert problems(str(results)) == []
+
+
+def test_records_of_uncommitted_code_are_refused(tmp_path, command, capsys, monkeypatch):
+    results = tmp_path / "results"
+    monkeypatch.setattr(stage, "code_version", lambda: "0123456789ab+dirty")
+    play(table_run(tmp_path, variants=ONE_VARIANT), PlayedStages())
+    assert command(tmp_path / "run", "--folder", results) == 2
+    error = capsys.readouterr().err
+    assert "measured by code that is in no commit: full-0 (0123456789ab+dirty), full-1" in error
+    assert error.count("\n") == 1 and not results.exists()
+
+
+def test_what_cannot_be_published_is_refused(tmp_path, command, capsys):
+    assert command(tmp_path, "--folder", tmp_path / "results") == 2
+    assert f"error: {tmp_path}: holds no run\n" == capsys.readouterr().err
+    play(table_run(tmp_path, "ablate.only=[late]", "ablate.seeds=[1]"), PlayedStages())
+    with pytest.raises(ConfigError, match="no record of its reference full; measure that, too"):
+        publish(str(tmp_path / "run"), str(tmp_path / "results"))
+    (tmp_path / "run" / "records.jsonl").unlink()
+    with pytest.raises(ConfigError, match="holds no records of a table"):
+        publish(str(tmp_path / "run"), str(tmp_path / "results"))
+
+
+def test_published_records_of_other_settings_give_way(tmp_path, capsys):
+    results = str(tmp_path / "results")
+    play(table_run(tmp_path), PlayedStages())
+    publish(str(tmp_path / "run"), results)
+    # `early` means something else now, and only one seed of it was measured again.
+    changed = table_run(
+        tmp_path,
+        f"output={tmp_path}/elsewhere",
+        "ablate.seeds=[0]",
+        variants=VARIANTS.replace("objective=early", "objective=umurl"),
+    )
+    play(changed, PlayedStages())
+    publish(str(tmp_path / "elsewhere"), results)
+    assert "early-1: of another configuration" in capsys.readouterr().out
+    names = [record.name for record in read_records(f"{results}/small_table.jsonl")]
+    assert names == ["full-0", "full-1", "early-0", "late-0", "late-1"]
+
+
+def test_what_is_out_of_date_is_named(tmp_path, command, capsys):
+    table = tmp_path / "small_table.jsonl"
+    records = [record("full", seed, linear_top1=0.9, knn_top1=0.8) for seed in (0, 1)]
+    write_records(str(table), records, ["full"])
+    assert command("--folder", tmp_path) == 0  # draws all
+    assert command("--check", "--folder", tmp_path) == 0
+
+    forget(table, "full-1")
+    assert command("--check", "--folder", tmp_path) == 1
+    error = capsys.readouterr().err
+    assert f"{tmp_path}/small_table.md: not what small_table.jsonl says" in error
+    assert "small_table.png" in error  # the deviation went
+    draw(str(tmp_path), "small_table")
+    assert problems(str(tmp_path)) == []
+
+    shutil.copy(tmp_path / "small_table.md", tmp_path / "gone.md")
+    assert problems(str(tmp_path)) == [f"{tmp_path}/gone.md: of no table"]
+    (tmp_path / "small_table.png").unlink()
+    assert command("--check", "--folder", tmp_path) == 1
+
+
+def test_a_record_is_one_line_of_json(tmp_path):
+    table = tmp_path / "small_table.jsonl"
+    write_records(str(table), [record("b", 1), record("a", 0), record("b", 0)], ["b", "a"])
+    values = [json.loads(line) for line in table.read_text().splitlines()]
+    assert [(one["variant"], one["seed"]) for one in values] == [("b", 0), ("b", 1), ("a", 0)]
+    assert [read.model_dump() for read in read_records(str(table))] == values
