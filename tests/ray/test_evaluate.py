@@ -1,6 +1,4 @@
-"""Evaluation over a real store on a real Ray: features are those of the clip, in whatever company."""
-
-from dataclasses import replace
+"""Evaluation over a real store on a real Ray: features are those of the clip, in any company."""
 
 import numpy as np
 import pytest
@@ -9,25 +7,21 @@ from safetensors.numpy import load_file
 from torch.nn.functional import batch_norm, normalize
 
 from models.probes import LinearProbe, linear_evaluation, retrieval
-from pipeline.config.schema import Config, load
+from pipeline.config.compose import Request
+from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.errors import UserError
-from pipeline.encoder.build import build_framework
-from pipeline.encoder.export import export_encoder, load_encoder
-from pipeline.evaluate.stage import copied, evaluate, extract, measure, parts_of
-from pipeline.runs.rundir import RunDir
+from pipeline.encoder.export import load_encoder
+from pipeline.evaluate.features import extract
+from pipeline.evaluate.protocols import Protocols
+from pipeline.evaluate.stage import evaluate
+from pipeline.evaluate.tasks import measure
+from pipeline.runs.directory import RunDirectory
+from pipeline.runs.resolved import ResolvedRun, resolve
 from pipeline.store.clip_store import ClipStore
-from pipeline.store.protocols import parse
 from pipeline.store.splits import Split
+from tests.helpers.encoders import export_both, small_config, split_of
 from tests.helpers.stores import ACTIONS, ROWS, SHARDS, write_store
-
-SMALL = [
-    "data=nw_ucla",
-    "model.width=16",
-    "model.heads=2",
-    "model.feedforward=24",
-    "model.frames=8",
-]
 
 
 class Tracker:
@@ -47,19 +41,8 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(place) -> Config:
-    config = load(
-        [
-            *SMALL,
-            f"data.store={place}/store",
-            f"output={place}/run",
-            "seed=3",
-            "evaluate.batch_size=17",
-        ]
-    )
+    config = small_config(place)
     write_store(config.store, config)
-    for name, seed in (("encoder", 0), ("random", config.seed)):
-        framework = build_framework(config.model_copy(update={"seed": seed}))
-        export_encoder(f"{place}/run/{name}", framework.backbone, config)
     return config
 
 
@@ -69,12 +52,13 @@ def store(config) -> ClipStore:
 
 
 @pytest.fixture(scope="module")
-def encoders(place) -> dict[str, str]:
-    return {name: f"{place}/run/{name}" for name in ("encoder", "random")}
+def encoders(place, config) -> dict[str, str]:
+    """Exports that no evaluation touches: the stage has its own."""
+    return export_both(place, config)
 
 
-def split_of(store: ClipStore, sides: dict) -> Split:
-    return Split.of(store, parse({"p": sides})["p"])
+def run_of(config: Config) -> ResolvedRun:
+    return resolve(config, Request(), RunDirectory(config.output))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +69,7 @@ def by_cameras(store) -> Split:
 @pytest.fixture(scope="module")
 def features(ray_session, store, by_cameras, encoders, config):
     """By two actors in batches of 17."""
-    return extract(store, by_cameras, encoders, config.cluster, batch_size=17)[0]
+    return extract(store, by_cameras, encoders, config.cluster, batch_size=17).features
 
 
 def test_features_are_those_of_each_clip_alone(features, store, by_cameras, encoders):
@@ -105,7 +89,7 @@ def test_features_do_not_depend_on_the_number_of_actors(
     features, store, by_cameras, encoders, config
 ):
     one = config.cluster.model_copy(update={"workers": 1})
-    again, _ = extract(store, by_cameras, encoders, one, batch_size=17)
+    again = extract(store, by_cameras, encoders, one, batch_size=17).features
     for name in encoders:
         np.testing.assert_array_equal(features[name], again[name])
 
@@ -118,7 +102,8 @@ def test_only_the_clips_of_the_protocol_are_read(features, store, encoders, conf
     ids = split.ids
     assert 0 < len(ids) < 40
     assert not np.isin(3, split.index.camera[ids])
-    some, _ = extract(store, split, {"random": encoders["random"]}, config.cluster, batch_size=64)
+    random_start = {"random": encoders["random"]}
+    some = extract(store, split, random_start, config.cluster, batch_size=64).features
     np.testing.assert_allclose(some["random"], features["random"][ids], rtol=1e-4, atol=1e-5)
     train, test = split.rows(some["random"])
     np.testing.assert_array_equal(train, some["random"][np.isin(ids, split.train)])
@@ -140,11 +125,19 @@ def test_a_damaged_shard_is_one_line(ray_session, encoders, config, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_the_stage_measures_the_encoder_and_its_random_start(
-    features, config, by_cameras, encoders, place
-):
+@pytest.fixture(scope="module")
+def evaluated(ray_session, config, place):
+    """A run, what its evaluation returned, and what it told MLflow."""
+    export_both(f"{place}/run", config)
+    run = run_of(config)
     tracker = Tracker()
-    results = evaluate(config, RunDir(config), tracker)
+    return run, evaluate(run, tracker), tracker
+
+
+def test_the_stage_measures_the_encoder_and_its_random_start(
+    evaluated, features, config, by_cameras, encoders, place
+):
+    run, results, tracker = evaluated
     assert tracker.datasets == [(config.store, "evaluation")]
     assert results["train_clips"] == len(by_cameras.train) and results["test_clips"] == len(
         by_cameras.test
@@ -186,13 +179,28 @@ def test_the_stage_measures_the_encoder_and_its_random_start(
         assert (saved["test/linear"] == saved["test/labels"]).mean() == linear.accuracy
         assert saved["test/logits"].shape == (len(by_cameras.test), ACTIONS)
         np.testing.assert_array_equal(saved["test/linear"], saved["test/logits"].argmax(1))
+        # Whoever loads an export gets the features that were measured.
+        backbone, prepare = load_encoder(f"{place}/run/{name}")
+        clips = [run.store.clip(int(row)) for row in by_cameras.test]
+        loaded = backbone.features(prepare(clips))
+        np.testing.assert_allclose(loaded, saved["test/features"], rtol=1e-4, atol=1e-4)
     curves = storage.read_json(f"{place}/run/evaluation.json")
     assert curves["linear"]["encoder"]["test_top1"][-1] == results["linear_top1"]
     assert len(curves["linear"]["random"]["train_loss"]) == probe.epochs
 
 
+def test_a_repeated_evaluation_gives_the_same(evaluated, config, place):
+    """The statistics that the first one gave to `random/` are not applied twice."""
+    paths = [place / "run" / "random" / "model.safetensors"]
+    paths += [place / "run" / "features" / f"{name}.safetensors" for name in ("encoder", "random")]
+    contents = [path.read_bytes() for path in paths]
+    _, first, _ = evaluated
+    assert evaluate(run_of(config), Tracker()) == first
+    assert [path.read_bytes() for path in paths] == contents
+
+
 def with_copies(row: dict) -> dict:
-    """The first ten clips of camera 3 in the last shard are planted: clips of another camera, exactly."""
+    """Plant ten clips of camera 3 in the last shard: all but one are exactly those of camera 1."""
     number = int(row["clip_id"].split("-")[2])
     if row["clip_id"].startswith("clip-2-") and number < 20:
         values = (
@@ -214,7 +222,6 @@ def with_copies(row: dict) -> dict:
 def test_copies_of_training_clips_are_counted_and_left_out_of_a_second_figure(
     ray_session, tmp_path
 ):
-    places = [f"data.store={tmp_path}/store", f"output={tmp_path}/run"]
     # Both encoders are the same here; with a feature norm the random one would be given statistics.
     settings = [
         "objective=late",
@@ -222,11 +229,10 @@ def test_copies_of_training_clips_are_counted_and_left_out_of_a_second_figure(
         "evaluate.linear.epochs=5",
         "evaluate.batch_size=64",
     ]
-    late = load([*SMALL, *settings, *places])
+    late = small_config(tmp_path, *settings)
     write_store(late.store, late, with_copies)
-    for name in ("encoder", "random"):
-        export_encoder(f"{tmp_path}/run/{name}", build_framework(late).backbone, late)
-    results = evaluate(late, RunDir(late), Tracker())
+    export_both(f"{tmp_path}/run", late, trained_seed=late.seed)
+    results = evaluate(run_of(late), Tracker())
     assert results["test_copies"] == 9
     assert results["feature_width"] == 3 * 32
     saved = load_file(f"{tmp_path}/run/features/encoder.safetensors")
@@ -260,66 +266,11 @@ def test_copies_of_training_clips_are_counted_and_left_out_of_a_second_figure(
     assert saved["test/knn"].tolist() == sides[1][sum(cosines).argmax(1)].tolist()
 
 
-def test_a_copy_is_a_copy_of_the_other_side(by_cameras):
-    contents = np.arange(len(by_cameras.ids), dtype=np.uint64)
-    position = np.searchsorted(by_cameras.ids, by_cameras.test)
-    contents[position[1]] = contents[
-        position[0]
-    ]  # twice on the test side: nothing that training has seen
-    assert not copied(contents, by_cameras).any()
-    contents[position[2]] = contents[np.searchsorted(by_cameras.ids, by_cameras.train[5])]
-    assert np.flatnonzero(copied(contents, by_cameras)).tolist() == [2]
-
-
 def test_a_failing_probe_is_one_line(features, config, by_cameras):
     spoilt = {"encoder": features["encoder"] * np.float32(np.nan)}
+    probe = LinearProbe(**config.evaluate.linear.model_dump())
+    protocols = Protocols(probe=probe, neighbours=1, parts=(slice(None),), seed=3)
     with pytest.raises(
         UserError, match=r"^evaluate: features of the training side are not finite$"
     ):
-        measure(spoilt, by_cameras, config, parts_of(config))
-
-
-def test_clips_of_another_kind_than_the_encoder_s_are_refused(
-    store, by_cameras, encoders, config, tmp_path
-):
-    # All of these before an actor is started: no Ray here.
-    other = replace(store, manifest=store.manifest | {"persons": 2})
-    with pytest.raises(UserError, match=r"takes clips of 1 persons, .* holds 2"):
-        extract(other, by_cameras, encoders, config.cluster, 16)
-    kinect_v2 = load([*SMALL[1:], "data.persons=1"])
-    export_encoder(str(tmp_path / "other"), build_framework(kinect_v2).backbone, kinect_v2)
-    with pytest.raises(UserError, match=r"'kinect_v2' .25 joints. is asked for"):
-        extract(store, by_cameras, {"other": str(tmp_path / "other")}, config.cluster, 16)
-    with pytest.raises(UserError, match=r"missing/config\.json: not found"):
-        extract(store, by_cameras, {"encoder": str(tmp_path / "missing")}, config.cluster, 16)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "sides", "message"),
-    [
-        (
-            lambda row: row,
-            {"train": {"camera": [9]}, "test": "rest"},
-            "no clip on its side 'train'",
-        ),
-        (
-            lambda row: row,
-            {"train": {"camera": [1, 2]}, "test": {"camera": [2, 3]}},
-            "clips on both its sides",
-        ),
-        (
-            lambda row: row,
-            {"train": {"label": [0, 1]}, "test": "rest"},
-            "never occur on the training side: 2, 3",
-        ),
-        (
-            lambda row: row | {"label": None},
-            {"train": {"camera": [1]}, "test": "rest"},
-            "have no label",
-        ),
-    ],
-)
-def test_sides_that_cannot_be_measured_are_refused(config, tmp_path, spoil, sides, message):
-    store = ClipStore.open(write_store(str(tmp_path / "store"), config, spoil))
-    with pytest.raises(UserError, match=message):
-        split_of(store, sides)
+        measure(spoilt, by_cameras, protocols, config.cluster)
