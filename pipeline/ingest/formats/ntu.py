@@ -4,9 +4,9 @@
     njoints EOL joint{njoints}      the first field is the body's id joint := 12 fields EOL
     the first three are x, y, z in metres, y up
 
-Line ends may be LF or CRLF. Only counts, body ids and coordinates are used; other fields may hold
-anything but must be there: one that is missing would shift what follows it, so the number of fields
-of every line is checked.
+Line ends may be LF or CRLF. Only counts, body ids and coordinates are used. Other fields may hold
+anything, but they must be there: one that is missing would shift what follows it. So the number of
+fields of every line is checked.
 """
 
 import re
@@ -20,20 +20,30 @@ from pipeline.ingest.decode.text import Text
 from pipeline.ingest.recording import KINECT_AXES, FileReader, RawRecording, check_coordinates
 from pipeline.ingest.source import RejectedRecording
 
+SUFFIX = ".skeleton"
+NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})\.skeleton", re.ASCII)
+
 BODY_FIELDS = 10
 JOINT_FIELDS = 12
-NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})\.skeleton", re.ASCII)
+# Lines of a body before its joints: its 10 fields, and the number of its joints.
+BODY_LINES = 2
 
 
 def parse_name(name: str) -> dict[str, int]:
-    """Return setup, camera, subject, replication (from 1) and label (from 0) of `SsssCcccPpppRrrrAaaa.skeleton`.
+    """Read what a file name `SsssCcccPpppRrrrAaaa.skeleton` says.
+
+    Returns:
+        setup, camera, subject and replication, from 1, and label, from 0.
 
     Raises:
         RejectedRecording: the name does not follow the scheme.
     """
     match = NAME.fullmatch(name)
-    numbers = [int(group) for group in match.groups()] if match else [0]
-    if not all(numbers):
+    numbers = []
+    if match:
+        numbers = [int(group) for group in match.groups()]
+    # All of them count from 1.
+    if not numbers or not all(numbers):
         raise RejectedRecording("name does not follow SsssCcccPpppRrrrAaaa.skeleton")
     setup, camera, subject, replication, action = numbers
     return {
@@ -45,28 +55,70 @@ def parse_name(name: str) -> dict[str, int]:
     }
 
 
+def performance_of(who: dict[str, int]) -> str:
+    """Return what the three cameras of a performance share.
+
+    Args:
+        who: what the name says, see `parse_name`.
+    """
+    return "S{setup:03}P{subject:03}R{replication:03}L{label:03}".format(**who)
+
+
 def parse(name: str, data: bytes, joints: int) -> list[RawRecording]:
-    """Parse one file; see `FileReader`. Raises RejectedRecording unless name, grammar and coordinates are right."""
+    """Parse one file, see `FileReader.parse`.
+
+    Raises:
+        RejectedRecording: name, grammar or coordinates are wrong.
+    """
     who = parse_name(name)
     text = Text.of(data)
-    rows, offsets = _walk(text, joints)
+    rows, offsets = _follow_counts(text, joints)
     _check_fields(text, rows, joints)
     body_ids = text.numbers(text.first[rows], pa.uint64(), "a body id")
-    fields = text.first[rows[:, None] + np.arange(2, 2 + joints)][..., None] + np.arange(3)
+
+    # The first field of every joint's line, and the two that follow it: [N, V, 3].
+    first = text.first[rows[:, None] + np.arange(BODY_LINES, BODY_LINES + joints)]
+    fields = first[..., None] + np.arange(3)
     bodies = text.numbers(fields.ravel(), pa.float64(), "a coordinate").reshape(-1, joints, 3)
     check_coordinates(bodies)
-    performance = "S{setup:03}P{subject:03}R{replication:03}L{label:03}".format(**who)
-    return [
-        RawRecording(name.removesuffix(Ntu.suffix), bodies, body_ids, offsets, performance, **who)
-    ]
+    recording = RawRecording(
+        clip_id=name.removesuffix(SUFFIX),
+        bodies=bodies,
+        body_ids=body_ids,
+        offsets=offsets,
+        performance=performance_of(who),
+        label=who["label"],
+        subject=who["subject"],
+        camera=who["camera"],
+        setup=who["setup"],
+        replication=who["replication"],
+    )
+    return [recording]
 
 
-def _walk(text: Text, joints: int) -> tuple[np.ndarray, np.ndarray]:
-    """Follow the counts; return the line of every body's 10 fields, int64 [N], and the frames' offsets [T+1]."""
+def _follow_counts(text: Text, joints: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the bodies by following the counts of frames, bodies and joints.
+
+        line   0  "2"           frames
+               1  "1"           bodies of frame 0
+               2  10 fields     <- row of body 0
+               3  "25"          its joints
+               4  12 fields     its first joint
+              ...
+              29  "0"           bodies of frame 1
+
+    Returns:
+        The line of every body's 10 fields, int64 [N], and the offsets of the frames, int64 [T+1].
+
+    Raises:
+        RejectedRecording: a count is none, or the lines are not as many as the counts say.
+    """
     frames = text.count(0, "number of frames")
     if frames == 0:
         raise RejectedRecording("no frames")
-    line, rows, offsets = 1, [], [0]
+    line = 1
+    rows: list[int] = []
+    offsets = [0]
     for _ in range(frames):
         bodies = text.count(line, "number of bodies")
         line += 1
@@ -75,7 +127,7 @@ def _walk(text: Text, joints: int) -> tuple[np.ndarray, np.ndarray]:
             if found != joints:
                 raise RejectedRecording(f"line {line + 2}: {found} joints, expected {joints}")
             rows.append(line)
-            line += 2 + joints
+            line += BODY_LINES + joints
         offsets.append(len(rows))
     if line > text.lines:
         raise RejectedRecording(f"truncated: ends at line {text.lines} of {line}")
@@ -85,9 +137,10 @@ def _walk(text: Text, joints: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_fields(text: Text, rows: np.ndarray, joints: int) -> None:
+    """Check how many fields every line has; a line that is a count has one."""
     expected = np.ones(text.lines, np.int64)
     expected[rows] = BODY_FIELDS
-    expected[rows[:, None] + np.arange(2, 2 + joints)] = JOINT_FIELDS
+    expected[rows[:, None] + np.arange(BODY_LINES, BODY_LINES + joints)] = JOINT_FIELDS
     text.check_fields(expected)
 
 
@@ -96,7 +149,7 @@ class Ntu(FileReader):
     """NTU RGB+D `.skeleton` files: 30 frames a second, Kinect v2 camera space."""
 
     name: ClassVar[str] = "ntu"
-    suffix: ClassVar[str] = ".skeleton"
+    suffix: ClassVar[str] = SUFFIX
     fps: float = 30.0
     axes: str = KINECT_AXES
 

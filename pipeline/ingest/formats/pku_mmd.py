@@ -1,24 +1,25 @@
-"""PKU-MMD I and II (Liu et al., arXiv:1703.07475): videos of many actions, cut into clips or kept whole.
+"""PKU-MMD I and II (Liu et al., arXiv:1703.07475): videos of many actions, as clips or kept whole.
 
-A line of skeletons is a frame: 2 bodies x 25 joints x (x, y, z), metres, NTU's joints; a body of
+A line of skeletons is a frame: 2 bodies x 25 joints x (x, y, z), metres, NTU's joints. A body of
 zeros is not there. Other files and their names: `pku_files`.
 
 Of the 21,545 intervals of phase I three begin at frame 0, which is read as 1, one ends before it
 begins, 21 end with the last line of their video and none after it. So an interval that ends after
-its video shows that lines are missing, and is rejected, not shortened. The cameras are not
-synchronous: an action begins some 60 frames apart in them, at times 1,000. Its interval does not
-tell what was recorded together, but its order does: the n-th time that a label comes in a video is
-the same performance in all videos of a STEM, if it comes equally often in all of them (99.7 % of
-phase I).
+its video shows that lines are missing. It is rejected, not shortened.
+
+The cameras are not synchronous: an action begins some 60 frames apart in them, at times 1,000. So
+the interval does not tell what was recorded together, but the order does. The n-th time that a
+label comes in a video is the same performance in all videos of a STEM, if it comes equally often in
+all of them (99.7 % of phase I).
 """
 
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,19 +27,40 @@ import pyarrow as pa
 from pipeline.ingest import source
 from pipeline.ingest.decode.text import Text
 from pipeline.ingest.formats import pku_files
-from pipeline.ingest.formats.pku_files import CAMERAS, Interval, Labels, Video
+from pipeline.ingest.formats.pku_files import CAMERAS, Interval, Video, VideoLabels
 from pipeline.ingest.recording import (
     KINECT_AXES,
     Parse,
     RawRecording,
     RecordingReader,
     Rejected,
+    Segment,
     check_coordinates,
 )
 from pipeline.ingest.source import Listing, Member, RejectedRecording
 
 BODIES = 2
-LABELS = 51
+# Labels run from 1 to this.
+MOST_LABELS = 51
+
+LabelsOf = Callable[[Video], VideoLabels]
+
+
+@dataclass(frozen=True)
+class _VideoFrames:
+    """A video as read.
+
+    Attributes:
+        video: its name.
+        frames: float64 [T, 2, V, 3].
+        flaws: what is wrong with its file.
+        split: on which side of each split it is.
+    """
+
+    video: Video
+    frames: np.ndarray
+    flaws: tuple[str, ...]
+    split: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -58,97 +80,92 @@ class PkuMmd(RecordingReader):
     axes: str = KINECT_AXES
 
     def listing(self, sources: Sequence[str]) -> Listing:
+        """Return a member a video; label and split files are their companions."""
         files = pku_files.find(sources)
-        companions = [
-            *files.splits.values(),
-            *(member for labels in files.labels.values() for member in labels),
-        ]
+        companions = list(files.splits.values())
+        for labels in files.labels.values():
+            companions += labels
         return Listing(files.skeletons, files.ignored, tuple(sorted(companions)))
 
     @contextmanager
     def opened(self, sources: Sequence[str], joints: int) -> Iterator[Parse]:
+        """See `RecordingReader.opened`.
+
+        Raises:
+            UserError: a split file cannot be used.
+        """
         files = pku_files.find(sources)
         with source.opened(sources) as read:
-            training = {
-                split: pku_files.read_training(split, files, read) for split in sorted(files.splits)
-            }
+            training = {}
+            for split in sorted(files.splits):
+                training[split] = pku_files.read_training(split, files, read)
 
+            # Kept: the labels of a video are read for the videos of the other cameras too.
             @cache
-            def labels_of(video: Video) -> Labels:
+            def labels_of(video: Video) -> VideoLabels:
                 return pku_files.read_labels(video, files, read)
 
-            def parse(member: Member) -> list[RawRecording | Rejected]:
+            def parse(member: Member) -> Sequence[RawRecording | Rejected]:
                 video = Video.of(member)
+                assert video is not None  # `find` lists no other members
                 labels = labels_of(video)
-                frames, flaws = _frames(read(member), joints)
-                sides = {
-                    split: "train" if str(video) in names else "test"
-                    for split, names in training.items()
-                }
-                who = {
-                    "camera": video.camera,
-                    "subject": video.subject,
-                    "split": tuple(f"{split}.{side}" for split, side in sides.items()),
-                }
+                frames, flaws = _read_frames(read(member), joints)
+                shot = _VideoFrames(video, frames, flaws, _sides(video, training))
                 if self.untrimmed:
-                    return [self._whole(video, frames, labels, flaws, who)]
-                return self._clips(video, frames, labels, _performances(video, labels_of), who)
+                    return [self._whole(shot, labels)]
+                return self._clips(shot, labels, _performances(video, labels_of))
 
             yield parse
 
     def _clips(
-        self,
-        video: Video,
-        frames: np.ndarray,
-        labels: Labels,
-        performances: dict[Interval, str],
-        who: dict[str, Any],
+        self, shot: _VideoFrames, labels: VideoLabels, performances: dict[Interval, str]
     ) -> list[RawRecording | Rejected]:
-        clips = list(labels.rejected)
+        """Cut a video into a clip an interval."""
+        clips: list[RawRecording | Rejected] = list(labels.rejected)
         for interval in labels.intervals:
-            flaws = ("begins at frame 0, read as 1",) if interval.first == 0 else ()
-            about = {
-                "label": interval.label - 1,
-                "performance": performances[interval],
-                "flaws": flaws,
-                **who,
-            }
+            name = _clip_id(shot.video, interval)
             try:
-                start, stop = self._bounds(interval, len(frames))
-                clips.append(_recording(_clip_id(video, interval), frames[start:stop], **about))
+                start, stop = self._bounds(interval, len(shot.frames))
+                recording = _recording(name, shot, start, stop, performances[interval])
             except RejectedRecording as reason:
-                clips.append(Rejected(_clip_id(video, interval), str(reason)))
+                clips.append(Rejected(name, str(reason)))
+                continue
+            flaws = ()
+            if interval.first == 0:
+                flaws = ("begins at frame 0, read as 1",)
+            clips.append(replace(recording, label=interval.label - 1, flaws=flaws))
         return clips
 
-    def _whole(
-        self,
-        video: Video,
-        frames: np.ndarray,
-        labels: Labels,
-        flaws: list[str],
-        who: dict[str, Any],
-    ) -> RawRecording:
-        segments, flaws = [], flaws + [f"{line.name}: {line.reason}" for line in labels.rejected]
+    def _whole(self, shot: _VideoFrames, labels: VideoLabels) -> RawRecording:
+        """Keep a video whole, with its intervals as segments."""
+        flaws = list(shot.flaws)
+        for line in labels.rejected:
+            flaws.append(f"{line.name}: {line.reason}")
+        segments: list[Segment] = []
         for interval in labels.intervals:
             try:
-                segments.append((interval.label - 1, *self._bounds(interval, len(frames))))
+                start, stop = self._bounds(interval, len(shot.frames))
             except RejectedRecording as reason:
-                flaws.append(f"{_clip_id(video, interval)}: {reason}")
+                flaws.append(f"{_clip_id(shot.video, interval)}: {reason}")
+                continue
+            segments.append((interval.label - 1, start, stop))
         if not segments:
             raise RejectedRecording("none of its intervals can be used")
-        about = {
-            "performance": video.stem,
-            "segments": tuple(segments),
-            "flaws": tuple(flaws),
-            **who,
-        }
-        return _recording(str(video), frames, **about)
+        recording = _recording(str(shot.video), shot, 0, len(shot.frames), shot.video.stem)
+        return replace(recording, segments=tuple(segments), flaws=tuple(flaws))
 
     def _bounds(self, interval: Interval, frames: int) -> tuple[int, int]:
-        """Return an interval's first frame, from 0, and the one after its last. Raises RejectedRecording."""
-        start, stop = max(interval.first, 1) - 1, interval.last - (self.end == "excluded")
-        if not 1 <= interval.label <= LABELS:
-            raise RejectedRecording(f"label {interval.label} is not one of 1 to {LABELS}")
+        """Return an interval's first frame, from 0, and the one after its last.
+
+        Raises:
+            RejectedRecording: label or frames are impossible.
+        """
+        start = max(interval.first, 1) - 1
+        stop = interval.last
+        if self.end == "excluded":
+            stop -= 1
+        if not 1 <= interval.label <= MOST_LABELS:
+            raise RejectedRecording(f"label {interval.label} is not one of 1 to {MOST_LABELS}")
         if stop <= start:
             raise RejectedRecording("ends before it begins")
         if stop > frames:
@@ -156,52 +173,97 @@ class PkuMmd(RecordingReader):
         return start, stop
 
 
+def _sides(video: Video, training: dict[str, frozenset[str]]) -> tuple[str, ...]:
+    """Return on which side of each split a video is, as `cross_view.train`."""
+    sides = []
+    for split, names in training.items():
+        side = "test"
+        if str(video) in names:
+            side = "train"
+        sides.append(f"{split}.{side}")
+    return tuple(sides)
+
+
 def _clip_id(video: Video, interval: Interval) -> str:
     return f"{video}_{interval.first:05}_{interval.last:05}_A{interval.label:02}"
 
 
-def _performances(video: Video, labels_of: Callable[[Video], Labels]) -> dict[Interval, str]:
-    """Name the performances of a video; with its camera where the other cameras' videos have more or fewer of them."""
+def _performances(video: Video, labels_of: LabelsOf) -> dict[Interval, str]:
+    """Name the performances of a video.
+
+        0002-L   A05  A09  A05         0002_A05_1, 0002_A09_1, 0002_A05_2: the same in 0002-M
+        0002-M   A05  A09  A05
+        0002-R   A05  A05              A09 comes less often here: 0002-L_A09_1 and 0002-M_A09_1
+
+    The name is without the camera, so that the cameras share it. Where a label comes more or less
+    often in one of them, nobody knows which belong together, and the name is with the camera.
+    """
     counts = []
     for view in CAMERAS:
-        with contextlib.suppress(RejectedRecording):  # such a video has no clips
-            counts.append(
-                Counter(interval.label for interval in labels_of(Video(video.stem, view)).intervals)
-            )
-    order, names = Counter(), {}
-    for interval in sorted(
-        labels_of(video).intervals, key=lambda interval: (interval.first, interval.last)
-    ):
+        # A video without labels has no clips.
+        with contextlib.suppress(RejectedRecording):
+            labels = labels_of(Video(video.stem, view))
+            counts.append(Counter(interval.label for interval in labels.intervals))
+    intervals = labels_of(video).intervals
+    seen: Counter[int] = Counter()
+    names = {}
+    for interval in sorted(intervals, key=lambda interval: (interval.first, interval.last)):
         label = interval.label
-        order[label] += 1
-        paired = len({count[label] for count in counts}) == 1
-        names[interval] = f"{video.stem if paired else video}_A{label:02}_{order[label]}"
+        seen[label] += 1
+        shared = str(video)
+        if len({count[label] for count in counts}) == 1:
+            shared = video.stem
+        names[interval] = f"{shared}_A{label:02}_{seen[label]}"
     return names
 
 
-def _frames(data: bytes, joints: int) -> tuple[np.ndarray, list[str]]:
-    """Return the coordinates, float64 [T, 2, V, 3], and the flaws of the file. Raises RejectedRecording.
+def _read_frames(data: bytes, joints: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Read the skeletons of a video.
 
-    A line that does not end may lack digits of its last number: it is no frame.
+    A last line that does not end may lack digits of its last number, so it is no frame.
+
+    Returns:
+        The coordinates, float64 [T, 2, V, 3], and the flaws of the file.
+
+    Raises:
+        RejectedRecording: they are not numbers, or not as many in every line.
     """
-    end, lines = data.rfind(b"\n") + 1, data.count(b"\n")
-    flaws = [f"cut off in line {lines + 1}"] if data[end:].strip() else []
-    if flaws and not end:
-        raise RejectedRecording(flaws[0])
+    end = data.rfind(b"\n") + 1
+    flaws: tuple[str, ...] = ()
+    if data[end:].strip():
+        last_line = data.count(b"\n") + 1
+        flaw = f"cut off in line {last_line}"
+        if not end:
+            raise RejectedRecording(flaw)
+        flaws = (flaw,)
     text = Text.of(data[:end])
     text.check_fields(np.full(text.lines, BODIES * joints * 3))
     numbers = text.numbers(np.arange(len(text.fields)), pa.float64(), "a coordinate")
     return numbers.reshape(-1, BODIES, joints, 3), flaws
 
 
-def _recording(name: str, frames: np.ndarray, **about) -> RawRecording:
-    """The bodies of some frames [T, 2, V, 3] that are there, with their slots as identities.
+def _recording(
+    name: str, shot: _VideoFrames, start: int, stop: int, performance: str
+) -> RawRecording:
+    """Return some frames of a video as a recording, with the slots of the bodies as identities.
 
-    The first one stands as zeros where only the second is there, so that this one keeps its place.
+    The first body stands as zeros where only the second one is there, so that this keeps its place.
+
+    Raises:
+        RejectedRecording: nobody is in any frame, or the coordinates are no metres.
     """
-    present = frames.any(axis=(2, 3))
+    frames = shot.frames[start:stop]
+    present = np.asarray(frames.any(axis=(2, 3)))  # bool [T, 2]
     present[:, 0] |= present[:, 1]
     bodies = frames[present]
     check_coordinates(bodies)
-    offsets = np.append(0, np.cumsum(present.sum(axis=1)))
-    return RawRecording(name, bodies, np.nonzero(present)[1].astype(np.uint64), offsets, **about)
+    return RawRecording(
+        clip_id=name,
+        bodies=bodies,
+        body_ids=np.nonzero(present)[1].astype(np.uint64),
+        offsets=np.append(0, np.cumsum(present.sum(axis=1))),
+        performance=performance,
+        subject=shot.video.subject,
+        camera=shot.video.camera,
+        split=shot.split,
+    )
