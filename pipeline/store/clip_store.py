@@ -18,21 +18,9 @@ from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.store.conversion import Conversion
 from pipeline.store.index import StoreIndex
-from pipeline.store.manifest import (  # noqa: F401 - until all callers import from there
-    FLAWS,
-    FORMAT_VERSION,
-    MANIFEST,
-    REJECTS,
-    UNKNOWN,
-    DamagedStore,
-    checksum,
-    fingerprint,
-    layout_record,
-    read_manifest,
-    write_manifest,
-)
+from pipeline.store.manifest import DamagedStore, checksum, layout_record, read_manifest
 from pipeline.store.protocols import Side, mask
-from pipeline.store.shards import INTEGERS, read_joints, write_shard  # noqa: F401 - the same
+from pipeline.store.shards import read_joints
 
 if TYPE_CHECKING:
     from models.skeleton import SkeletonLayout

@@ -39,7 +39,10 @@ class StoreIndex:
         """
         names = [field.name for field in fields(cls)]
         table = pa.concat_tables([read_columns(path, names) for path in paths])
-        return cls(**{name: _to_numpy(table[name]) for name in names})
+        columns = {}
+        for name in names:
+            columns[name] = _to_numpy(table[name])
+        return cls(**columns)
 
     def __len__(self) -> int:
         return len(self.clip_id)
@@ -54,6 +57,6 @@ def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
     if pa.types.is_string(column.type):
         return np.array(column.to_pylist())
     if pa.types.is_list(column.type):
-        names_of_rows = column.to_pylist()
-        return np.fromiter((tuple(names) for names in names_of_rows), object, len(names_of_rows))
+        # An array of objects, so that numpy does not make a matrix of lists of equal length.
+        return np.fromiter(map(tuple, column.to_pylist()), object, len(column))
     return column.fill_null(UNKNOWN).to_numpy().astype(np.int64)

@@ -84,7 +84,10 @@ def read_manifest(uri: str) -> dict[str, Any]:
 
 def _wrong_keys(manifest: Mapping[str, Any]) -> list[str]:
     """Name the required keys that are missing or hold a value of the wrong type."""
-    wrong = [key for key, kind in _REQUIRED.items() if not isinstance(manifest.get(key), kind)]
+    wrong = []
+    for key, kind in _REQUIRED.items():
+        if not isinstance(manifest.get(key), kind):
+            wrong.append(key)
     if "shards" not in wrong:
         for number, shard in enumerate(manifest["shards"]):
             for key, kind in _REQUIRED_OF_SHARD.items():
@@ -133,5 +136,6 @@ def fingerprint(settings: Mapping[str, Any], shards: Sequence[Mapping[str, Any]]
         A BLAKE2b digest (hex, 16 bytes), equal for equal input, however many tasks wrote the
         shards.
     """
-    record = {"settings": settings, "content": [shard["content"] for shard in shards]}
+    content = [shard["content"] for shard in shards]
+    record = {"settings": settings, "content": content}
     return hashlib.blake2b(json.dumps(record, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -115,7 +115,10 @@ def _parse_protocol(protocol: str, sides: Mapping) -> dict[str, Side]:
 
 def _parse_side(key: str, side: Mapping | Sequence[Mapping]) -> tuple[Terms, ...]:
     if isinstance(side, list) and side:
-        return tuple(parse_terms(f"{key}[{number}]", one) for number, one in enumerate(side))
+        anyof = []
+        for number, one in enumerate(side):
+            anyof.append(parse_terms(f"{key}[{number}]", one))
+        return tuple(anyof)
     return (parse_terms(key, side),)
 
 
@@ -150,9 +153,10 @@ def _require_values(key: str, column: str, values: Any) -> None:
         kinds = "names"
     if isinstance(values, str) or not isinstance(values, Sequence) or not len(values):
         raise ConfigError(f"{key}: expected a list of {kinds}, got {values!r}")
-    # In Python a bool is an integer, too.
-    if any(isinstance(value, bool) or not isinstance(value, kind) for value in values):
-        raise ConfigError(f"{key}: expected a list of {kinds}, got {list(values)!r}")
+    for value in values:
+        # In Python a bool is an integer, too.
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise ConfigError(f"{key}: expected a list of {kinds}, got {list(values)!r}")
 
 
 def mask(columns: Mapping[str, np.ndarray], side: Side) -> np.ndarray:
@@ -177,10 +181,14 @@ def mask(columns: Mapping[str, np.ndarray], side: Side) -> np.ndarray:
 
 
 def _is_in(column: np.ndarray, values: Sequence) -> np.ndarray:
+    """Find the rows whose value, or any of whose names, is among `values`."""
     if column.dtype != object:
         return np.isin(column, values)
     wanted = frozenset(values)
-    return np.fromiter((not wanted.isdisjoint(names) for names in column), bool, len(column))
+    is_in = np.zeros(len(column), bool)
+    for row, names in enumerate(column):
+        is_in[row] = not wanted.isdisjoint(names)
+    return is_in
 
 
 def counts(
@@ -198,9 +206,11 @@ def counts(
     Raises:
         ConfigError: a protocol is malformed, as `parse` says.
     """
-    counted = {}
+    counted: dict[str, dict[str, int]] = {}
     for protocol, sides in parse(protocols).items():
-        counted[protocol] = {name: int(mask(columns, side).sum()) for name, side in sides.items()}
+        counted[protocol] = {}
+        for name, side in sides.items():
+            counted[protocol][name] = int(mask(columns, side).sum())
     return counted
 
 

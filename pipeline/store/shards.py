@@ -29,7 +29,12 @@ FIELDS = pa.schema(
         pa.field("clip_id", pa.string(), nullable=False),
         pa.field("dataset", pa.string(), nullable=False),
         pa.field("performance_id", pa.string(), nullable=False),
-        *(pa.field(name, pa.int32()) for name in INTEGERS),
+        # `INTEGERS`; a null is a value that nobody knows.
+        pa.field("label", pa.int32()),
+        pa.field("subject", pa.int32()),
+        pa.field("camera", pa.int32()),
+        pa.field("setup", pa.int32()),
+        pa.field("replication", pa.int32()),
         pa.field("split", pa.list_(pa.string()), nullable=False),
         pa.field("num_frames", pa.int32(), nullable=False),
         pa.field("num_persons", pa.int32(), nullable=False),
@@ -58,12 +63,17 @@ def write_shard(
         the rows alone, whatever wrote the file) and row_groups (rows in each).
     """
     rows = list(rows)
-    values = {name: [row[name] for row in rows] for name in SMALL_FIELDS}
-    joints = [np.ascontiguousarray(row["joints"], dtype="<f4").tobytes() for row in rows]
-    row_groups = cut_into_row_groups([len(clip) for clip in joints])
+    # From rows to columns.
+    values = {}
+    for name in SMALL_FIELDS:
+        values[name] = [row[name] for row in rows]
+    joints = []
+    for row in rows:
+        joints.append(np.ascontiguousarray(row["joints"], dtype="<f4").tobytes())
 
-    schema = FIELDS.with_metadata({key: json.dumps(value) for key, value in metadata.items()})
-    table = pa.table({**values, "joints": joints}, schema=schema)
+    row_groups = cut_into_row_groups(list(map(len, joints)))
+    texts = {key: json.dumps(value) for key, value in metadata.items()}
+    table = pa.table({**values, "joints": joints}, schema=FIELDS.with_metadata(texts))
     data = _to_parquet(table, row_groups)
     storage.write_bytes(uri, data)
     return {
@@ -121,7 +131,9 @@ def cut_into_row_groups(sizes: Sequence[int]) -> list[int]:
     total = int(ends[-1])
     count = max(1, round(total / ROW_GROUP_BYTES))
     group_of_row = np.minimum((ends - 1) * count // total, count - 1)
-    return [int(rows) for rows in np.bincount(group_of_row) if rows]
+    rows_of_group = np.bincount(group_of_row)
+    # A clip of several row groups' size leaves some of them without a row.
+    return rows_of_group[rows_of_group > 0].tolist()
 
 
 def read_columns(uri: str, columns: Sequence[str]) -> pa.Table:

@@ -157,14 +157,13 @@ def open_stream(
         batch_size: clips of a global batch, at most.
         seed: of every order.
         cache: `auto`, `memory`, `device` or `none`.
-        window: with `none`, clips within which a worker shuffles. It holds two windows of clips.
-        pairs: `cameras`, and a batch brings with every clip another camera's clip of the same
-            performance; or `none`.
-        workers: how many there will be, to find out now that they cannot share a batch.
+        window: clips within which a worker shuffles with `none`; it holds two windows.
+        pairs: `cameras` brings with every clip another camera's clip of its performance; `none`.
+        workers: how many there will be, to find out now if they cannot share a batch.
 
     Raises:
-        ConfigError: an unknown cache, a batch with fewer clips than workers, clips that the object
-            store cannot hold, a weight that leaves no clip, pairs that cannot be had.
+        ConfigError: the cache is unknown or cannot hold the clips, a batch has fewer clips than
+            there are workers, a weight leaves no clip, or pairs cannot be had.
         UserError: a part holds no clip, or a shard cannot be read.
     """
     require_cache(cache)
@@ -178,18 +177,17 @@ def open_stream(
     epochs = selection.epochs(batch_size, seed)
     epochs.require(workers)
 
+    # The request is a possible one: only now read clips, which may take minutes.
     shards = Shards.of(stores)
-    plan = StreamPlan(
-        choice=choice,
-        epochs=epochs,
-        size=size,
-        shape=FrameShape(stores[0].persons, stores[0].joints),
-        selection=ray.put(selection),
-    )
+    blocks: tuple[ray.ObjectRef, ...] = ()
+    files = None
     if choice.cache == "none":
-        row_groups = ray.put(RowGroups.of(shards.rows, selection.ids))
-        return replace(plan, files=FileSource(shards, row_groups, window))
-    return replace(plan, blocks=load_blocks(shards, selection.ids, bytes_of_clips))
+        row_groups = RowGroups.of(shards.rows, selection.ids)
+        files = FileSource(shards, ray.put(row_groups), window)
+    else:
+        blocks = load_blocks(shards, selection.ids, bytes_of_clips)
+    shape = FrameShape(stores[0].persons, stores[0].joints)
+    return StreamPlan(choice, epochs, size, shape, ray.put(selection), blocks, files)
 
 
 def _with_pairs(choice: CacheChoice, selection: Selection) -> CacheChoice:

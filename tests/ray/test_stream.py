@@ -23,12 +23,12 @@ from pipeline.stream.selection import Part
 from tests.helpers.stores import (
     JOINTS,
     PERSONS,
+    STREAM_SHARDS,
     UNSEEN_GROUP,
     UNSEEN_SHARD,
     cameras_side,
     write_stream_store,
 )
-from tests.helpers.stores import STREAM_SHARDS as SHARDS
 
 CACHES = ("memory", "device", "none")
 BATCH = 20
@@ -177,7 +177,7 @@ def test_blocks_are_small_and_none_is_joined_with_another(ray_session, store, cl
     monkeypatch.setattr(object_store_blocks, "BLOCK_BYTES", limit)
     plan = open_stream([Part(store, cameras_side())], cache="memory", batch_size=BATCH, seed=0)
     sizes = [ray_session.get(block).nbytes for block in plan.blocks]
-    assert len(sizes) > SHARDS and max(sizes) <= 1.5 * limit
+    assert len(sizes) > STREAM_SHARDS and max(sizes) <= 1.5 * limit
     batches = read(plan)
     assert sorted(torch.cat([batch.ids for *_, batch in batches]).tolist()) == list(
         range(len(clips))
