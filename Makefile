@@ -3,19 +3,33 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: run test test-slow setup lint clean
+# Twice as many as there are cores: most of the tests wait for processes more than they compute.
+# Files are handed out in the order of tests/conftest.py, long ones first.
+LANES := -n 4 --dist loadfile --no-loadscope-reorder
+
+.PHONY: run test test-fast test-slow setup lint clean
 
 run: setup
 	@$(BIN)/python pipeline/run.py fresh=true
 
+# Everything that a change can break.
 test: setup
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest $(LANES)
 
+# No Ray and no process: within a minute.
+test-fast: setup
+	@HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest tests/unit -n 2 --dist loadfile --no-loadscope-reorder
+
+# Whole runs repeated, thousands of damaged files, and every property with five times the examples.
 test-slow: setup
-	@$(BIN)/python -m pytest -m slow
+	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -m "slow or hypothesis" $(LANES)
 
+# Rules and layout of the code, types, and which package may import which.
 lint: setup
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 setup: $(STAMP)
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.alignment import (
@@ -12,6 +12,7 @@ from models.alignment import (
     covariance_penalty,
     variance_hinge,
 )
+from tests.helpers.examples import examples
 
 COEFFICIENTS = {"temperature": 0.2, "invariance": 5.0, "variance": 3.0, "covariance": 2.0}
 LOSSES = [
@@ -112,7 +113,7 @@ def test_regularisation_closed_forms():
     assert variance_hinge(2 * twins).item() == 0
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(rows=st.integers(2, 9), width=st.integers(1, 12), seed=st.integers(0, 99))
 def test_properties(rows, width, seed):
     a, b = pair(rows, width, seed)

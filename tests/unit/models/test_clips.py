@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from models.clips import ClipBatch, resample, whole
+from tests.helpers.examples import examples
 
 lengths = st.lists(st.integers(1, 40), min_size=1, max_size=6)
 
@@ -21,7 +22,7 @@ def slow_resample(clip: np.ndarray, start: float, span: float, frames: int) -> n
     return np.stack(out)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(lengths=lengths, persons=st.integers(1, 3), frames=st.integers(1, 50), data=st.data())
 def test_resample_equals_a_loop_over_clips_and_frames(make_clips, lengths, persons, frames, data):
     clips = make_clips(lengths, persons, joints=4)
@@ -40,7 +41,7 @@ def test_resample_equals_a_loop_over_clips_and_frames(make_clips, lengths, perso
         )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(lengths=lengths, frames=st.integers(1, 50), data=st.data())
 def test_resample_of_whole_frames_is_torch_interpolate(make_clips, lengths, frames, data):
     clips = make_clips(lengths, persons=2, joints=3)
@@ -56,7 +57,7 @@ def test_resample_of_whole_frames_is_torch_interpolate(make_clips, lengths, fram
         torch.testing.assert_close(views[b].flatten(1).double(), expected, rtol=0, atol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(lengths=lengths, frames=st.integers(1, 50))
 def test_a_clip_looks_the_same_alone_and_among_others(make_clips, pick, lengths, frames):
     clips = make_clips(lengths, persons=2, joints=5)

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from models.hashing import uniform
+from tests.helpers.examples import examples
 
 MASK = (1 << 64) - 1
 
@@ -44,7 +45,7 @@ def test_the_reference_is_splitmix64():
 words = st.integers(-(2**63), 2**63 - 1)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     st.integers(-(2**70), 2**70),
     words,

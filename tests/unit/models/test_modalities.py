@@ -1,13 +1,14 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.choices import MODALITIES
 from models.modalities import modality
+from tests.helpers.examples import examples
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(clips=st.integers(1, 3), frames=st.integers(1, 6), persons=st.integers(1, 3))
 def test_modalities_equal_a_loop(kinect_v2, clips, frames, persons):
     views = torch.randn(clips, frames, persons, 25, 3)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.monitors import (
@@ -15,6 +15,7 @@ from models.monitors import (
     figures,
     uniformity,
 )
+from tests.helpers.examples import examples
 
 
 def random(clips: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -27,7 +28,7 @@ def values(tensors: dict[str, torch.Tensor]) -> dict[str, float]:
     return {name: tensor.item() for name, tensor in tensors.items()}
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(clips=st.integers(LEAST_CLIPS, 20), width=st.integers(2, 20), seed=st.integers(0, 99))
 def test_against_definitions_written_out(clips, width, seed):
     a, b = random(clips, width, seed), random(clips, width, seed + 100)

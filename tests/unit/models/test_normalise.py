@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from models.choices import ALIGNS, CENTRES
 from models.normalise import normalise
+from tests.helpers.examples import examples
 
 lengths = st.lists(st.integers(1, 12), min_size=1, max_size=5)
 modes = pytest.mark.parametrize(("centre", "align"), [(c, a) for c in CENTRES for a in ALIGNS])
@@ -58,7 +59,7 @@ def slow_normalise(clip: np.ndarray, layout, centre: str, align: str) -> np.ndar
 
 
 @modes
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(
     lengths=lengths,
     persons=st.integers(1, 3),
@@ -125,7 +126,7 @@ def test_what_each_mode_promises(make_clips, kinect_v1):
         )
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(turn=st.floats(-180, 180), x=st.floats(-3, 3), z=st.floats(-3, 3))
 def test_the_prototype_recipe_does_not_see_where_a_clip_stood_or_faced(
     make_clips, kinect_v1, turn, x, z

@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
 from models.probes import LinearProbe, linear_evaluation, retrieval, standardise
+from tests.helpers.examples import examples
 
 ADAMW = LinearProbe(
     standardise=True, optimiser="adamw", lr=1e-3, weight_decay=1e-2, batch_size=128, epochs=100
@@ -123,7 +124,7 @@ def test_the_seed_fixes_the_probe_and_another_seed_differs():
     assert torch.equal(after, torch.rand(1))  # the caller's random state is left alone
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.integers(2, 40), st.integers(2, 8), st.integers(0, 2**31))
 def test_standardisation_uses_the_training_side_alone(count, width, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -188,7 +189,7 @@ def test_a_tied_vote_goes_to_the_nearest_clip():
     ).predictions.tolist() == [1]
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.integers(1, 700), st.integers(1, 7))
 def test_retrieval_does_not_depend_on_chunks(chunk, neighbours):
     train, test = clusters(40), clusters(30, seed=1)

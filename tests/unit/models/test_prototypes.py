@@ -2,10 +2,11 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.prototypes import Prototypes, balanced
+from tests.helpers.examples import examples
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -50,7 +51,7 @@ def test_assignments_are_those_of_swav(clips, count, iterations):
     torch.testing.assert_close(balanced(scores, 0.2, iterations), expected)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(clips=st.integers(2, 12), count=st.integers(2, 12), seed=st.integers(0, 99))
 def test_assignments_are_balanced(clips, count, seed):
     scores = random(clips, count, seed=seed).tanh()

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial.transform import Rotation
@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from models.clips import ClipBatch
 from models.hashing import uniform
 from models.views import Views
+from tests.helpers.examples import examples
 
 PLAIN = {
     "corrupt_joints": 0,
@@ -72,7 +73,7 @@ def slow_view(clip: np.ndarray, number: np.ndarray, layout, views: Views) -> np.
 half = st.sampled_from([0.0, 0.5, 1.0])
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     lengths=st.lists(st.integers(1, 90), min_size=1, max_size=5),
     persons=st.integers(1, 3),

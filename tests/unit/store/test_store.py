@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import UserError
@@ -15,6 +15,7 @@ from pipeline.store.clip_store import ClipStore
 from pipeline.store.manifest import layout_record
 from pipeline.store.protocols import parse
 from pipeline.store.shards import write_shard
+from tests.helpers.examples import examples
 from tests.helpers.stores import clip_row, write_rows
 
 LAYOUT = SimpleNamespace(name="stick", joints=("a", "b", "c"), parents=(0, 0, 1))
@@ -63,7 +64,7 @@ def test_a_store_travels_to_other_processes(tmp_path):
 
 
 @given(sizes=st.lists(st.integers(1, 9 << 20), min_size=1, max_size=60))
-@settings(max_examples=200)
+@examples(200)
 def test_row_groups_hold_every_row_and_about_the_same_bytes(sizes):
     groups = shards.cut_into_row_groups(sizes)
     assert sum(groups) == len(sizes)
