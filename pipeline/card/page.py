@@ -186,5 +186,7 @@ def _reasons(what: str, reasons: Sequence[Mapping[str, Any]]) -> str:
 def _store(card: Mapping[str, Any]) -> str:
     rows = []
     for key, value in card["store"].items():
-        rows.append((key, "" if value is None else value))
+        if value is None:
+            value = ""
+        rows.append((key, value))
     return pages.table(rows)

@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 from models.skeleton import SkeletonLayout
 from pipeline.pages.style import INK, LEFT, MIDDLE, MUTED, RIGHT, headline, styled
 
+# Offset, then lengths of dash and gap in widths of the line.
+DASHED = (0, (2.2, 0.9))
+
 
 def skeletons(
     clips: Sequence[tuple[str, np.ndarray]], layout: SkeletonLayout, title: str, moments: int = 8
@@ -64,14 +67,16 @@ def _strip(axes: Axes, clip: np.ndarray, times: np.ndarray, layout: SkeletonLayo
     for place, time in enumerate(times):
         shift = (place * pitch - (low[place, 0] + high[place, 0]) / 2, 0)
         for person in range(clip.shape[1]):
-            drawn = bones[present[place, person][bones].all(1)]
+            drawn = bones[present[place, person][bones].all(1)]  # bones with both ends
             lines = LineCollection(
                 points[place, person][drawn] + shift,
                 colors=colours[drawn[:, 0]].tolist(),
                 linewidths=1.7,
-                linestyles="-" if person == 0 else (0, (2.2, 0.9)),
-                capstyle="round" if person == 0 else "butt",
+                capstyle="round",
             )
+            if person > 0:
+                lines.set_linestyle(DASHED)
+                lines.set_capstyle("butt")  # round ends would close the gaps
             axes.add_collection(lines)
         axes.annotate(
             f"{time + 1}/{len(clip)}",

@@ -16,11 +16,12 @@ from sklearn.metrics import confusion_matrix
 from pipeline.core.arithmetic import ceil_div
 from pipeline.core.console import percent
 from pipeline.pages.style import INK, headline, single, styled
-from pipeline.runs.files import RANDOM_ENCODER
+from pipeline.runs.files import ENCODER, RANDOM_ENCODER
 
-# Colours of the two encoders: the one before training is grey.
-TRAINED = "#1f5fbf"
-UNTRAINED = "#9aa3af"
+# What the figures call the two encoders, and their colours: the one before training is grey.
+LABELS = {ENCODER: "pretrained", RANDOM_ENCODER: "random start"}
+COLOURS = {ENCODER: "#1f5fbf", RANDOM_ENCODER: "#9aa3af"}
+# Colours of the terms of the loss, in turn.
 LINES = ("#1f5fbf", "#d1495b", "#2a9d6f", "#e09f3e", "#7b5ea7", "#3aa6b9", "#8d6e63")
 
 # With more classes, neither the colours of a legend nor the numbers in cells can be told apart.
@@ -87,11 +88,11 @@ def probe_curves(curves: Mapping[str, Sequence[float]], title: str) -> Figure:
     figure, axes = single(7.5, 3.2, title)
     ends = []
     for name, values in curves.items():
-        colour = UNTRAINED if name == RANDOM_ENCODER else TRAINED
+        colour = COLOURS[name]
         epochs = np.arange(1, len(values) + 1)
         axes.plot(epochs, values, color=colour, linewidth=1.8)
         axes.plot(epochs[-1:], values[-1:], "o", color=colour, markersize=5)
-        text = f"{_encoder_label(name)}  {percent(values[-1])}"
+        text = f"{LABELS[name]}  {percent(values[-1])}"
         ends.append(LineEnd(values[-1], text, colour))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlabel("epoch of the probe (the last is the result)")
@@ -127,12 +128,14 @@ def embedding(
     # Drawn class by class, the last class would cover the others.
     order = np.random.default_rng(seed).permutation(len(labels))
     with styled(grid=False):
-        legend_width = 1.9 if named else 0
-        figure = Figure(figsize=(4.1 * len(features) + legend_width, 4.7), layout="constrained")
+        width = 4.1 * len(features)
+        if named:
+            width += 1.9  # for the legend
+        figure = Figure(figsize=(width, 4.7), layout="constrained")
         panels = figure.subplots(1, len(features), squeeze=False)[0]
         for axes, (name, values) in zip(panels, features.items(), strict=True):
             _scatter_map(axes, _project(values, seed)[order], colours[order])
-            axes.set_title(f"{_encoder_label(name)}   {notes.get(name, '')}", color=INK)
+            axes.set_title(f"{LABELS[name]}   {notes.get(name, '')}", color=INK)
         if named:
             # Empty scatters, because the legend needs one mark for each class.
             for label, colour in zip(classes, palette, strict=True):
@@ -205,11 +208,6 @@ def _name_cells(axes: Axes, share: np.ndarray, names: Sequence[str]) -> None:
         colour = "white" if share[row, column] > 55 else INK
         text = f"{share[row, column]:.0f}"
         axes.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)
-
-
-def _encoder_label(name: str) -> str:
-    """What the figures call an encoder."""
-    return "random start" if name == RANDOM_ENCODER else "pretrained"
 
 
 def _label_ends(axes: Axes, ends: Sequence[LineEnd]) -> None:

@@ -21,13 +21,13 @@ class GroupAccuracy:
     """How well the clips of one subject or camera are recognised.
 
     Attributes:
-        number: of the subject or camera, None where it is unknown.
+        name: the number of the subject or camera, or "unknown".
         clips: test clips of it.
         accuracies: fractions of these clips: of every encoder the linear probe, then nearest
             neighbours.
     """
 
-    number: int | None
+    name: str
     clips: int
     accuracies: list[float]
 
@@ -69,7 +69,7 @@ def _groups(values: np.ndarray, right: list[np.ndarray]) -> list[GroupAccuracy]:
     shares = [np.bincount(group, hits) / clips for hits in right]
     groups = []
     for row, number in enumerate(numbers.tolist()):
-        known = None if number == UNKNOWN else number
+        name = "unknown" if number == UNKNOWN else str(number)
         accuracies = [float(share[row]) for share in shares]
-        groups.append(GroupAccuracy(known, int(clips[row]), accuracies))
+        groups.append(GroupAccuracy(name, int(clips[row]), accuracies))
     return groups

@@ -107,9 +107,8 @@ def _group_section(name: str, groups: Sequence[GroupAccuracy], neighbours: int) 
     header = [name, "test clips", "linear", knn, "linear, random start", f"{knn}, random start"]
     rows: list[list[Any]] = []
     for group in groups:
-        number = "unknown" if group.number is None else group.number
         percentages = [f"{100 * accuracy:.1f}" for accuracy in group.accuracies]
-        rows.append([number, group.clips, *percentages])
+        rows.append([group.name, group.clips, *percentages])
     shown = pages.folded(
         f"{len(rows)} {name}s", pages.table(rows, header), is_open=len(rows) <= OPEN_ROWS
     )
