@@ -99,17 +99,18 @@ def cells(config: Config, request: Request) -> list[Cell]:
         ConfigError: the overrides of a variant are wrong; the message names it.
     """
     composed = compose_variants(config, request)
-    return [
-        _cell(config, request, variant, seed, base)
-        for seed in section(config).seeds
-        for variant, base in composed.items()
-    ]
+    table_cells = []
+    for seed in section(config).seeds:
+        for variant, base in composed.items():
+            table_cells.append(_cell(config, request, variant, seed, base))
+    return table_cells
 
 
 def _cell(config: Config, request: Request, variant: str, seed: int, base: Config) -> Cell:
     """Return the cell of a variant and a seed: a run in the table's output, on its store."""
     ablate = section(config)
     own = _with_seed(base, variant, seed, ablate.splits)
+    # What the variant computes stays as it is; what changes decides nothing that is computed.
     placed = own.model_copy(
         update={
             "stages": ["pretrain", "evaluate"],
@@ -148,6 +149,7 @@ def variants_by_name(cells: list[Cell], splits: list[str] | None, store: str) ->
     variants: dict[str, Variant] = {}
     for cell in cells:
         if cell.variant not in variants:
+            # The manifest is enough: who trains on a store opens it, and finds what is damaged.
             pooled = []
             for part in cell.config.data.pool:
                 pooled.append(read_manifest(part.store)["fingerprint"])
@@ -164,6 +166,7 @@ def shared_command(config: Config, request: Request) -> list[str]:
     shown = []
     for override in request.overrides:
         key, _, value = override.partition("=")
+        # Hydra's marks for adding and deleting a key.
         key = key.lstrip("+~")
         if key == "data.raw" or (key == "data.store" and config.data.raw is None):
             shown.append(f"{key}={storage.name(value)}")

@@ -26,8 +26,11 @@ def write_pages(table: Table, directory: RunDirectory) -> list[str]:
     about = f"{'; '.join(commands(table))}: {description(table)}"
     page = html.document(table.name, about, content)
     storage.write_bytes(directory.path(files.ABLATION_PAGE), page)
-    names = (files.ABLATION, files.ABLATION_PLOT, files.ABLATION_PAGE)
-    return [directory.path(name) for name in names]
+    return [
+        directory.path(files.ABLATION),
+        directory.path(files.ABLATION_PLOT),
+        directory.path(files.ABLATION_PAGE),
+    ]
 
 
 def print_table(table: Table) -> None:

@@ -72,6 +72,7 @@ def _draw_points(axes: Axes, rows: Sequence[Row]) -> None:
             elinewidth=0.8,
             markersize=5,
         )
+    # The names of the most expensive rows need room on the right.
     axes.set_xlim(0, 1.25 * max(row.costs[GFLOPS] for row in rows))
     axes.margins(y=0.1)
 
@@ -92,6 +93,7 @@ def _write_names(axes: Axes, rows: Sequence[Row]) -> None:
     # The height of the uppermost name so far, by cost.
     heights: dict[float, float] = {}
     for number in np.argsort(means, kind="stable"):
+        # Costs that differ less than a point is wide count as equal.
         column = float(f"{costs[number]:.2g}")
         height = max(means[number], heights.get(column, -math.inf) + gap)
         heights[column] = height
@@ -107,6 +109,7 @@ def _write_names(axes: Axes, rows: Sequence[Row]) -> None:
             is_left=is_left,
             is_reference=number == 0,
         )
+    # Names that were pushed up may stand above all points.
     axes.set_ylim(low, max(high, *[height + gap for height in heights.values()]))
 
 

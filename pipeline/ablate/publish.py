@@ -50,7 +50,10 @@ def publish(output: str, folder: str) -> str:
         raise ConfigError(f"{output}: holds no records of a table; stages=[ablate] measures them")
     _require_committed(config.name, records, output)
     table = storage.join(folder, config.name + RECORDS)
-    merged = {record.name: record for record in records}
+    # By cell. The new records come first, because they replace older ones.
+    merged: dict[str, Record] = {}
+    for record in records:
+        merged[record.name] = record
     for record in read_records(table):
         if record.name in merged:
             continue
@@ -59,6 +62,7 @@ def publish(output: str, folder: str) -> str:
             merged[record.name] = record
         else:
             say(f"  {record.name}: {stale}; no longer in the table")
+    # The differences of a page are to the first row, which must not be just any variant.
     if all(record.variant != ablate.reference for record in merged.values()):
         raise ConfigError(
             f"{output}: the table would have no record of its reference {ablate.reference}; "
@@ -131,12 +135,14 @@ def problems(folder: str) -> list[str]:
     names = tables(folder)
     for name in names:
         table = _table(folder, name)
+        # Drawing a page that is up to date changes nothing in it.
         page = storage.join(folder, name + PAGE)
         if _text(page) != replaced(_text(page), markdown(table, name + PLOT)):
             found.append(f"{page}: not what {name}{RECORDS} says")
         image = storage.join(folder, name + PLOT)
         if not storage.exists(image) or stamp(table).encode() not in storage.read_bytes(image):
             found.append(f"{image}: does not show what {name}{RECORDS} says")
+    # What is left of a table that was renamed or taken away.
     for ending in (PAGE, PLOT):
         for name in _names(folder, ending):
             if name not in names and name != README:
@@ -146,8 +152,12 @@ def problems(folder: str) -> list[str]:
 
 def _names(folder: str, ending: str) -> list[str]:
     """Return the names of the files with an ending, without it."""
-    names = [storage.name(entry.path) for entry in storage.files(folder)]
-    return [name.removesuffix(ending) for name in names if name.endswith(ending)]
+    names = []
+    for entry in storage.files(folder):
+        name = storage.name(entry.path)
+        if name.endswith(ending):
+            names.append(name.removesuffix(ending))
+    return names
 
 
 def _table(folder: str, name: str) -> Table:

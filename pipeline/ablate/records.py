@@ -19,7 +19,7 @@ from pipeline.runs.metric_names import ACCURACIES, COSTS, LINEAR_BEST, LOSS, ran
 RECORDED = frozenset(
     [
         *ACCURACIES,
-        *[random_start(name) for name in ACCURACIES],
+        *map(random_start, ACCURACIES),
         *COSTS,
         LINEAR_BEST,
         LOSS,
@@ -102,10 +102,10 @@ def read_records(uri: str) -> list[Record]:
         try:
             records.append(Record.model_validate_json(line))
         except ValidationError as error:
-            key = ".".join(str(part) for part in error.errors()[0]["loc"])
-            message = error.errors()[0]["msg"]
-            detail = f"{key}: {message}" if key else message
-            raise UserError(f"{uri}, line {number}: not the record of a cell ({detail})") from None
+            first = error.errors()[0]
+            # Where the line is no JSON at all, no key is at fault.
+            problem = " ".join([*map(str, first["loc"]), first["msg"]])
+            raise UserError(f"{uri}, line {number}: not the record of a cell ({problem})") from None
     return records
 
 
@@ -126,9 +126,11 @@ def write_records(uri: str, records: Iterable[Record], variants: Sequence[str]) 
 
 def in_order(records: Iterable[Record], variants: Sequence[str]) -> list[Record]:
     """Return records in the order that `write_records` describes."""
-    position = {variant: number for number, variant in enumerate(variants)}
 
     def key(record: Record) -> tuple[int, str, int]:
-        return position.get(record.variant, len(position)), record.variant, record.seed
+        position = len(variants)
+        if record.variant in variants:
+            position = variants.index(record.variant)
+        return position, record.variant, record.seed
 
     return sorted(records, key=key)

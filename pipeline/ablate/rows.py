@@ -83,12 +83,14 @@ class Table:
     @property
     def has_splits(self) -> bool:
         """Whether protocols take turns from seed to seed."""
-        return len({record.figures["protocol"] for record in self.records}) > 1
+        first = self.records[0].figures["protocol"]
+        return any(record.figures["protocol"] != first for record in self.records)
 
 
-def spread(values: Iterable[float]) -> Spread:
+def spread(values: Sequence[float]) -> Spread:
     """Return mean and sample deviation of at least one value."""
-    array = np.array(list(values), float)
+    array = np.array(values, float)
+    # One value has no deviation: numpy would say nan and warn.
     if len(array) == 1:
         return Spread(float(array[0]), None)
     return Spread(float(array.mean()), float(array.std(ddof=1)))
@@ -105,12 +107,14 @@ def rows_of(records: Sequence[Record], variants: Sequence[str]) -> list[Row]:
     Returns:
         A row a variant, and last the row `random`: the reference's encoders before training.
     """
+    # variant -> seed -> figures, because rows are compared seed by seed.
     by_variant: dict[str, dict[int, Mapping[str, Any]]] = {}
     for record in records:
         by_variant.setdefault(record.variant, {})[record.seed] = record.figures
     reference = by_variant.get(variants[0], {})
     rows = []
     for variant in variants:
+        # A table that is being run may not have come to this variant yet.
         if variant in by_variant:
             rows.append(_row(variant, by_variant[variant], reference))
     if reference:
@@ -159,26 +163,39 @@ def _before_training(reference: FiguresBySeed) -> FiguresBySeed:
 
 def _row(variant: str, by_seed: FiguresBySeed, reference: FiguresBySeed) -> Row:
     first = next(iter(by_seed.values()))
+    collapsed = [seed for seed, figures in by_seed.items() if "collapsed" in figures]
     return Row(
         variant=variant,
         seeds=tuple(sorted(by_seed)),
         figures=_spreads(by_seed),
         differences=_differences(by_seed, reference),
+        # The same for all seeds.
         costs={name: first[name] for name in COSTS},
-        collapsed=sum("collapsed" in figures for figures in by_seed.values()),
+        collapsed=len(collapsed),
     )
 
 
 def _spreads(by_seed: FiguresBySeed) -> dict[str, Spread]:
+    """Return the spread of every accuracy that all seeds have."""
     spreads = {}
     for name in (*ACCURACIES, *STARTS):
-        if all(name in figures for figures in by_seed.values()):
-            spreads[name] = spread(figures[name] for figures in by_seed.values())
+        values = [figures[name] for figures in by_seed.values() if name in figures]
+        # A figure that only some seeds have would be a mean over others than the row says.
+        if len(values) == len(by_seed):
+            spreads[name] = spread(values)
     return spreads
 
 
 def _differences(by_seed: FiguresBySeed, reference: FiguresBySeed) -> dict[str, Spread]:
-    """Return the paired differences to the reference; the reference itself has none."""
+    """Return the paired differences to the reference; the reference itself has none.
+
+        seed        0     1     2     5
+        reference  0.90  0.80  0.85
+        variant          0.79  0.82  0.10
+        pairs           -0.01 -0.03          ->  -0.02 ± 0.014
+
+    Seeds move both in the same direction, so that pairs scatter less than their members.
+    """
     if by_seed is reference:
         return {}
     shared = sorted(by_seed.keys() & reference.keys())

@@ -7,23 +7,22 @@ over days and on several machines.
 """
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 from pipeline.ablate.cells import (
     Cell,
-    Variant,
     cells,
     compose_variants,
     section,
     shared_command,
     variants_by_name,
 )
+from pipeline.ablate.measured import Measured
 from pipeline.ablate.page import print_table, write_markdown, write_pages
-from pipeline.ablate.records import RECORDED, Record, read_records, write_records
-from pipeline.ablate.rows import Table, flat
+from pipeline.ablate.records import RECORDED, Record
+from pipeline.ablate.rows import flat
 from pipeline.config.identity import digest
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError
@@ -32,7 +31,7 @@ from pipeline.runs.code_version import code_version
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.perform import Stages, perform, summarise
 from pipeline.runs.resolved import ResolvedRun, resolve
-from pipeline.runs.state import OWN_STORE
+from pipeline.runs.state import OWN_STORE, RunState
 from pipeline.runs.tracking import Tracker
 
 VERSIONS = ("torch", "ray", "numpy")
@@ -69,26 +68,31 @@ def ablate(run: ResolvedRun, tracker: Tracker, stages: Stages) -> dict[str, Any]
         UserError: a pooled store is not there, or a file of records is damaged.
     """
     table_cells = cells(run.config, run.request)
+    # One clip store for all cells.
     stages["ingest"](run, tracker)
-    ablation = _Ablation.begin(run, table_cells)
+    measured = _measured(run, table_cells)
     wanted = _wanted(table_cells, section(run.config).only)
-    missing = ablation.missing(wanted)
+    missing = measured.missing(wanted)
     if len(missing) < len(wanted):
         say(f"  {len(wanted) - len(missing)} of {len(wanted)} cells were measured before, skipped")
     remaining = _Remaining(len(missing))
     for cell in missing:
         progress = f"  cell {remaining.position} of {remaining.total}: {cell.name}"
-        if ablation.was_published_meanwhile(cell):
+        # Others may be at work on the same table.
+        measured.read_published()
+        if cell.name in measured.current():
             say(f"{progress} was measured elsewhere meanwhile, skipped")
             remaining.skip()
             continue
         say(f"{progress}{remaining.text()}")
         started = time.monotonic()
-        ablation.add(_run_cell(cell, run, tracker, stages))
+        measured.add(_run_cell(cell, run, tracker, stages))
         remaining.finish(time.monotonic() - started)
-        write_markdown(ablation.table(), run.directory)
-    ablation.save()
-    table = ablation.table()
+        # Only the text: the plot and the page take longer, and nobody looks at them yet.
+        write_markdown(measured.table(), run.directory)
+    # The table may show records of others, and so more than this run was asked for.
+    measured.complete()
+    table = measured.table()
     markdown, plot, page = write_pages(table, run.directory)
     tracker.artifacts([markdown, plot, page])
     print_table(table)
@@ -103,104 +107,18 @@ def _wanted(table_cells: Sequence[Cell], only: Sequence[str] | None) -> list[Cel
     return [cell for cell in table_cells if cell.variant in only]
 
 
-@dataclass
-class _Ablation:
-    """The records of a table while it is being run.
-
-    Attributes:
-        run: of the table.
-        variants: what current records are of.
-        own: the current records in the run's output.
-        published: the records of the published files, by file.
-    """
-
-    run: ResolvedRun
-    variants: dict[str, Variant]
-    own: list[Record]
-    published: dict[str, list[Record]]
-
-    @classmethod
-    def begin(cls, run: ResolvedRun, table_cells: list[Cell]) -> "_Ablation":
-        """Read the records that there are."""
-        splits = section(run.config).splits
-        store = run.directory.state.stores[OWN_STORE]
-        variants = variants_by_name(table_cells, splits, store)
-        own = read_records(run.directory.path(files.RECORDS))
-        ablation = cls(run, variants, own, {})
-        ablation._read_published()
-        return ablation
-
-    def missing(self, wanted: Sequence[Cell]) -> list[Cell]:
-        """Return the cells without a current record, and say which of them have a stale one."""
-        current = {record.name for record in self.current()}
-        stale = {}
-        for record in [*self.own, *self._all_published()]:
-            variant = self.variants.get(record.variant)
-            if variant is not None and record.name not in current:
-                stale[record.name] = variant.why_stale(record)
-        missing = [cell for cell in wanted if cell.name not in current]
-        for cell in missing:
-            if cell.name in stale:
-                say(f"  {cell.name}: stale, {stale[cell.name]}; run again")
-        return missing
-
-    def current(self) -> list[Record]:
-        """Return the records that belong in the table: of its variants with any seed, none stale.
-
-        Where a cell has several, the run's own comes first.
-        """
-        current: dict[str, Record] = {}
-        for record in [*self.own, *self._all_published()]:
-            variant = self.variants.get(record.variant)
-            if variant is None or record.name in current:
-                continue
-            if variant.why_stale(record) is None:
-                current[record.name] = record
-        return list(current.values())
-
-    def table(self) -> Table:
-        """Return the table as it stands."""
-        config = self.run.config
-        return Table.of(config.name, self.current(), list(section(config).variants))
-
-    def was_published_meanwhile(self, cell: Cell) -> bool:
-        """Whether others who are at work on the same table have published this cell by now."""
-        self._read_published()
-        return any(record.name == cell.name for record in self.current())
-
-    def add(self, record: Record) -> None:
-        """Add the record of a cell that was run, and write the run's records."""
-        self.own = [other for other in self.own if other.name != record.name]
-        self.own.append(record)
-        self._write(self.own)
-
-    def save(self) -> None:
-        """Write the run's records: those of its own cells, and what completes the table.
-
-        Records that other tables have published are part of this one from now on. So a published
-        table holds all that it shows.
-        """
-        of_this_table: list[Record] = []
-        for uri in section(self.run.config).published[:1]:
-            of_this_table = self.published[uri]
-        completing = []
-        for record in self.current():
-            if record in self.own or record not in of_this_table:
-                completing.append(record)
-        self.own = completing
-        self._write(self.own)
-
-    def _write(self, records: Iterable[Record]) -> None:
-        config = self.run.config
-        uri = self.run.directory.path(files.RECORDS)
-        write_records(uri, records, list(section(config).variants))
-
-    def _read_published(self) -> None:
-        for uri in section(self.run.config).published:
-            self.published[uri] = read_records(uri)
-
-    def _all_published(self) -> list[Record]:
-        return [record for records in self.published.values() for record in records]
+def _measured(run: ResolvedRun, table_cells: list[Cell]) -> Measured:
+    """Return what is measured of a table so far, by this run and by others."""
+    ablate = section(run.config)
+    store = run.directory.state.stores[OWN_STORE]
+    measured = Measured(
+        name=run.config.name,
+        uri=run.directory.path(files.RECORDS),
+        published_uris=ablate.published,
+        variants=variants_by_name(table_cells, ablate.splits, store),
+    )
+    measured.read()
+    return measured
 
 
 class _Remaining:
@@ -242,8 +160,10 @@ def _run_cell(cell: Cell, table: ResolvedRun, tracker: Tracker, stages: Stages) 
         perform(stages, directory.unfinished(cell.config), run, child)
         summary = summarise(run, child)
     directory.conclude()
-    state = directory.state
-    pooled = [state.stores[f"pool_{number}"] for number in range(len(cell.config.data.pool))]
+    figures = {}
+    for key, value in summary.items():
+        if key in RECORDED:
+            figures[key] = value
     return Record(
         experiment=table.config.name,
         variant=cell.variant,
@@ -251,20 +171,29 @@ def _run_cell(cell: Cell, table: ResolvedRun, tracker: Tracker, stages: Stages) 
         overrides=section(table.config).variants[cell.variant],
         command=shared_command(table.config, table.request),
         hash=digest(cell.config),
-        figures={key: value for key, value in summary.items() if key in RECORDED},
+        figures=figures,
         versions={name: version(name) for name in VERSIONS},
         workers=cell.config.cluster.workers,
         gpu=cell.config.cluster.gpu,
         date=time.strftime("%Y-%m-%d"),
-        seconds=round(sum(state.seconds.values())),
+        seconds=round(sum(directory.state.seconds.values())),
         code=code_version(),
-        stores=[state.stores[OWN_STORE], *pooled],
+        stores=_stores(directory.state, pooled=len(cell.config.data.pool)),
     )
+
+
+def _stores(state: RunState, pooled: int) -> list[str]:
+    """Return the fingerprints of a run's clip store and of those that it pools."""
+    stores = [state.stores[OWN_STORE]]
+    for number in range(pooled):
+        stores.append(state.stores[f"pool_{number}"])
+    return stores
 
 
 def _take_up(cell: Cell) -> RunDirectory:
     """Open the directory of a cell. A run of other settings in it is moved aside."""
     config = cell.config
+    # The variant may have meant something else when the cell was begun.
     try:
         directory = RunDirectory.open(config)
     except ConfigError as error:

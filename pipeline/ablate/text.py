@@ -52,25 +52,26 @@ def cells_of(rows: Sequence[Row], detailed: bool = False) -> tuple[list[str], li
 
 def _columns(rows: Sequence[Row], detailed: bool) -> list[Column]:
     """Return the columns; those of figures that no row has are left out."""
+    # Figures of unseen clips, for one, are there only where a data set has copies.
+    measured: set[str] = set()
+    for row in rows:
+        measured |= row.figures.keys()
     columns = [Column("variant", _variant), Column("seeds", lambda row: str(len(row.seeds)))]
-    accuracies = list(ACCURACIES) if detailed else list(SHOWN)
-    measured = [name for name in accuracies if any(name in row.figures for row in rows)]
-    for name in measured:
-        columns.append(_accuracy(name, ACCURACIES[name]))
+    for name, label in ACCURACIES.items():
+        if name in measured and (detailed or name in SHOWN):
+            columns.append(_accuracy(name, label))
     for name in SHOWN:
         if name in measured:
             columns.append(_difference(name))
     if detailed:
         for name, label in STARTS.items():
-            if any(name in row.figures for row in rows):
+            if name in measured:
                 columns.append(_accuracy(name, label))
-    columns.append(Column("GFLOPs", lambda row: f"{row.costs[GFLOPS]:.3g}"))
+    columns.append(_gflops("GFLOPs", GFLOPS))
     if detailed:
-        columns += [
-            _millions("parameters", PARAMETERS),
-            Column("GFLOPs of pretraining", lambda row: f"{row.costs[PRETRAINING_GFLOPS]:.3g}"),
-            _millions("its parameters", PRETRAINING_PARAMETERS),
-        ]
+        columns.append(_millions("parameters", PARAMETERS))
+        columns.append(_gflops("GFLOPs of pretraining", PRETRAINING_GFLOPS))
+        columns.append(_millions("its parameters", PRETRAINING_PARAMETERS))
     return columns
 
 
@@ -89,6 +90,10 @@ def _difference(name: str) -> Column:
     return Column(label, lambda row: percent(row.differences.get(name), sign="+"))
 
 
+def _gflops(title: str, cost: str) -> Column:
+    return Column(title, lambda row: f"{row.costs[cost]:.3g}")
+
+
 def _millions(title: str, cost: str) -> Column:
     return Column(title, lambda row: f"{row.costs[cost] / 1e6:.2f} M")
 
@@ -101,7 +106,7 @@ def percent(value: Spread | None, sign: str = "") -> str:
         sign: "+" shows the sign of positive values, too.
 
     Returns:
-        For example `89.7 \u00b1 0.6`.
+        For example `89.7 ± 0.6`.
     """
     if value is None:
         return ""
@@ -116,12 +121,13 @@ def commands(table: Table) -> list[str]:
 
     Records that were taken over from another table do not count.
     """
-    own = [record for record in table.records if record.experiment == table.name]
     texts = []
-    for record in own or table.records:
-        words = ["skelfuse", "stages=[ablate]", *record.command]
-        texts.append(" ".join(shlex.quote(word) for word in words))
-    return list(dict.fromkeys(texts))
+    for record in table.records:
+        # Quoted, because zsh takes brackets for a pattern.
+        text = shlex.join(["skelfuse", "stages=[ablate]", *record.command])
+        if record.experiment == table.name and text not in texts:
+            texts.append(text)
+    return texts
 
 
 def description(table: Table) -> str:
@@ -131,13 +137,19 @@ def description(table: Table) -> str:
     """
     records = table.records
     first = records[0].figures
-    seeds = ", ".join(str(seed) for seed in sorted({record.seed for record in records}))
-    hours = sum(record.seconds for record in records) / 3600
-    codes = sorted({record.code for record in records})
+    seeds = set()
+    codes = set()
+    seconds = 0
+    for record in records:
+        seeds.add(record.seed)
+        codes.add(record.code)
+        seconds += record.seconds
+    shown_seeds = ", ".join(map(str, sorted(seeds)))
     return (
-        f"{len(records)} cells, seeds {seeds}; {_protocols(records)}, {first['epochs']} epochs, "
-        f"probe {first['probe']}, last epoch. {_dates(records)}, {hours:.1f} hours on "
-        f"{_machines(records)}; {_versions(records)}; code {', '.join(codes)}."
+        f"{len(records)} cells, seeds {shown_seeds}; {_protocols(records)}, "
+        f"{first['epochs']} epochs, probe {first['probe']}, last epoch. "
+        f"{_dates(records)}, {seconds / 3600:.1f} hours on {_machines(records)}; "
+        f"{_versions(records)}; code {', '.join(sorted(codes))}."
     )
 
 
@@ -146,31 +158,43 @@ def _protocols(records: Sequence[Record]) -> str:
     for record in records:
         figures = record.figures
         splits.add((figures["protocol"], figures["train_clips"], figures["test_clips"]))
-    texts = [f"{name} ({train:,} / {test:,} clips)" for name, train, test in sorted(splits)]
-    word = "protocols" if len(texts) > 1 else "protocol"
+    texts = []
+    for name, train_clips, test_clips in sorted(splits):
+        texts.append(f"{name} ({train_clips:,} / {test_clips:,} clips)")
+    word = "protocol"
+    if len(texts) > 1:
+        word = "protocols"
     return f"{word} {', '.join(texts)}"
 
 
 def _dates(records: Sequence[Record]) -> str:
-    dates = sorted({record.date for record in records})
-    if len(dates) == 1:
+    # Dates as ISO 8601 writes them sort as text.
+    dates = sorted(record.date for record in records)
+    if dates[0] == dates[-1]:
         return dates[0]
     return f"{dates[0]} to {dates[-1]}"
 
 
 def _machines(records: Sequence[Record]) -> str:
     texts = []
-    for count, gpu in sorted({(record.workers, record.gpu) for record in records}):
-        kind = "GPU" if gpu else "worker"
-        plural = "s" if count > 1 else ""
-        texts.append(f"{count} {kind}{plural}")
+    # By their number, so that the text does not depend on the order of the rows.
+    for record in sorted(records, key=lambda record: (record.workers, record.gpu)):
+        kind = "worker"
+        if record.gpu:
+            kind = "GPU"
+        if record.workers > 1:
+            kind += "s"
+        text = f"{record.workers} {kind}"
+        if text not in texts:
+            texts.append(text)
     return " or ".join(texts)
 
 
 def _versions(records: Sequence[Record]) -> str:
     texts = set()
     for record in records:
-        texts.add(", ".join(f"{name} {version}" for name, version in record.versions.items()))
+        versions = [f"{name} {version}" for name, version in record.versions.items()]
+        texts.add(", ".join(versions))
     return "; ".join(sorted(texts))
 
 
@@ -182,6 +206,7 @@ def markdown(table: Table, image: str) -> str:
         image: where its plot lies, seen from the Markdown file.
     """
     header, body = cells_of(table.rows)
+    # Names stand on the left, figures on the right.
     rules = ["---"] + ["---:"] * (len(header) - 1)
     lines = [f"| {' | '.join(cells)} |" for cells in (header, rules, *body)]
     paragraphs = [

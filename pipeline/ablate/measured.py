@@ -1,0 +1,116 @@
+"""What is measured of a table while it is being run: by the run itself, and by others."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.ablate.cells import Cell, Variant
+from pipeline.ablate.records import Record, read_records, write_records
+from pipeline.ablate.rows import Table
+from pipeline.core.console import say
+
+
+@dataclass
+class Measured:
+    """The records of a table. Published ones are only read.
+
+    Attributes:
+        name: of the table.
+        uri: the file of the run's own records.
+        published_uris: see `Ablate.published`.
+        variants: what current records are of, in the order of the table.
+        own: the run's own records by the names of their cells.
+        published: the records of the published files by file.
+    """
+
+    name: str
+    uri: str
+    published_uris: Sequence[str]
+    variants: Mapping[str, Variant]
+    own: dict[str, Record] = field(default_factory=dict)
+    published: dict[str, list[Record]] = field(default_factory=dict)
+
+    def read(self) -> None:
+        """Read the records that there are.
+
+        Raises:
+            UserError: a file holds something else.
+        """
+        for record in read_records(self.uri):
+            self.own[record.name] = record
+        self.read_published()
+
+    def read_published(self) -> None:
+        """Read the published records; others who are at work on the table may have added some."""
+        for uri in self.published_uris:
+            self.published[uri] = read_records(uri)
+
+    def current(self) -> dict[str, Record]:
+        """Return the records that belong in the table, by cell: of its variants, none stale.
+
+        They may be of more seeds than were asked for. Where a cell has several, the run's own
+        comes first.
+        """
+        current: dict[str, Record] = {}
+        for record in self._of_the_table():
+            if record.name not in current and self._why_stale(record) is None:
+                current[record.name] = record
+        return current
+
+    def missing(self, wanted: Sequence[Cell]) -> list[Cell]:
+        """Return the cells without a current record, and say which of them have a stale one."""
+        current = self.current()
+        # Of a cell that has no current record, all records are stale: the last one says why.
+        stale: dict[str, str | None] = {}
+        for record in self._of_the_table():
+            stale[record.name] = self._why_stale(record)
+        missing = []
+        for cell in wanted:
+            if cell.name in current:
+                continue
+            if cell.name in stale:
+                say(f"  {cell.name}: stale, {stale[cell.name]}; run again")
+            missing.append(cell)
+        return missing
+
+    def table(self) -> Table:
+        """Return the table as it stands."""
+        return Table.of(self.name, self.current().values(), list(self.variants))
+
+    def add(self, record: Record) -> None:
+        """Add the record of a cell that was run, and write the run's own records."""
+        self.own[record.name] = record
+        self._write()
+
+    def complete(self) -> None:
+        """Take over what completes the table, forget what is stale, and write the own records.
+
+        Records that another table has published are part of this one from now on. So a published
+        table holds all that it shows:
+
+            pooled_nw_ucla.jsonl      (nothing yet)
+            ablation_nw_ucla.jsonl    full-0, umurl-0
+            records.jsonl             pooled-0, which was measured, and full-0, taken over
+        """
+        # The table's own file is the first. What it holds need not be published once more.
+        this_table: list[Record] = []
+        if self.published_uris:
+            this_table = self.published[self.published_uris[0]]
+        completing = {}
+        for name, record in self.current().items():
+            if name in self.own or record not in this_table:
+                completing[name] = record
+        self.own = completing
+        self._write()
+
+    def _write(self) -> None:
+        write_records(self.uri, self.own.values(), list(self.variants))
+
+    def _of_the_table(self) -> Iterator[Record]:
+        """Iterate over all records of the table's variants, the run's own first."""
+        for records in (self.own.values(), *self.published.values()):
+            for record in records:
+                if record.variant in self.variants:
+                    yield record
+
+    def _why_stale(self, record: Record) -> str | None:
+        return self.variants[record.variant].why_stale(record)
