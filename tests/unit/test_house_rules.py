@@ -1,6 +1,7 @@
 """The rules of the house that a machine can check: layers, vendors, sizes."""
 
 import ast
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,14 @@ def test_a_file_and_its_functions_can_be_taken_in(path):
 def test_the_entry_point_and_the_readme_are_short():
     assert lines_of(ROOT / "pipeline" / "run.py") < LINES_OF_THE_ENTRY
     assert lines_of(ROOT / "README.md") <= LINES_OF_THE_README
+
+
+def test_the_annotated_tree_is_that_of_the_modules():
+    place = ROOT / "docs" / "annotated_tree.py"
+    spec = importlib.util.spec_from_file_location("annotated_tree", place)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    tree = script.annotated_tree()
+    assert script.page_with(tree) == script.PAGE.read_text(), (
+        "run: python docs/annotated_tree.py --write"
+    )
