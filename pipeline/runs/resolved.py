@@ -73,7 +73,7 @@ class ResolvedRun:
     @cached_property
     def index(self) -> StoreIndex:
         """The small columns of all clips."""
-        return self.store.index()
+        return self.recorded_store.index()
 
     @cached_property
     def split(self) -> Split:
