@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from pipeline.ablate import page
+from pipeline.ablate import publish as publish_module
 from pipeline.ablate.cells import cells
 from pipeline.ablate.publish import publish
 from pipeline.config.compose import load
@@ -33,6 +35,19 @@ def _untracked(monkeypatch):
     untracked(monkeypatch)
 
 
+@pytest.fixture(autouse=True)
+def _no_plots(request, monkeypatch):
+    """Draw only where a plot is looked at: it takes half a second."""
+    if "plots" not in request.fixturenames:
+        monkeypatch.setattr(page, "plot", lambda table: b"no plot")
+        monkeypatch.setattr(publish_module, "plot", lambda table: b"no plot")
+
+
+@pytest.fixture
+def plots():
+    """Marks a test that looks at plots."""
+
+
 def test_splits_take_turns_and_none_is_stale(tmp_path):
     overrides = [
         "ablate.splits=[dev,cross_view]",
@@ -43,9 +58,9 @@ def test_splits_take_turns_and_none_is_stale(tmp_path):
     again = PlayedStages()
     assert play(table_run(tmp_path, *overrides), again) == first
     assert again.calls == INGESTED  # none is stale
-    page = (tmp_path / "run" / "ablation.md").read_text()
-    assert "each on a split of its own" in page and "'ablate.splits=[dev,cross_view]'" in page
-    assert "protocols cross_view (1,020 / 464 clips), dev (1,020 / 464 clips), 24 epochs" in page
+    text = (tmp_path / "run" / "ablation.md").read_text()
+    assert "each on a split of its own" in text and "'ablate.splits=[dev,cross_view]'" in text
+    assert "protocols cross_view (1,020 / 464 clips), dev (1,020 / 464 clips), 24 epochs" in text
 
     # Seed 1 was on this protocol, the others not.
     other = PlayedStages()
@@ -92,15 +107,15 @@ def test_results_of_a_whole_table(tmp_path):
     assert "full_linear_top1_difference" not in found
 
 
-def test_pages_of_a_whole_table(tmp_path):
+def test_pages_of_a_whole_table(tmp_path, plots):
     play(table_run(tmp_path), PlayedStages())
     output = tmp_path / "run"
-    page = (output / "ablation.md").read_text()
-    assert "| early | 2 | 81.0 ± 1.4 | 71.0 ± 1.4 | -11.0 ± 1.4 | -11.0 ± 1.4 | 0.1 |" in page
-    assert "'stages=[ablate]' experiment=small_table data.raw=nw-ucla.zip\n" in page
-    assert str(tmp_path) not in page
+    text = (output / "ablation.md").read_text()
+    assert "| early | 2 | 81.0 ± 1.4 | 71.0 ± 1.4 | -11.0 ± 1.4 | -11.0 ± 1.4 | 0.1 |" in text
+    assert "'stages=[ablate]' experiment=small_table data.raw=nw-ucla.zip\n" in text
+    assert str(tmp_path) not in text
     assert (output / "ablation.png").read_bytes().startswith(b"\x89PNG")
-    assert "(ablation.png)" in page
+    assert "(ablation.png)" in text
     html = (output / "ablation.html").read_text()
     assert "data:image/png;base64" in html and "<th>early</th>" in html and 'src="http' not in html
     # The page has all columns.
@@ -150,7 +165,7 @@ def test_a_killed_table_goes_on_inside_its_cell(tmp_path, stage):
 
 def test_a_run_of_some_variants_shows_the_whole_table(tmp_path):
     whole = play(table_run(tmp_path), PlayedStages())
-    page = (tmp_path / "run" / "ablation.md").read_text()
+    text = (tmp_path / "run" / "ablation.md").read_text()
     publish(str(tmp_path / "run"), str(tmp_path / "results"))
     forget(tmp_path / "results" / "small_table.jsonl", "late-1")
     stages = PlayedStages()
@@ -159,7 +174,7 @@ def test_a_run_of_some_variants_shows_the_whole_table(tmp_path):
     )
     assert play(some, stages) == whole | {"cells": 1}
     assert stages.pretrained == ["late-1"]
-    assert (tmp_path / "elsewhere" / "ablation.md").read_text() == page  # the command, too
+    assert (tmp_path / "elsewhere" / "ablation.md").read_text() == text  # the command, too
     assert list(records_of(tmp_path / "elsewhere")) == ["late-1"]
 
 
@@ -208,8 +223,8 @@ def test_a_collapsed_cell_is_marked(tmp_path):
             return results
 
     play(table_run(tmp_path), Collapsing())
-    page = (tmp_path / "run" / "ablation.md").read_text()
-    assert "| late (1 collapsed) | 2 |" in page and "| early | 2 |" in page
+    text = (tmp_path / "run" / "ablation.md").read_text()
+    assert "| late (1 collapsed) | 2 |" in text and "| early | 2 |" in text
 
 
 def test_published_cells_count(tmp_path):
@@ -268,6 +283,6 @@ def test_records_of_another_table_complete_this_one(tmp_path):
     play(other, stages)
     assert stages.pretrained == ["early-0", "early-1"]
     publish(str(tmp_path / "other"), str(tmp_path / "results"))
-    page = (tmp_path / "results" / "other_table.md").read_text()
-    assert "| full | 2 |" in page and "| early | 2 |" in page
-    assert "name=other_table" in page
+    text = (tmp_path / "results" / "other_table.md").read_text()
+    assert "| full | 2 |" in text and "| early | 2 |" in text
+    assert "name=other_table" in text
