@@ -47,7 +47,7 @@ def bodies_of(persons: np.ndarray) -> dict[str, Any]:
         )
 
     # A frame holds as many bodies as the number of its last person who is there.
-    present = persons.any(axis=(2, 3)).T  # bool [T, M]
+    present = np.asarray(persons.any(axis=(2, 3))).T  # bool [T, M]
     last = count - present[:, ::-1].argmax(axis=1)
     bodies_in_frame = np.where(present.any(axis=1), last, 0)
     kept = np.arange(count) < bodies_in_frame[:, None]  # bool [T, M]

@@ -14,7 +14,14 @@ from pipeline.core.errors import UserError, first_line
 
 @dataclass(frozen=True)
 class Container:
-    """A file: where it lies, what tells it from another in its place, and how many files beside it were passed over."""
+    """A file of many recordings.
+
+    Attributes:
+        uri: where it lies.
+        size: bytes. Together with `modified` it tells the file from another in its place.
+        modified: when it was last changed, in nanoseconds.
+        ignored: how many files beside it were passed over.
+    """
 
     uri: str
     size: int
@@ -23,50 +30,57 @@ class Container:
 
 
 def find(sources: Sequence[str], suffix: str) -> Container:
-    """Return the one file of the sources whose name ends with `suffix`: a source itself, or in a directory.
+    """Return the one file of the sources whose name ends with `suffix`.
+
+    Args:
+        sources: files, and directories that may hold it.
+        suffix: as `.pkl`.
 
     Raises:
-        UserError: no such file, or several.
+        UserError: there is no such file, or there are several.
     """
-    found, ignored = [], 0
+    found: list[tuple[str, fs.FileInfo]] = []
+    ignored = 0
     for uri in sources:
-        there = storage.info(uri)
-        if there.type == fs.FileType.NotFound:
-            raise UserError(f"{uri}: recordings not found")
-        if there.type == fs.FileType.File:
-            matching, files = ([(uri, there)] if uri.partition("?")[0].endswith(suffix) else []), 1
-        else:
-            base = storage.resolve(uri)[1].rstrip("/")
-            below = storage.files(uri, recursive=True)
-            files = len(below)
-            matching = [
-                (storage.join(uri, file.path.removeprefix(base).lstrip("/")), file)
-                for file in below
-                if file.base_name.endswith(suffix) and not file.base_name.startswith(".")
-            ]
+        matching, files = _matching(uri, suffix)
         found += matching
         ignored += files - len(matching)
-    if len(found) != 1:
-        what = "several" if found else "no"
-        names = (
-            f": {', '.join(storage.name(uri) for uri, _ in found[:3])}; name one (data.raw=...)"
-            if found
-            else ""
-        )
-        hint = (
-            "; unpack it first"
-            if not found and any(uri.endswith(".zip") for uri in sources)
-            else ""
-        )
+    if len(found) > 1:
+        names = ", ".join(storage.name(uri) for uri, _ in found[:3])
         raise UserError(
-            f"{', '.join(sources)}: holds {what} {suffix} file{'s' * bool(found)}{names}{hint}"
+            f"{', '.join(sources)}: holds several {suffix} files: {names}; name one (data.raw=...)"
         )
-    ((uri, there),) = found
-    return Container(uri, there.size, there.mtime_ns or 0, ignored)
+    if not found:
+        hint = ""
+        if any(uri.endswith(".zip") for uri in sources):
+            hint = "; unpack it first"
+        raise UserError(f"{', '.join(sources)}: holds no {suffix} file{hint}")
+    uri, info = found[0]
+    return Container(uri, info.size, info.mtime_ns or 0, ignored)
+
+
+def _matching(uri: str, suffix: str) -> tuple[list[tuple[str, fs.FileInfo]], int]:
+    """Return the files of a source whose names end with `suffix`, and how many files it has."""
+    info = storage.info(uri)
+    if info.type == fs.FileType.NotFound:
+        raise UserError(f"{uri}: recordings not found")
+    matching = []
+    if info.type == fs.FileType.File:
+        # A URI may have options after `?`.
+        if uri.partition("?")[0].endswith(suffix):
+            matching.append((uri, info))
+        return matching, 1
+    base = storage.resolve(uri)[1].rstrip("/")
+    files = storage.files(uri, recursive=True)
+    for file in files:
+        if file.base_name.endswith(suffix) and not file.base_name.startswith("."):
+            path = file.path.removeprefix(base).lstrip("/")
+            matching.append((storage.join(uri, path), file))
+    return matching, len(files)
 
 
 def digest(parts: Iterable[bytes]) -> str:
-    """Return what tells apart files that say different things of the same recordings."""
+    """Return what tells apart files that say different things about the same recordings."""
     found = hashlib.blake2b(digest_size=16)
     for part in parts:
         found.update(part)
@@ -75,7 +89,11 @@ def digest(parts: Iterable[bytes]) -> str:
 
 @contextmanager
 def opened(uri: str) -> Iterator[pa.NativeFile]:
-    """Open a file for reading anywhere in it. Raises UserError where that fails, at once or later."""
+    """Open a file for reading anywhere in it.
+
+    Raises:
+        UserError: that fails, at once or later.
+    """
     filesystem, path = storage.resolve(uri)
     try:
         with filesystem.open_input_file(path) as file:

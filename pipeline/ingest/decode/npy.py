@@ -11,11 +11,28 @@ from pipeline.ingest.source import RejectedRecording
 
 # No header of numbers is longer, and NumPy reads none that is.
 HEADER_BYTES = 10_000
+# Before the header: a magic word, the version, and the length of the header.
+PREFIX_BYTES = 12
+
+MOST_AXES = 8
+MOST_NUMBERS = 1 << 40
+
+_READ_HEADER = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself: where its numbers begin, and what they are."""
+    """What a file says of itself.
+
+    Attributes:
+        start: where its numbers begin, in bytes.
+        dtype: what they are.
+        shape: how many they are.
+        fortran: True where the first axis varies fastest.
+    """
 
     start: int
     dtype: np.dtype
@@ -23,35 +40,42 @@ class Header:
     fortran: bool
 
     def require(self, size: int) -> None:
-        """Raise RejectedRecording unless a file of `size` bytes holds the numbers that this promises, and no more."""
+        """Check that a file of `size` bytes holds the numbers that this promises, and no more.
+
+        Raises:
+            RejectedRecording: it does not.
+        """
         held = size - self.start
-        possible = len(self.shape) <= 8 and min(self.shape, default=0) >= 0
-        possible = possible and math.prod(max(length, 1) for length in self.shape) < 1 << 40
-        said = math.prod(self.shape) * self.dtype.itemsize if possible else "something impossible"
+        said: int | str = "something impossible"
+        if self._is_possible():
+            said = math.prod(self.shape) * self.dtype.itemsize
         if held != said:
             raise RejectedRecording(f"holds {held} bytes of numbers, its header says {said}")
 
+    def _is_possible(self) -> bool:
+        if len(self.shape) > MOST_AXES or min(self.shape, default=0) < 0:
+            return False
+        # An axis of length zero must not hide an absurd one.
+        return math.prod(max(length, 1) for length in self.shape) < MOST_NUMBERS
+
 
 def read_header(data: bytes) -> Header:
-    """Read the header that `data` begins with. Raises RejectedRecording where it is none, or not one of real numbers.
+    """Read the header that `data` begins with. Nothing is allocated that it claims.
 
-    Nothing is allocated that a header claims, and nothing unpickled.
+    Raises:
+        RejectedRecording: it is none, or not one of real numbers.
     """
-    file = io.BytesIO(data[: HEADER_BYTES + 12])
+    file = io.BytesIO(data[: HEADER_BYTES + PREFIX_BYTES])
     try:
         version = np.lib.format.read_magic(file)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
+        read = _READ_HEADER[version]
         shape, fortran, dtype = read(file)
     except KeyError:
         raise RejectedRecording(
             f"npy format {version[0]}.{version[1]}, expected 1.0 or 2.0"
         ) from None
-    except (
-        Exception
-    ) as error:  # NumPy evaluates the header as a Python literal: whatever that may raise
+    except Exception as error:
+        # NumPy evaluates the header as a Python literal: whatever that may raise.
         raise RejectedRecording(f"not a .npy file ({first_line(error)[:80]})") from None
     if dtype.kind not in "fiu":
         raise RejectedRecording(f"holds {str(dtype)[:40]}, not real numbers")
@@ -59,8 +83,14 @@ def read_header(data: bytes) -> Header:
 
 
 def parse(data: bytes) -> np.ndarray:
-    """Return the array of real numbers that a whole file holds, a view of `data`. Raises RejectedRecording."""
+    """Return the array of real numbers that a whole file holds, a view of `data`.
+
+    Raises:
+        RejectedRecording: the file is none, or holds more or less than its header says.
+    """
     header = read_header(data)
     header.require(len(data))
     numbers = np.frombuffer(data, header.dtype, offset=header.start)
-    return numbers.reshape(header.shape, order="F" if header.fortran else "C")
+    if header.fortran:
+        return numbers.reshape(header.shape, order="F")
+    return numbers.reshape(header.shape)

@@ -13,33 +13,56 @@ import pyarrow.compute as pc
 
 from pipeline.ingest.source import RejectedRecording
 
+TAB = ord("\t")
+LAST_BLANK_CONTROL = ord("\r")  # tab, line feed, vertical tab, form feed, carriage return
+NEWLINE = ord("\n")
+SPACE = ord(" ")
+# A count of more digits is damage.
+MOST_DIGITS = 9
+
 
 @dataclass(frozen=True)
 class Text:
-    """Lines of fields that blanks separate. Every method raises RejectedRecording for what it does not find."""
+    r"""Lines of fields that blanks separate. Every method raises RejectedRecording.
+
+        data      "1 2\n\n3"
+        fields    "1 " "2\n\n" "3"       each with the blanks that follow it
+        first     0 2 2 3                line 0 has fields 0 and 1, line 1 none, line 2 field 2
+        starts    0 4 5 6
+
+    Attributes:
+        data: the bytes of the text.
+        fields: all fields.
+        first: int64 [lines + 1]: the number of each line's first field, and of all fields.
+        starts: int64 [lines + 1]: where each line starts in `data`, and where the text ends.
+    """
 
     data: bytes
-    fields: pa.StringArray  # every field, with the blanks that follow it
-    first: np.ndarray  # int64 [lines + 1]: number of each line's first field, and of all fields
-    starts: np.ndarray  # int64 [lines + 1]: where each line starts in `data`
+    fields: pa.StringArray
+    first: np.ndarray
+    starts: np.ndarray
 
     @classmethod
     def of(cls, data: bytes) -> "Text":
-        """Find the lines and fields of ASCII text; blank lines at its end do not count."""
+        """Find the lines and fields of ASCII text. Blank lines at its end do not count."""
         if not data.isascii():
             raise RejectedRecording("not plain text")
         data = data.rstrip()
         if not data:
             raise RejectedRecording("empty file")
         octets = np.frombuffer(data, np.uint8)
-        # Control characters, all but blanks; below 14 the difference wraps around.
-        if (octets < ord("\t")).any() or (octets - 14 < ord(" ") - 14).any():
+        # Control characters, all but blanks. Below 14 the second difference wraps around.
+        first_control = LAST_BLANK_CONTROL + 1
+        if (octets < TAB).any() or (octets - first_control < SPACE - first_control).any():
             raise RejectedRecording("not plain text")
-        blank = octets <= ord(" ")
-        begins = ~blank
-        begins[1:] &= blank[:-1]
-        begins = np.flatnonzero(begins)
-        starts = np.concatenate([[0], np.flatnonzero(octets == ord("\n")) + 1, [len(data)]])
+
+        # A field begins at a byte that is no blank and follows a blank.
+        blank = octets <= SPACE
+        is_begin = ~blank
+        is_begin[1:] &= blank[:-1]
+        begins = np.flatnonzero(is_begin)
+        line_ends = np.flatnonzero(octets == NEWLINE)
+        starts = np.concatenate([[0], line_ends + 1, [len(data)]])
         offsets = np.append(begins, len(data)).astype(np.int32)
         fields = pa.StringArray.from_buffers(len(begins), pa.py_buffer(offsets), pa.py_buffer(data))
         return cls(data, fields, np.searchsorted(begins, starts), starts)
@@ -50,16 +73,25 @@ class Text:
         return len(self.starts) - 1
 
     def count(self, line: int, what: str) -> int:
-        """Return the whole number >= 0 that is all of a line."""
+        """Return the whole number from 0 that is all of a line.
+
+        Args:
+            line: its number, from 0.
+            what: what is counted, for messages.
+        """
         if line >= self.lines:
             raise RejectedRecording(f"truncated: ends at line {self.lines}")
         text = self.data[self.starts[line] : self.starts[line + 1]].strip()
-        if not text.isdigit() or len(text) > 9:
+        if not text.isdigit() or len(text) > MOST_DIGITS:
             raise RejectedRecording(f"line {line + 1}: {what} expected, got {text[:20].decode()!r}")
         return int(text)
 
     def check_fields(self, expected: np.ndarray) -> None:
-        """Check how many fields every line has: int64 [lines]."""
+        """Check how many fields every line has.
+
+        Args:
+            expected: int64 [lines].
+        """
         found = np.diff(self.first)
         wrong = np.flatnonzero(found != expected)
         if len(wrong):
@@ -68,14 +100,19 @@ class Text:
                 f"line {line + 1}: {found[line]} fields, expected {expected[line]}"
             )
 
-    def numbers(self, numbers_of_fields: np.ndarray, kind: pa.DataType, what: str) -> np.ndarray:
-        """Return the values of some fields."""
-        try:
-            return self._texts(numbers_of_fields).cast(kind).to_numpy()
-        except pa.ArrowInvalid as error:
-            raise RejectedRecording(
-                f"{what} is not a number ({str(error).splitlines()[0][:80]})"
-            ) from None
+    def numbers(self, fields: np.ndarray, kind: pa.DataType, what: str) -> np.ndarray:
+        """Return the values of some fields.
 
-    def _texts(self, numbers_of_fields: np.ndarray) -> pa.StringArray:
-        return pc.ascii_trim_whitespace(self.fields.take(pa.array(numbers_of_fields)))
+        Args:
+            fields: their numbers.
+            kind: what they are.
+            what: names one of them, for messages.
+        """
+        try:
+            return self._texts(fields).cast(kind).to_numpy()
+        except pa.ArrowInvalid as error:
+            reason = str(error).splitlines()[0][:80]
+            raise RejectedRecording(f"{what} is not a number ({reason})") from None
+
+    def _texts(self, fields: np.ndarray) -> pa.StringArray:
+        return pc.ascii_trim_whitespace(self.fields.take(pa.array(fields)))

@@ -1,13 +1,14 @@
-"""NTU RGB+D as the npz files of CTR-GCN and those that follow it (Chen et al., ICCV 2021): `NTU60_CS.npz` and others.
+"""NTU RGB+D as the npz files of CTR-GCN and its followers (Chen et al., ICCV 2021): `NTU60_CS.npz`.
 
     x_train, x_test    [N, T, M * V * 3]: the persons of a frame one after another; zeros from a
-    clip's end to T y_train, y_test    [N, classes]: one-hot
+                       clip's end to T
+    y_train, y_test    [N, classes]: one-hot
 
-Who was recorded and by which camera is not in these files: a clip is called by its side and its
+These files do not say who was recorded and by which camera. A clip is called by its side and its
 number from 1, `train-00001`, and its side is its split. Their coordinates are already relative to
 the first person's spine in the first frame.
 
-`np.savez` stores arrays as they are, so a row is read where it lies and nothing else is; the
+`np.savez` stores arrays as they are, so a row is read where it lies and nothing else is. The
 checksum of the whole array, gigabytes, is not computed.
 """
 
@@ -27,8 +28,15 @@ from pipeline.ingest.source import MAX_BYTES, Listing, Member, RejectedRecording
 from pipeline.ingest.tracks import bodies_of
 
 SIDES = ("train", "test")
-LOCAL_HEADER = 30
+# Bytes that are read at a time where all are.
 PART = 4 << 20
+
+# The header of a file in a zip: its bytes, what it begins with, and where the lengths of the name
+# and of the extra field stand that follow it.
+LOCAL_HEADER = 30
+LOCAL_MAGIC = b"PK\3\4"
+LOCAL_LENGTHS = (26, 28)
+ENCRYPTED = 1
 
 
 @dataclass(frozen=True)
@@ -37,28 +45,40 @@ class CtrgcnNpz(RecordingReader):
 
     name: ClassVar[str] = "ctrgcn_npz"
     fps: float = 30.0
-    axes: str = "metres from the first person's spine in the first frame: x to the camera's left, y up, z away from it"
+    axes: str = (
+        "metres from the first person's spine in the first frame: "
+        "x to the camera's left, y up, z away from it"
+    )
 
     def listing(self, sources: Sequence[str]) -> Listing:
-        """Return a member a row. Raises UserError for a file that is no such npz, or compressed."""
+        """Return a member a row.
+
+        Raises:
+            UserError: the file is no such npz, or compressed.
+        """
         found = container.find(sources, ".npz")
+        members = []
         with container.opened(found.uri) as file:
-            sides = {side: _Side.of(found.uri, file, side) for side in SIDES}
-            facts = container.digest(part for rows in sides.values() for part in rows.y.parts(file))
-        members = [
-            Member(name := f"{side}-{number:05}", name, rows.x.row_bytes)
-            for side, rows in sides.items()
-            for number in range(1, rows.x.rows + 1)
-        ]
+            sides = _find_sides(found.uri, file)
+            facts = container.digest(_label_parts(sides, file))
+        for side, rows in sides.items():
+            for number in range(1, rows.x.rows + 1):
+                name = f"{side}-{number:05}"
+                members.append(Member(name, name, rows.x.row_bytes))
         if not members:
             raise UserError(f"{found.uri}: holds no recordings (its arrays have no rows)")
         return Listing(sorted(members), found.ignored, facts=facts)
 
     @contextmanager
     def opened(self, sources: Sequence[str], joints: int) -> Iterator[Parse]:
+        """See `RecordingReader.opened`.
+
+        Raises:
+            UserError: its frames are no persons of so many joints.
+        """
         uri = container.find(sources, ".npz").uri
         with container.opened(uri) as file:
-            sides = {side: _Side.of(uri, file, side) for side in SIDES}
+            sides = _find_sides(uri, file)
             for rows in sides.values():
                 width = rows.x.shape[2]
                 if width % (joints * 3):
@@ -68,25 +88,39 @@ class CtrgcnNpz(RecordingReader):
 
             def parse(member: Member) -> list[RawRecording]:
                 side, _, number = member.name.partition("-")
-                x, label = sides[side].row(file, int(number) - 1)
-                with np.errstate(invalid="ignore"):  # whatever is not a number is not zero
-                    (seen,) = x.any(axis=1).nonzero()
-                if not len(seen):
-                    raise RejectedRecording("every frame is zero")
-                frames = x[: seen[-1] + 1].reshape(seen[-1] + 1, -1, joints, 3)
-                bodies = bodies_of(frames.swapaxes(0, 1))
-                return [
-                    RawRecording(
-                        member.name, performance=member.name, label=label, split=(side,), **bodies
-                    )
-                ]
+                frames, label = sides[side].row(file, int(number) - 1)
+                bodies = bodies_of(_persons(frames, joints))
+                recording = RawRecording(
+                    clip_id=member.name,
+                    performance=member.name,
+                    label=label,
+                    split=(side,),
+                    **bodies,
+                )
+                return [recording]
 
             yield parse
 
 
+def _persons(frames: np.ndarray, joints: int) -> np.ndarray:
+    """Take the zeros off the end of a clip [T, M * V * 3]; returns [M, T', V, 3]."""
+    with np.errstate(invalid="ignore"):  # whatever is not a number is not zero
+        seen = np.flatnonzero(frames.any(axis=1))
+    if not len(seen):
+        raise RejectedRecording("every frame is zero")
+    length = seen[-1] + 1
+    return frames[:length].reshape(length, -1, joints, 3).swapaxes(0, 1)
+
+
 @dataclass(frozen=True)
-class _Stored:
-    """An array that lies uncompressed in a file, its rows one after another from byte `start` on."""
+class _StoredArray:
+    """An array that lies uncompressed in a file.
+
+    Attributes:
+        start: the byte where it begins; its rows lie one after another.
+        dtype: of its numbers.
+        shape: of the whole array.
+    """
 
     start: int
     dtype: np.dtype
@@ -94,45 +128,35 @@ class _Stored:
 
     @property
     def rows(self) -> int:
+        """Number of rows."""
         return self.shape[0]
 
     @property
     def row_bytes(self) -> int:
+        """Bytes of a row."""
         return int(np.prod(self.shape[1:])) * self.dtype.itemsize
 
     def row(self, file: pa.NativeFile, number: int) -> np.ndarray:
+        """Read one row."""
         data = file.read_at(self.row_bytes, self.start + number * self.row_bytes)
         return np.frombuffer(data, self.dtype).reshape(self.shape[1:])
 
     def parts(self, file: pa.NativeFile) -> Iterator[bytes]:
-        """All numbers, some at a time."""
+        """Read all numbers, some at a time."""
         end = self.start + self.rows * self.row_bytes
-        yield from (file.read_at(min(PART, end - at), at) for at in range(self.start, end, PART))
+        for part in range(self.start, end, PART):
+            yield file.read_at(min(PART, end - part), part)
 
 
 @dataclass(frozen=True)
 class _Side:
     """The clips of one side and their labels."""
 
-    x: _Stored
-    y: _Stored
-
-    @classmethod
-    def of(cls, uri: str, file: pa.NativeFile, side: str) -> "_Side":
-        x, y = (_stored(uri, file, f"{name}_{side}") for name in "xy")
-        if len(x.shape) != 3 or len(y.shape) != 2 or not x.row_bytes or not y.row_bytes:
-            raise UserError(
-                f"{uri}: x_{side} has shape {list(x.shape)} and y_{side} {list(y.shape)}, "
-                "expected [clips, frames, numbers] and [clips, classes]"
-            )
-        if x.rows != y.rows:
-            raise UserError(f"{uri}: x_{side} has {x.rows} clips, y_{side} {y.rows}")
-        if x.row_bytes > MAX_BYTES:
-            raise UserError(f"{uri}: a clip of x_{side} is larger than {MAX_BYTES >> 20} MiB")
-        return cls(x, y)
+    x: _StoredArray
+    y: _StoredArray
 
     def row(self, file: pa.NativeFile, number: int) -> tuple[np.ndarray, int]:
-        """A clip, [T, M * V * 3], and its label."""
+        """Read a clip, [T, M * V * 3], and its label."""
         one_hot = self.y.row(file, number)
         (classes,) = one_hot.nonzero()
         if len(classes) != 1 or one_hot[classes[0]] != 1:
@@ -140,39 +164,81 @@ class _Side:
         return self.x.row(file, number), int(classes[0])
 
 
-def _stored(uri: str, file: pa.NativeFile, name: str) -> _Stored:
-    """Find an array in an npz file. Raises UserError where it is missing, compressed, damaged or holds no numbers."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            entry = archive.getinfo(f"{name}.npy")
-    except KeyError:
+def _find_sides(uri: str, file: pa.NativeFile) -> dict[str, _Side]:
+    """Find the arrays of both sides. Raises UserError where they do not fit together."""
+    return {side: _find_side(uri, file, side) for side in SIDES}
+
+
+def _label_parts(sides: dict[str, _Side], file: pa.NativeFile) -> Iterator[bytes]:
+    """Read the labels of both sides, some at a time."""
+    for rows in sides.values():
+        yield from rows.y.parts(file)
+
+
+def _find_side(uri: str, file: pa.NativeFile, side: str) -> _Side:
+    x = _find_array(uri, file, f"x_{side}")
+    y = _find_array(uri, file, f"y_{side}")
+    if len(x.shape) != 3 or len(y.shape) != 2 or not x.row_bytes or not y.row_bytes:
         raise UserError(
-            f"{uri}: holds no array {name}; x_train, y_train, x_test and y_test are expected"
-        ) from None
-    except Exception as error:  # a damaged directory may fail in any way
-        raise UserError(f"{uri}: not a readable npz file ({first_line(error)})") from None
-    if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
+            f"{uri}: x_{side} has shape {list(x.shape)} and y_{side} {list(y.shape)}, "
+            "expected [clips, frames, numbers] and [clips, classes]"
+        )
+    if x.rows != y.rows:
+        raise UserError(f"{uri}: x_{side} has {x.rows} clips, y_{side} {y.rows}")
+    if x.row_bytes > MAX_BYTES:
+        raise UserError(f"{uri}: a clip of x_{side} is larger than {MAX_BYTES >> 20} MiB")
+    return _Side(x, y)
+
+
+def _find_array(uri: str, file: pa.NativeFile, name: str) -> _StoredArray:
+    """Find an array in an npz file.
+
+    Raises:
+        UserError: it is missing, compressed or damaged, or holds no numbers.
+    """
+    entry = _find_entry(uri, file, name)
+    if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & ENCRYPTED:
         raise UserError(
             f"{uri}: {name} is compressed and can only be read as a whole; store it again: "
             "np.savez('stored.npz', **np.load('this.npz'))"
         )
-    local = (
-        file.read_at(LOCAL_HEADER, entry.header_offset)
-        if 0 <= entry.header_offset < file.size()
-        else b""
-    )
-    begin = (
-        entry.header_offset
-        + LOCAL_HEADER
-        + sum(int.from_bytes(local[at : at + 2], "little") for at in (26, 28))
-    )
-    if local[:4] != b"PK\3\4" or begin + entry.file_size > file.size():
+    begin = _content_of(entry, file)
+    if begin is None or begin + entry.file_size > file.size():
         raise UserError(f"{uri}: damaged: {name} is not where the file says")
     try:
-        header = npy.read_header(file.read_at(min(entry.file_size, npy.HEADER_BYTES + 12), begin))
+        most = npy.HEADER_BYTES + npy.PREFIX_BYTES
+        header = npy.read_header(file.read_at(min(entry.file_size, most), begin))
         header.require(entry.file_size)
     except RejectedRecording as reason:
         raise UserError(f"{uri}: {name}: {reason}") from None
     if header.fortran:
         raise UserError(f"{uri}: {name} is stored by columns; store np.ascontiguousarray of it")
-    return _Stored(begin + header.start, header.dtype, header.shape)
+    return _StoredArray(begin + header.start, header.dtype, header.shape)
+
+
+def _find_entry(uri: str, file: pa.NativeFile, name: str) -> zipfile.ZipInfo:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.getinfo(f"{name}.npy")
+    except KeyError:
+        raise UserError(
+            f"{uri}: holds no array {name}; x_train, y_train, x_test and y_test are expected"
+        ) from None
+    except Exception as error:  # A damaged directory may fail in any way.
+        raise UserError(f"{uri}: not a readable npz file ({first_line(error)})") from None
+
+
+def _content_of(entry: zipfile.ZipInfo, file: pa.NativeFile) -> int | None:
+    """Return the byte where the content of an entry begins, None where its header is not there.
+
+    Before the content stand a header, the name, and an extra field.
+    """
+    if not 0 <= entry.header_offset < file.size():
+        return None
+    header = file.read_at(LOCAL_HEADER, entry.header_offset)
+    if header[:4] != LOCAL_MAGIC:
+        return None
+    begin = entry.header_offset + LOCAL_HEADER
+    for position in LOCAL_LENGTHS:
+        begin += int.from_bytes(header[position : position + 2], "little")
+    return begin

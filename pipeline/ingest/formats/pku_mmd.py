@@ -130,7 +130,7 @@ class PkuMmd(RecordingReader):
             except RejectedRecording as reason:
                 clips.append(Rejected(name, str(reason)))
                 continue
-            flaws = ()
+            flaws: tuple[str, ...] = ()
             if interval.first == 0:
                 flaws = ("begins at frame 0, read as 1",)
             clips.append(replace(recording, label=interval.label - 1, flaws=flaws))

@@ -1,10 +1,10 @@
-"""Annotation pickles of pyskl and mmaction2 (Duan et al., ACM MM 2022), 3-D: `ntu60_3danno.pkl` and the like.
+"""3-D annotation pickles of pyskl and mmaction2 (Duan et al., ACM MM 2022): `ntu60_3danno.pkl`.
 
     {split: {name: [frame_dir, ...], ...},
      annotations: [{frame_dir, label, total_frames, keypoint [M, T, V, 3]}, ...]}
 
 or the list of annotations alone. `keypoint_score` is of estimated poses, not of sensors, and is not
-used; 2-D keypoints are rejected. Where `frame_dir` is a name of NTU RGB+D it says who, where and
+used. 2-D keypoints are rejected. Where `frame_dir` is a name of NTU RGB+D it says who, where and
 how often, and must agree with the label.
 
 A file from the internet is not trusted, see `pipeline.ingest.decode.pickles`.
@@ -21,14 +21,12 @@ import numpy as np
 
 from pipeline.core.errors import UserError
 from pipeline.ingest.decode import container
-from pipeline.ingest.decode.pickles import Array, Span, load
+from pipeline.ingest.decode.pickle_values import Array, Span
+from pipeline.ingest.decode.pickles import load
 from pipeline.ingest.formats import ntu
 from pipeline.ingest.recording import KINECT_AXES, Parse, RawRecording, RecordingReader
 from pipeline.ingest.source import MAX_BYTES, Listing, Member, RejectedRecording
 from pipeline.ingest.tracks import LARGEST, bodies_of
-
-# As of NTU RGB+D's own files, so that stores of both know the same performances.
-PERFORMANCE = "S{setup:03}P{subject:03}R{replication:03}L{label:03}"
 
 
 @dataclass(frozen=True)
@@ -44,16 +42,20 @@ class Pyskl(RecordingReader):
     axes: str = KINECT_AXES
 
     def listing(self, sources: Sequence[str]) -> Listing:
-        """Return a member an annotation. Raises UserError for a file that is damaged or refused, or holds none."""
+        """Return a member an annotation.
+
+        Raises:
+            UserError: the file is damaged or refused, or holds no annotation.
+        """
         found = container.find(sources, ".pkl")
-        annotations = dict(sorted(_annotations(found).items()))
-        facts = container.digest(
-            f"{member.path}\t{entry.facts}".encode() for member, entry in annotations.items()
-        )
-        return Listing(list(annotations), found.ignored, facts=facts)
+        annotations = _annotations(found)
+        members = sorted(annotations)
+        facts = [f"{member.path}\t{annotations[member].facts}".encode() for member in members]
+        return Listing(members, found.ignored, facts=container.digest(facts))
 
     @contextmanager
     def opened(self, sources: Sequence[str], joints: int) -> Iterator[Parse]:
+        """See `RecordingReader.opened`."""
         found = container.find(sources, ".pkl")
         annotations = _annotations(found)
         with container.opened(found.uri) as file:
@@ -79,27 +81,42 @@ class _Annotation:
     @property
     def facts(self) -> tuple:
         """Label, frames and splits, where they can be used."""
-        return *(
-            value if type(value) is int else None for value in (self.label, self.total_frames)
-        ), self.split
+        return (_whole_number(self.label), _whole_number(self.total_frames), self.split)
 
     def recording(self, read: Callable[[Span], bytes], joints: int) -> RawRecording:
+        """Return what the annotation says.
+
+        Args:
+            read: returns the bytes of a span of the file.
+            joints: V of the skeleton layout.
+
+        Raises:
+            RejectedRecording: it cannot be used.
+        """
         if not _is_name(self.frame_dir):
             raise RejectedRecording("an annotation without a frame_dir that can be printed")
         if type(self.label) is not int or not 0 <= self.label <= LARGEST:
             raise RejectedRecording("label is not a whole number from 0")
         who = _who(self.frame_dir, self.label)
         persons = self._persons(read, joints)
+        # As NTU RGB+D's own files say it, so that stores of both know the same performances.
+        performance = self.frame_dir
+        if who:
+            performance = ntu.performance_of(who)
         return RawRecording(
             clip_id=self.frame_dir,
-            performance=PERFORMANCE.format(**who) if "camera" in who else self.frame_dir,
+            performance=performance,
+            label=self.label,
+            subject=who.get("subject"),
+            camera=who.get("camera"),
+            setup=who.get("setup"),
+            replication=who.get("replication"),
             split=self.split,
-            **who,
             **bodies_of(persons),
         )
 
     def _persons(self, read: Callable[[Span], bytes], joints: int) -> np.ndarray:
-        """The keypoints, [M, T, V, 3]."""
+        """Return the keypoints, [M, T, V, 3]."""
         if not isinstance(self.keypoint, Array):
             raise RejectedRecording("no keypoint array")
         try:
@@ -119,14 +136,20 @@ class _Annotation:
 
 
 def _who(frame_dir: str, label: int) -> dict[str, int]:
-    """Label, and setup, camera, subject and replication where the name is one of NTU RGB+D."""
+    """Return what a name of NTU RGB+D says (see `ntu.parse_name`), nothing where it is none."""
     try:
-        who = ntu.parse_name(frame_dir + ntu.Ntu.suffix)
+        who = ntu.parse_name(frame_dir + ntu.SUFFIX)
     except RejectedRecording:
-        return {"label": label}
+        return {}
     if who["label"] != label:
         raise RejectedRecording(f"label is {label}, its name says {who['label']}")
     return who
+
+
+def _whole_number(value: Any) -> int | None:
+    if type(value) is int:
+        return value
+    return None
 
 
 def _is_name(value: Any) -> bool:
@@ -134,50 +157,89 @@ def _is_name(value: Any) -> bool:
 
 
 def _annotations(found: container.Container) -> dict[Member, _Annotation]:
-    return _loaded(found.uri, found.size, found.modified)
+    return _load_annotations(found.uri, found.size, found.modified)
 
 
 @lru_cache(maxsize=1)
-def _loaded(uri: str, size: int, modified: int) -> dict[Member, _Annotation]:
-    """The annotations of a file by what their members are called; size and time tell when it is another file."""
+def _load_annotations(uri: str, size: int, modified: int) -> dict[Member, _Annotation]:
+    """Read the annotations of a file, by what their members are called.
+
+    The last file is kept. Its size and its date tell when it is another one.
+    """
     with container.opened(uri) as file:
         content = load(uri, file)
-    annotations, splits = content, {}
+    entries = content
+    splits = {}
     if isinstance(content, dict):
-        annotations, splits = content.get("annotations"), content.get("split", {})
-    if not isinstance(annotations, list) or not annotations:
+        entries = content.get("annotations")
+        splits = content.get("split", {})
+    if not isinstance(entries, list) or not entries:
         raise UserError(f"{uri}: holds no list of annotations")
     split_of = _split_of(uri, splits, size)
-    result: dict[Member, _Annotation] = {}
+
+    annotations: dict[Member, _Annotation] = {}
     names: set[str] = set()
-    for number, entry in enumerate(annotations):
-        entry = entry if isinstance(entry, dict) else {}
-        name = entry.get("frame_dir")
-        values = [entry.get(key) for key in ("label", "total_frames", "keypoint")]
-        known = name if _is_name(name) else f"annotations[{number}]"
-        path = known if known not in names else f"{known} (annotations[{number}])"
-        names.add(known)
-        data = getattr(values[2], "data", None)
-        length = (
-            data.length if isinstance(data, Span) else len(data) if isinstance(data, bytes) else 0
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            entry = {}
+        # Without a name, or with one that came before, an annotation is called by its number.
+        name: str = f"annotations[{number}]"
+        if _is_name(entry.get("frame_dir")):
+            name = entry["frame_dir"]
+        path = name
+        if name in names:
+            path = f"{name} (annotations[{number}])"
+        names.add(name)
+        keypoint = entry.get("keypoint")
+        annotations[Member(name, path, _size_of(keypoint))] = _Annotation(
+            frame_dir=entry.get("frame_dir"),
+            label=entry.get("label"),
+            total_frames=entry.get("total_frames"),
+            keypoint=keypoint,
+            split=split_of.get(name, ()),
         )
-        result[Member(known, path, length)] = _Annotation(name, *values, split_of.get(known, ()))
-    return result
+    return annotations
+
+
+def _size_of(keypoint: Any) -> int:
+    """Return how many bytes an array has, 0 where it is none."""
+    data = getattr(keypoint, "data", None)
+    if isinstance(data, Span):
+        return data.length
+    if isinstance(data, bytes):
+        return len(data)
+    return 0
 
 
 def _split_of(uri: str, splits: Any, size: int) -> dict[str, tuple[str, ...]]:
-    """The names of the splits that hold each clip."""
-    lists = splits.values() if isinstance(splits, dict) else [None]
-    if not all(isinstance(names, list | tuple) for names in lists) or sum(map(len, lists)) > size:
-        raise UserError(f"{uri}: 'split' is not lists of names")
+    """Return the names of the splits that hold each clip.
+
+    Args:
+        uri: where the file lies, for messages.
+        splits: what it says; anything may be anything.
+        size: of the file in bytes. Lists that a pickle repeats may be longer than that together,
+            and are refused.
+    """
+    malformed = UserError(f"{uri}: 'split' is not lists of names")
+    if not isinstance(splits, dict):
+        raise malformed
+    named = 0
+    for names in splits.values():
+        if not isinstance(names, list | tuple):
+            raise malformed
+        named += len(names)
+    if named > size:
+        raise malformed
     result: dict[str, list[str]] = defaultdict(list)
     for split, names in splits.items():
         if not isinstance(split, str) or not all(isinstance(name, str) for name in names):
-            raise UserError(f"{uri}: 'split' is not lists of names")
+            raise malformed
         for name in names:
             result[name].append(split)
+    # Most clips are in the same splits: one tuple of names is kept for all of these.
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
-    return {
-        name: shared.setdefault(key := tuple(dict.fromkeys(found)), key)
-        for name, found in result.items()
-    }
+    split_of = {}
+    for name, found in result.items():
+        key = tuple(dict.fromkeys(found))
+        split_of[name] = shared.setdefault(key, key)
+    return split_of

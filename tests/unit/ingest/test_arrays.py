@@ -20,10 +20,11 @@ from hypothesis.extra import numpy as hnp
 
 from pipeline.config.compose import load
 from pipeline.core.errors import UserError
+from pipeline.ingest.decode import table as table_module
 from pipeline.ingest.decode.npy import parse as parse_npy
 from pipeline.ingest.formats import READERS, reader_for
-from pipeline.ingest.formats import arrays as arrays_module
-from pipeline.ingest.formats.arrays import Arrays, _Table
+from pipeline.ingest.formats.arrays import Arrays
+from pipeline.ingest.formats.clip_table import ClipTable
 from pipeline.ingest.prepare import PRESETS, prepare
 from pipeline.ingest.recording import RawRecording, Rejected
 from pipeline.ingest.shard import ingest_shard
@@ -285,7 +286,7 @@ def test_a_small_parquet_table_that_stands_for_much_is_refused(
     tmp_path, monkeypatch, bomb, dictionary
 ):
     for name, value in {"MAX_TEXT_BYTES": 4 << 20, "MAX_ROWS": 100_000, "BATCH_ROWS": 1000}.items():
-        monkeypatch.setattr(arrays_module, name, value)
+        monkeypatch.setattr(table_module, name, value)
     columns = BOMBS[bomb]()
     table = pa.table({**columns, "path": repeated("a.npy", len(columns["clip_id"]))})
     pq.write_table(table, tmp_path / "clips.parquet", compression="zstd", use_dictionary=dictionary)
@@ -349,7 +350,7 @@ def test_a_row_is_found_as_a_scan_of_the_table_finds_it(rows):
     file = io.StringIO(newline="")
     table = csv.writer(file, quoting=csv.QUOTE_ALL)
     table.writerows([("clip_id", "path", "subject"), *rows])
-    table = _Table.of("x", "clips.csv", file.getvalue().encode(), {})
+    table = ClipTable.of("x", "clips.csv", file.getvalue().encode(), {})
     nameless = "a row without clip_id and path"
     called = [(name or path or nameless, path or name or nameless) for name, path, _ in rows]
     assert sorted(table.members()) == sorted(called)
@@ -370,7 +371,7 @@ def test_a_row_is_found_as_a_scan_of_the_table_finds_it(rows):
 
 def test_finding_a_row_takes_no_scan():
     rows = 200_000
-    table = _Table.of(
+    table = ClipTable.of(
         "x", "clips.csv", b"clip_id,path\n" + b"".join(b"%d,a\n" % n for n in range(rows)), {}
     )
     started = time.process_time()
