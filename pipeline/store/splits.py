@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from models.probes import class_targets
+from models.targets import class_targets
 from pipeline.core.errors import UserError
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.index import StoreIndex

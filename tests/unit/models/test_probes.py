@@ -1,4 +1,4 @@
-"""Linear evaluation and retrieval against scikit-learn, a literal loop and their own invariances."""
+"""Linear evaluation and retrieval against scikit-learn, a literal loop and invariances."""
 
 import math
 from dataclasses import replace
@@ -34,7 +34,9 @@ SHORT = replace(ADAMW, epochs=3)
 def clusters(
     count: int, width: int = 12, spread: float = 1.0, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Features [N, D] around one centre per label; labels have gaps, so that a label is not its index."""
+    """Features [N, D] around one centre per label; labels have gaps, so that a label is not its
+    index.
+    """
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randn(4, width, generator=torch.Generator().manual_seed(99))
     index = torch.randint(4, (count,), generator=generator)
@@ -97,8 +99,9 @@ def test_linear_equals_a_literal_loop(recipe):
 
 
 def test_the_result_is_the_last_epoch_and_the_best_is_named_beside_it():
-    # A strong feature agrees with 7 of 10 training labels, a faint one with all of them, and on the test side it is the
-    # other way round: the strong one is learned first (all right), the faint one overrules it in the end (all wrong).
+    # A strong feature agrees with 7 of 10 training labels, a faint one with all of them, and on the
+    # test side it is the other way round: the strong one is learned first (all right), the faint
+    # one overrules it in the end (all wrong).
     label = torch.arange(40) % 2
     sign = 2.0 * label - 1
     strong = torch.where(torch.arange(40) % 20 < 14, sign, -sign)
@@ -166,7 +169,8 @@ def test_retrieval_equals_scikit_learn(neighbours):
     reference = KNeighborsClassifier(neighbours, metric="cosine", algorithm="brute")
     reference.fit(train[0].double().numpy(), train[1].numpy())
     result = retrieval(*train, *test, neighbours=neighbours)
-    # Where two classes have equally many votes scikit-learn takes the smaller label and we the nearest clip.
+    # Where two classes have equally many votes scikit-learn takes the smaller label and we the
+    # nearest clip.
     votes = np.array([[int((row == label).sum()) for label in reference.classes_]
                       for row in train[1][similarity.topk(neighbours, dim=1).indices]])  # fmt: skip
     clear = (votes == votes.max(1, keepdims=True)).sum(1) == 1
