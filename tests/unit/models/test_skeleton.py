@@ -4,31 +4,16 @@ import torch
 from models.skeleton import SkeletonLayout, index_tensor
 
 # Joint <- parent, numbered from 1, as the data sets document them.
+# fmt: off
 KINECT_V1 = {
-    **{1: 2, 2: 3, 3: 3, 4: 3, 5: 3, 6: 5, 7: 6, 8: 7, 9: 3, 10: 9, 11: 10, 12: 11},
-    **{13: 1, 14: 13, 15: 14, 16: 15, 17: 1, 18: 17, 19: 18, 20: 19},
+    1: 2, 2: 3, 3: 3, 4: 3, 5: 3, 6: 5, 7: 6, 8: 7, 9: 3, 10: 9, 11: 10, 12: 11,
+    13: 1, 14: 13, 15: 14, 16: 15, 17: 1, 18: 17, 19: 18, 20: 19,
 }
 KINECT_V2 = {
-    **{
-        1: 2,
-        2: 21,
-        3: 21,
-        4: 3,
-        5: 21,
-        6: 5,
-        7: 6,
-        8: 7,
-        9: 21,
-        10: 9,
-        11: 10,
-        12: 11,
-        13: 1,
-        14: 13,
-        15: 14,
-        16: 15,
-    },
-    **{17: 1, 18: 17, 19: 18, 20: 19, 21: 21, 22: 23, 23: 8, 24: 25, 25: 12},
+    1: 2, 2: 21, 3: 21, 4: 3, 5: 21, 6: 5, 7: 6, 8: 7, 9: 21, 10: 9, 11: 10, 12: 11, 13: 1,
+    14: 13, 15: 14, 16: 15, 17: 1, 18: 17, 19: 18, 20: 19, 21: 21, 22: 23, 23: 8, 24: 25, 25: 12,
 }
+# fmt: on
 
 
 @pytest.mark.parametrize(
@@ -53,6 +38,12 @@ def test_shipped_mirrors_swap_left_and_right_and_keep_the_bones(request, which):
         assert layout.joints[other] == swapped
         assert order[other] == joint
         assert order[layout.parents[joint]] == layout.parents[other]
+
+
+def test_bones_are_all_joints_but_the_root_with_their_parents(kinect_v1):
+    bones = {joint + 1: parent + 1 for joint, parent in kinect_v1.bones}
+    assert bones == {joint: parent for joint, parent in KINECT_V1.items() if joint != parent}
+    assert len(kinect_v1.bones) == 19
 
 
 def build(**change) -> SkeletonLayout:
