@@ -78,7 +78,9 @@ ROWS = (7, 3)  # shares of 4 + 3 and 3 + 2 + 2; 2 + 1 and 1 + 1 + 1
 
 
 class Step(nn.Module):
-    """What DistributedDataParallel wraps: encoder and objective, in float64 so that only real differences show."""
+    """What DistributedDataParallel wraps: encoder and objective, in float64 so that only real
+    differences show.
+    """
 
     def __init__(self, weights, loss="infonce", model=None, decomposition=None, composition=None):
         super().__init__()

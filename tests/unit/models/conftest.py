@@ -34,7 +34,9 @@ def kinect_v2() -> SkeletonLayout:
 
 @pytest.fixture(scope="session")
 def make_clips() -> Callable[..., ClipBatch]:
-    """make_clips(lengths, persons, joints, seed): clips of normal coordinates around (0, 0, 3), ids 100, 101, ..."""
+    """make_clips(lengths, persons, joints, seed): clips of normal coordinates around (0, 0, 3), ids
+    100, 101, ...
+    """
 
     def make(
         lengths: Sequence[int], persons: int = 1, joints: int = 20, seed: int = 0

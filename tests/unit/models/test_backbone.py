@@ -92,7 +92,9 @@ def test_dropout_acts_in_training_only():
 
 
 def test_tokens_of_the_two_streams():
-    """Against plain indexing: frame t as one token of all M*V*3 values, joint (m, v) as one token of its T*3 values."""
+    """Against plain indexing: frame t as one token of all M*V*3 values, joint (m, v) as one token
+    of its T*3 values.
+    """
     net, view = backbone(layers=1), views(["bone"])["bone"]
     bones = modality("bone", view, LAYOUT)
     by_frame = torch.stack(
@@ -124,7 +126,9 @@ def test_features_are_their_tokens_pooled(changes):
 
 @pytest.mark.parametrize("changes", [{}, {"fusion": "late"}, {"modalities": ["bone"]}])
 def test_normalised_features(changes):
-    """In training by the batch of each input, in evaluation by what the fused inputs, or that modality's, had been."""
+    """In training by the batch of each input, in evaluation by what the fused inputs, or that
+    modality's, had been.
+    """
     plain, net = backbone(**changes), backbone(feature_norm="batch", **changes)
     net.load_state_dict(plain.state_dict(), strict=False)
     inputs = views(

@@ -70,7 +70,9 @@ def test_every_shipped_objective_trains_all_it_has(name):
 
 @pytest.mark.parametrize("name", MODALITIES)
 def test_a_single_modality_sees_nothing_else(name):
-    """Another view with the same bones, or motion, has the same features; another joint, or bone, has others."""
+    """Another view with the same bones, or motion, has the same features; another joint, or bone,
+    has others.
+    """
     net = shipped(f"single_{name}").eval().backbone
     view = views()
     moved = {

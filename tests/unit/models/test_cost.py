@@ -74,7 +74,9 @@ def test_the_reference_configuration(layers, parameters, gflops, late):
 
 
 def test_late_fusion_costs_three_networks():
-    """Three times what one modality costs, in parameters and in operations: 45.18 M and 5.22 GFLOPs."""
+    """Three times what one modality costs, in parameters and in operations: 45.18 M and 5.22
+    GFLOPs.
+    """
     late, single = cost(reference(1, fusion="late")), cost(reference(1, modalities=["bone"]))
     assert late == {name: pytest.approx(3 * value) for name, value in single.items()}
     width, streams = 1024, ((64, 150), (50, 192))
@@ -110,7 +112,9 @@ def framework(backbone: Backbone, heads) -> Framework:
 
 
 def test_a_step_of_the_reference_objective():
-    """Every product once forwards and twice backwards, but once for the first layers, whose inputs need no gradient."""
+    """Every product once forwards and twice backwards, but once for the first layers, whose inputs
+    need no gradient.
+    """
     backbone, batch, width = reference(1), 512, 1024
     encoding = 0
     for tokens, values in ((64, 150), (50, 192)):

@@ -65,9 +65,10 @@ def clips() -> ClipBatch:
     )
 
 
-def literal_umurl(net: Framework, views: dict[str, torch.Tensor]) -> float:
-    """The equations one clip, one token, one dimension at a time. Nothing is shared with the code under test but the
-    weights.
+def literal_umurl(net: Framework, views: dict[str, torch.Tensor]) -> float:  # noqa: C901
+    """The equations one clip, one token, one dimension at a time.
+
+    Nothing is shared with the code under test but the weights.
     """
     p = {name: value.detach() for name, value in net.state_dict().items()}
 

@@ -50,7 +50,8 @@ def test_against_definitions_written_out(clips, width, seed):
         "collapse/alignment": (unit_a - unit_b).square().sum(1).mean().item(),
     }
     assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
-    # Whichever of the two Gram matrices it takes, the size of features does not matter, nor the order of clips.
+    # Whichever of the two Gram matrices it takes, the size of features does not matter, nor the
+    # order of clips.
     order = torch.randperm(clips, generator=torch.Generator().manual_seed(seed))
     assert values(figures(7 * a[order], b[order])) == pytest.approx(found, rel=1e-5, abs=1e-6)
     assert figures(a).keys() == found.keys() - {"collapse/alignment"}

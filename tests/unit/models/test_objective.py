@@ -167,7 +167,9 @@ def test_terms_without_weight_cost_no_pass_and_no_parameters(off, passes):
 
 
 def test_prototypes_as_guidance():
-    """The composition term is the swapped prediction of g y, g y' and k c; the others stay as they are."""
+    """The composition term is the swapped prediction of g y, g y' and k c; the others stay as they
+    are.
+    """
     net, f = objective(**{"composition.guidance": "prototypes"}), features()
     feature = objective()
     feature.load_state_dict({k: v for k, v in net.state_dict().items() if k != "guide.prototypes"})
@@ -184,7 +186,9 @@ def test_prototypes_as_guidance():
 @pytest.mark.parametrize("composition", COMPOSITION_MODULES)
 @pytest.mark.parametrize("module", DECOMPOSITION_MODULES)
 def test_every_combination_trains_all_it_has(module, composition, guidance):
-    """Finite losses, and gradients for every weight: DistributedDataParallel waits for what gets none."""
+    """Finite losses, and gradients for every weight: DistributedDataParallel waits for what gets
+    none.
+    """
     modules = {
         "decomposition.module": module,
         "composition.module": composition,

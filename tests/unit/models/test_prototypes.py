@@ -81,13 +81,16 @@ def test_the_loss_and_its_gradients_against_a_reference():
 
 
 def test_closed_forms():
-    """Each clip at a prototype of its own: categories are certain, predictions softmax of one hit and K - 1 misses."""
+    """Each clip at a prototype of its own: categories are certain, predictions softmax of one hit
+    and K - 1 misses.
+    """
     net = prototypes(4, 4, epsilon=0.01, temperature=0.5)
     with torch.no_grad():
         net.prototypes.copy_(3 * torch.eye(4))
     clips = torch.eye(4, dtype=torch.float64)
     assert net(clips, 2 * clips).item() == pytest.approx(math.log(1 + 3 * math.exp(-2)))
-    # All clips alike: every category is as likely, and no better guess than the prediction's own entropy.
+    # All clips alike: every category is as likely, and no better guess than the prediction's own
+    # entropy.
     alike = torch.ones(6, 4, dtype=torch.float64)
     assert net(alike, alike).item() == pytest.approx(math.log(4))
     assert prototypes(temperature=1e6)(random(6, 4), random(6, 4, seed=1)).item() == pytest.approx(

@@ -38,7 +38,9 @@ def umurl(layout, **change) -> Views:
 
 
 def slow_view(clip: np.ndarray, number: np.ndarray, layout, views: Views) -> np.ndarray:
-    """One clip, one thing after the other, in float64. clip: [N, M, V, 3]; number: its random numbers in order."""
+    """One clip, one thing after the other, in float64. clip: [N, M, V, 3]; number: its random
+    numbers in order.
+    """
     ratio, start, mirror, turn, size, corrupt, erase = number[:7]
     noise, shear, joints = number[7:16].reshape(3, 3), number[16:25].reshape(3, 3), number[25:]
     low, high = views.crop
@@ -55,7 +57,8 @@ def slow_view(clip: np.ndarray, number: np.ndarray, layout, views: Views) -> np.
         for left, right in layout.mirror:
             out[:, :, [left, right]] = out[:, :, [right, left]]
         out[..., 0] *= -1
-    # The camera turning one way is the body turning the other: the sign is a convention, towards -z for +x.
+    # The camera turning one way is the body turning the other: the sign is a convention, towards -z
+    # for +x.
     out = (
         out @ Rotation.from_euler("y", (2 * turn - 1) * views.rotation, degrees=True).as_matrix().T
     )
@@ -211,10 +214,13 @@ def test_a_mirror_swaps_left_and_right(make_clips, kinect_v2):
     ("length", "low", "least"), [(100, 0.1, 64), (300, 0.1, 64), (20, 0.3, 1), (70, 0.5, 64)]
 )
 def test_parts_are_distributed_as_published(kinect_v1, length, low, least):
-    """Length = floor(length * U(low, 1)), at least `least`; the start is any that fits, each as likely."""
+    """Length = floor(length * U(low, 1)), at least `least`; the start is any that fits, each as
+    likely.
+    """
     count, seen = 4000, []
     ramp = torch.arange(length, dtype=torch.float32)[:, None, None, None].expand(length, 1, 20, 3)
-    # A view with at least as many frames as its part begins and ends exactly at the part's first and last frame.
+    # A view with at least as many frames as its part begins and ends exactly at the part's first
+    # and last frame.
     views = umurl(kinect_v1, **PLAIN | {"frames": length, "crop": (low, 1.0), "min_frames": least})
     for chunk in torch.arange(count).split(500):
         offsets = torch.arange(len(chunk) + 1) * length
@@ -248,7 +254,9 @@ COUNT = 6000
 
 
 def matrices(views: Views) -> torch.Tensor:
-    """The matrices of COUNT views, [COUNT, V, 3, 3]: three persons that stand at the unit vectors show the rows."""
+    """The matrices of COUNT views, [COUNT, V, 3, 3]: three persons that stand at the unit vectors
+    show the rows.
+    """
     joints = views.layout.num_joints
     frames = torch.eye(3).view(1, 3, 1, 3).repeat(COUNT, 1, joints, 1)
     ids = torch.arange(COUNT)
@@ -262,7 +270,7 @@ def is_uniform(x: torch.Tensor, low: float, high: float) -> bool:
 
 
 def test_corruption_and_shear_are_distributed_as_published(kinect_v2):
-    """Half sheared, a quarter erased, a quarter distorted; 15 joints, one matrix for all of them."""
+    """Half sheared, a quarter erased, a quarter distorted; 15 joints share one matrix."""
     maps = matrices(umurl(kinect_v2))
     plain = (maps == torch.eye(3)).all(-1).all(-1)
     erased = (maps == 0).all(-1).all(-1)
