@@ -1,13 +1,19 @@
-"""Checkpoints: everything that training needs to go on as if nothing had happened, found again after any kill.
+"""Checkpoints: everything that training needs to go on as if nothing had happened.
 
-Ray Train copies a checkpoint's directory to the run's storage and may be killed while it does; `meta.json` holds the
-size and hash of `state.pt`, so that a half-copied checkpoint is recognised and an older whole one is taken.
+    checkpoints/
+      attempt-20260131-235959/      one directory for every start of the training
+        step-00000120/              one for every checkpoint, named by its updates
+          state.pt                  framework, optimiser and the newest rows of metrics
+          meta.json                 position, and size and hash of state.pt
+
+Ray Train copies a checkpoint's directory to the run's storage and may be killed while it does.
+`meta.json` shows that a checkpoint was copied only in part; then an older, whole one is taken.
 """
 
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +22,26 @@ from pyarrow import fs
 
 from pipeline.core import storage
 from pipeline.core.errors import UserError
+from pipeline.pretrain.cadence import Position
 
 STATE = "state.pt"
 META = "meta.json"
 
 
 @dataclass(frozen=True)
-class Position:
-    """Where training stands: `step` micro-batches of epoch `epoch` are done, `updates` optimiser steps in all."""
+class Checkpoint:
+    """A whole checkpoint that was read; its tensors are on the CPU.
 
-    epoch: int
-    step: int
-    updates: int
+    Args:
+        uri: its directory.
+        position: where training stood.
+        state: `framework`, `optimiser`, and `history`, the newest rows of metrics until then. Older
+            versions kept all rows there, and the keys `config` and `threads`.
+    """
+
+    uri: str
+    position: Position
+    state: dict[str, Any]
 
 
 def directory(updates: int) -> str:
@@ -36,56 +50,56 @@ def directory(updates: int) -> str:
 
 
 def save(directory: str | Path, position: Position, state: dict[str, Any]) -> None:
-    """Write a checkpoint into a local directory. `state` holds tensors, numbers, strings and containers of them."""
+    """Write a checkpoint into a local directory.
+
+    Args:
+        directory: exists already.
+        position: where training stands.
+        state: tensors, numbers, strings, and containers of them.
+    """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = buffer.getvalue()
     Path(directory, STATE).write_bytes(data)
-    meta = {**vars(position), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    meta = asdict(position) | {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     Path(directory, META).write_text(json.dumps(meta))
 
 
-def load(uri: str) -> tuple[Position, dict[str, Any]]:
-    """Read a whole checkpoint; tensors on the CPU. Nothing in the file is executed (`weights_only`).
+def load(uri: str) -> Checkpoint:
+    """Read a whole checkpoint. Nothing in the file is executed (`weights_only`).
 
-    Raises UserError where the checkpoint is incomplete or damaged.
+    Raises:
+        UserError: it is incomplete or damaged.
     """
-    found = _read(uri)
-    if found is None:
+    checkpoint = _load_if_whole(uri)
+    if checkpoint is None:
         raise UserError(f"{uri}: checkpoint is incomplete or damaged")
-    meta, data = found
-    state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    return Position(meta["epoch"], meta["step"], meta["updates"]), state
+    return checkpoint
 
 
-def position(uri: str) -> Position:
-    """Where a whole checkpoint stands."""
-    meta = storage.read_json(storage.join(uri, META))
-    return Position(meta["epoch"], meta["step"], meta["updates"])
-
-
-def newest(uri: str) -> str | None:
-    """The whole checkpoint with most updates below `uri` (attempts / checkpoints), None where there is none."""
-    metas = [entry.path for entry in storage.files(uri, recursive=True) if entry.base_name == META]
-    base = storage.resolve(uri)[1]
-    candidates = [
-        storage.join(uri, path.removeprefix(base).strip("/").removesuffix("/" + META))
-        for path in metas
-    ]
-    for candidate in sorted(
-        candidates, key=storage.name, reverse=True
-    ):  # step-00000120 sorts by its number
-        if _read(candidate):
-            return candidate
+def newest(uri: str) -> Checkpoint | None:
+    """The whole checkpoint with most updates below `uri`, over all attempts; None without any."""
+    _, base = storage.resolve(uri)
+    directories = []
+    for file in storage.files(uri, recursive=True):
+        if file.base_name == META:
+            below = file.path.removeprefix(base).strip("/").removesuffix(f"/{META}")
+            directories.append(storage.join(uri, below))
+    # Names have leading zeros, so that their order is that of their updates.
+    for candidate in sorted(directories, key=storage.name, reverse=True):
+        checkpoint = _load_if_whole(candidate)
+        if checkpoint is not None:
+            return checkpoint
     return None
 
 
 def prune(uri: str, keep: str | None) -> None:
     """Delete the checkpoints of earlier attempts below `uri`, except `keep`."""
     filesystem, base = storage.resolve(uri)
-    kept = storage.resolve(keep)[1] if keep else None
-    attempts = filesystem.get_file_info(fs.FileSelector(base, allow_not_found=True))
-    for attempt in attempts:
+    kept = None
+    if keep is not None:
+        _, kept = storage.resolve(keep)
+    for attempt in filesystem.get_file_info(fs.FileSelector(base, allow_not_found=True)):
         if kept is None or not kept.startswith(f"{attempt.path}/"):
             filesystem.delete_dir(attempt.path)
             continue
@@ -94,13 +108,15 @@ def prune(uri: str, keep: str | None) -> None:
                 filesystem.delete_dir(entry.path)
 
 
-def _read(uri: str) -> tuple[dict[str, Any], bytes] | None:
+def _load_if_whole(uri: str) -> Checkpoint | None:
+    """Read a checkpoint once, and check the very bytes that are loaded."""
     try:
         meta = storage.read_json(storage.join(uri, META))
         data = storage.read_bytes(storage.join(uri, STATE))
     except UserError:
         return None
-    whole = len(data) == meta.get("bytes") and hashlib.sha256(data).hexdigest() == meta.get(
-        "sha256"
-    )
-    return (meta, data) if whole else None
+    if len(data) != meta.get("bytes") or hashlib.sha256(data).hexdigest() != meta.get("sha256"):
+        return None
+    state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    position = Position(meta["epoch"], meta["step"], meta["updates"])
+    return Checkpoint(uri, position, state)

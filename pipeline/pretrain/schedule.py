@@ -1,20 +1,29 @@
-"""Learning-rate schedules as functions of the update number: nothing to save, nothing to restore."""
+"""Learning-rate schedules as functions of the update number: nothing to save or to restore."""
 
 import math
 
-from pipeline.config.schema import Schedule
+from pipeline.config.train import Schedule
 
 
-def factor(schedule: Schedule, update: int, updates_an_epoch: int, epochs: int) -> float:
-    """What the base learning rate is multiplied with at `update` (0-based).
+def factor(schedule: Schedule, update: int, updates_per_epoch: int, epochs: int) -> float:
+    """The factor of the base learning rate at an update.
 
-    Linear warm-up over `warmup_steps`; then cosine to 0 at the last update, or `gamma` at each milestone (epochs).
+    The rate first rises linearly over `warmup_steps` updates. Then `cosine` lowers it to 0 at the
+    last update (Loshchilov and Hutter, 2017), and `step` multiplies it by `gamma` at the start of
+    each epoch in `milestones`.
+
+    Args:
+        schedule: the configured schedule.
+        update: the update, from 0.
+        updates_per_epoch: updates in an epoch.
+        epochs: epochs of the whole training.
     """
     if update < schedule.warmup_steps:
         return (update + 1) / schedule.warmup_steps
     if schedule.name == "step":
-        return schedule.gamma ** sum(
-            update // updates_an_epoch >= milestone for milestone in schedule.milestones
-        )
-    total = updates_an_epoch * epochs - schedule.warmup_steps
-    return 0.5 * (1 + math.cos(math.pi * (update - schedule.warmup_steps) / max(1, total)))
+        epoch = update // updates_per_epoch
+        passed = sum(epoch >= milestone for milestone in schedule.milestones)
+        return schedule.gamma**passed
+    updates_after_warmup = updates_per_epoch * epochs - schedule.warmup_steps
+    progress = math.pi * (update - schedule.warmup_steps) / max(1, updates_after_warmup)
+    return 0.5 * (1 + math.cos(progress))

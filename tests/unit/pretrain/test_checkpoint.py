@@ -1,11 +1,14 @@
+import hashlib
+import json
 import pickle
 
 import pytest
 import torch
 
+from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.pretrain import checkpoint
-from pipeline.pretrain.checkpoint import Position
+from pipeline.pretrain.cadence import Position
 
 
 def save(root, attempt, updates, **state):
@@ -20,16 +23,17 @@ def save(root, attempt, updates, **state):
 def test_round_trip_is_exact(tmp_path):
     weights = torch.randn(3, 5)
     directory = save(tmp_path, "attempt-a", 27, framework={"w": weights}, threads=1)
-    position, state = checkpoint.load(str(directory))
-    assert position == Position(2, 7, 27) == checkpoint.position(str(directory))
-    assert torch.equal(state["framework"]["w"], weights) and state["threads"] == 1
+    found = checkpoint.load(str(directory))
+    assert found.position == Position(2, 7, 27) and found.uri == str(directory)
+    assert torch.equal(found.state["framework"]["w"], weights) and found.state["threads"] == 1
 
 
 def test_newest_is_the_whole_checkpoint_with_most_updates_over_all_attempts(tmp_path):
     assert checkpoint.newest(str(tmp_path)) is None
     save(tmp_path, "attempt-b", 9)
     best = save(tmp_path, "attempt-a", 100)
-    assert checkpoint.newest(str(tmp_path)) == str(best)
+    found = checkpoint.newest(str(tmp_path))
+    assert found.uri == str(best) and found.position.updates == 100
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "no state", "no meta", "torn meta"])
@@ -46,7 +50,7 @@ def test_a_half_copied_checkpoint_is_passed_over(tmp_path, damage):
         meta.write_text(meta.read_text()[:10])
     else:
         (state if damage == "no state" else meta).unlink()
-    assert checkpoint.newest(str(tmp_path)) == str(older)
+    assert checkpoint.newest(str(tmp_path)).uri == str(older)
     with pytest.raises(UserError, match="incomplete or damaged"):
         checkpoint.load(str(broken))
 
@@ -54,10 +58,34 @@ def test_a_half_copied_checkpoint_is_passed_over(tmp_path, damage):
 def test_prune_keeps_only_the_named_checkpoint(tmp_path):
     gone, kept = save(tmp_path, "attempt-a", 10), save(tmp_path, "attempt-b", 20)
     checkpoint.prune(str(tmp_path), str(kept))
-    assert checkpoint.newest(str(tmp_path)) == str(kept)
+    assert checkpoint.newest(str(tmp_path)).uri == str(kept)
     assert not (gone / "state.pt").exists()
     checkpoint.prune(str(tmp_path), None)
     assert checkpoint.newest(str(tmp_path)) is None
+
+
+def test_the_newest_is_read_once_and_those_before_it_not_at_all(tmp_path, monkeypatch):
+    save(tmp_path, "attempt-a", 10)
+    newest = save(tmp_path, "attempt-a", 20, w=torch.ones(4))
+    read = []
+    read_bytes = storage.read_bytes
+    monkeypatch.setattr(storage, "read_bytes", lambda uri: read.append(uri) or read_bytes(uri))
+    assert torch.equal(checkpoint.newest(str(tmp_path)).state["w"], torch.ones(4))
+    assert read == [str(newest / "meta.json"), str(newest / "state.pt")]
+
+
+def test_the_files_and_the_meta_of_a_checkpoint_stay_in_format(tmp_path):
+    directory = save(tmp_path, "attempt-a", 27, w=torch.ones(4))
+    assert sorted(path.name for path in directory.iterdir()) == ["meta.json", "state.pt"]
+    meta = json.loads((directory / "meta.json").read_text())
+    data = (directory / "state.pt").read_bytes()
+    assert meta == {
+        "epoch": 2,
+        "step": 7,
+        "updates": 27,
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
 
 
 class Payload:

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from pipeline.config.schema import Schedule
+from pipeline.config.train import Schedule
 from pipeline.pretrain.schedule import factor
 
 

@@ -1,0 +1,129 @@
+"""One attempt at training with Ray Train, followed from the driver."""
+
+import signal
+import time
+
+import ray
+import ray.train
+from ray.exceptions import RayError
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.util.queue import Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from pipeline.cluster.placement import bundle
+from pipeline.config.root import Config
+from pipeline.core import storage
+from pipeline.core.console import Bar
+from pipeline.core.errors import UserError, first_line
+from pipeline.pretrain import checkpoint
+from pipeline.pretrain.checkpoint import Checkpoint
+from pipeline.pretrain.follower import Follower
+from pipeline.pretrain.history import History
+from pipeline.pretrain.loop import LoopSettings
+from pipeline.pretrain.watch import Watch
+from pipeline.pretrain.worker import TrainingJob, train
+
+
+def fit(job: TrainingJob, history: History, watch: Watch) -> Checkpoint:
+    """Train to the last epoch.
+
+    Args:
+        job: what the workers do; its channel is closed at the end.
+        history: receives the rows of metrics.
+        watch: measures checkpoints on the way.
+
+    Returns:
+        The checkpoint at the end of training.
+
+    Raises:
+        UserError: training cannot go on.
+        KeyboardInterrupt: the user wants it to end.
+    """
+    checkpoint.prune(job.checkpoints, keep=job.resume)
+    storage.make_directory(job.checkpoints)
+    # A name of its own for every attempt: what a killed one was still writing is never taken for a
+    # checkpoint of this one.
+    attempt = f"attempt-{time.strftime('%Y%m%d-%H%M%S')}"
+    trainer = _trainer(job, attempt)
+    cadence = LoopSettings.of(job.config).cadence(job.plan.epochs.steps)
+    with (
+        Bar("pretrain", cadence.updates) as bar,
+        Follower(
+            job.channel, history, bar, watch, storage.join(job.checkpoints, attempt)
+        ) as follower,
+    ):
+        _run(trainer)
+    job.channel.shutdown()
+    if follower.failure:
+        raise UserError(follower.failure)
+    history.send()
+    return _last_checkpoint(job)
+
+
+def open_channel() -> Queue:
+    """A channel from the workers to the driver.
+
+    It is on the driver's node: there it lives as long as the run, whatever becomes of the workers'
+    nodes.
+    """
+    node = ray.get_runtime_context().get_node_id()
+    here = NodeAffinitySchedulingStrategy(node, soft=False)
+    return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+
+
+def _trainer(job: TrainingJob, attempt: str) -> TorchTrainer:
+    """Ray Train's trainer, which writes checkpoints to the directory `attempt`."""
+    config: Config = job.config
+    filesystem, path = storage.resolve(job.checkpoints)
+    return TorchTrainer(
+        train,  # type: ignore[arg-type]  # Ray hands any value on as it is
+        train_loop_config=job,  # type: ignore[arg-type]
+        scaling_config=ScalingConfig(
+            num_workers=config.cluster.workers,
+            use_gpu=config.cluster.gpu,
+            resources_per_worker=bundle(config.cluster),
+        ),
+        run_config=RunConfig(
+            name=attempt,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            checkpoint_config=CheckpointConfig(num_to_keep=config.train.checkpoint.keep),
+            failure_config=FailureConfig(max_failures=config.train.max_failures),
+        ),
+    )
+
+
+def _run(trainer: TorchTrainer) -> None:
+    """Run Ray Train until it ends; its errors become ours."""
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit()
+    except (ray.train.TrainingFailedError, RayError) as error:
+        raise UserError(f"training failed: {_cause(error)}") from error
+    except SystemExit:
+        # Ray Train ends like this on Ctrl-C.
+        raise KeyboardInterrupt from None
+    finally:
+        # Ray Train leaves its own handler behind.
+        signal.signal(signal.SIGINT, on_interrupt)
+
+
+def _cause(error: Exception) -> str:
+    """The first worker's exception in one line; Ray's log of that worker has the whole story."""
+    failures = getattr(error, "worker_failures", None)
+    if failures:
+        return first_line(next(iter(failures.values())))
+    return first_line(error)
+
+
+def _last_checkpoint(job: TrainingJob) -> Checkpoint:
+    """The checkpoint at the end of training.
+
+    Raises:
+        UserError: there is none.
+    """
+    last = checkpoint.newest(job.checkpoints)
+    if last is None or last.position.epoch < job.config.train.epochs:
+        raise UserError(f"{job.checkpoints}: training ended without its last checkpoint")
+    return last

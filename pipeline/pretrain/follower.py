@@ -1,0 +1,151 @@
+"""The thread on the driver that follows training while Ray Train blocks."""
+
+import threading
+from queue import Empty
+
+from ray.exceptions import RayError
+from ray.util.queue import Queue
+
+from pipeline.core import storage
+from pipeline.core.console import Bar, say
+from pipeline.core.errors import UserError, first_line
+from pipeline.pretrain import checkpoint
+from pipeline.pretrain.history import History
+from pipeline.pretrain.messages import CheckpointWritten, Message, RowLogged, TrainingFailed
+from pipeline.pretrain.metrics_file import Row
+from pipeline.pretrain.watch import WAIT_SECONDS, Watch
+from pipeline.runs.metric_names import (
+    CLIPS_PER_SECOND,
+    EPOCH,
+    LOSS,
+    LOSS_TERM_PREFIX,
+    STEP,
+    WATCH_PREFIX,
+)
+
+# How long to wait before looking for messages again.
+PAUSE_SECONDS = 0.5
+
+
+class Follower(threading.Thread):
+    """Brings metrics to the history, progress to the console, and checkpoints to the watch.
+
+    Use it as a context manager around the training. Leaving it raises what went wrong in it.
+
+    Args:
+        channel: from the workers.
+        history: receives the rows.
+        bar: shows the progress.
+        watch: measures checkpoints.
+        attempt: where the checkpoints of this attempt are.
+
+    Attributes:
+        failure: why training cannot go on, if a worker said so.
+    """
+
+    def __init__(self, channel: Queue, history: History, bar: Bar, watch: Watch, attempt: str):
+        super().__init__(daemon=True)
+        self.channel = channel
+        self.history = history
+        self.bar = bar
+        self.watch = watch
+        self.attempt = attempt
+        self.failure: str | None = None
+        self._stopping = threading.Event()
+        # Raised in this thread, to be raised again in the driver's.
+        self._error: Exception | None = None
+        self._tracking_reached = True
+        # The newest figures of a checkpoint, as the console shows them.
+        self._newest_figures = ""
+
+    def __enter__(self) -> "Follower":
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stopping.set()
+        self.join()
+        if kind is None and self._error is None:
+            self._collect_figures(WAIT_SECONDS)
+        self.watch.close()
+        if isinstance(self._error, RayError):
+            reason = first_line(self._error)
+            raise UserError(f"training cannot be followed: {reason}") from self._error
+        if self._error is not None:
+            raise self._error
+        self._write_last_rows(failing=kind is not None)
+
+    def run(self) -> None:
+        """Follow until the training ends; what came last is taken, too."""
+        try:
+            while not self._stopping.wait(PAUSE_SECONDS):
+                self._drain()
+            self._drain()
+        except Exception as error:
+            self._error = error
+
+    def _drain(self) -> None:
+        """Take all messages that have come."""
+        rows: list[Row] = []
+        while True:
+            try:
+                message: Message = self.channel.get_nowait()
+            except Empty:
+                break
+            if isinstance(message, RowLogged):
+                rows.append(message.row)
+            elif isinstance(message, CheckpointWritten):
+                position = message.position
+                uri = storage.join(self.attempt, checkpoint.directory(position.updates))
+                self.watch.offer(uri, position.epoch, position.updates)
+            elif isinstance(message, TrainingFailed):
+                self.failure = message.reason
+        if rows:
+            self.history.extend(rows)
+            self._send()
+            self.bar.update(rows[-1][STEP], text=progress(rows[-1]) + self._newest_figures)
+        self._collect_figures()
+
+    def _collect_figures(self, seconds: float = 0) -> None:
+        """Take the figures of a checkpoint, if they are there within so many seconds."""
+        found = self.watch.poll(seconds)
+        if found is None:
+            return
+        step, figures = found
+        shown = []
+        for name, value in figures.items():
+            shown.append(f"{name.removeprefix(WATCH_PREFIX)} {value:.3f}")
+        self._newest_figures = f"  (step {step}: {'  '.join(shown)})"
+        self.history.add(step, figures)
+        self._send()
+
+    def _send(self) -> None:
+        """Bring MLflow up to date; training does not stop for a server that is away for a while."""
+        try:
+            self.history.send()
+            self._tracking_reached = True
+        except UserError as error:
+            if self._tracking_reached:
+                say(f"  {error}; metrics are kept and sent later")
+            self._tracking_reached = False
+
+    def _write_last_rows(self, failing: bool) -> None:
+        """Complete the metrics file. A storage that is away hides no earlier error."""
+        try:
+            self.history.write()
+        except UserError:
+            if not failing:
+                raise
+
+
+def progress(row: Row) -> str:
+    """A row of metrics as the console shows it.
+
+    Example: `epoch 3  loss 1.234  view 0.456  812 clips/s`
+    """
+    terms = []
+    for name, value in row.items():
+        if name.startswith(LOSS):
+            terms.append(f"{name.removeprefix(LOSS_TERM_PREFIX)} {value:.3f}")
+    speed = f"{row[CLIPS_PER_SECOND]:.0f} clips/s"
+    return "  ".join([f"epoch {row[EPOCH] + 1}", *terms, speed])

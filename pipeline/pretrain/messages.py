@@ -1,0 +1,30 @@
+"""What the first training worker tells the driver while training goes on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.pretrain.cadence import Position
+
+
+@dataclass(frozen=True)
+class RowLogged:
+    """A row of metrics."""
+
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CheckpointWritten:
+    """A checkpoint is in the run's storage."""
+
+    position: Position
+
+
+@dataclass(frozen=True)
+class TrainingFailed:
+    """Training cannot go on, and trying again would not help."""
+
+    reason: str
+
+
+Message = RowLogged | CheckpointWritten | TrainingFailed

@@ -1,0 +1,128 @@
+import json
+
+import pytest
+
+from pipeline.core import storage
+from pipeline.core.errors import UserError
+from pipeline.pretrain.metrics_file import MetricsFile, read_rows
+
+REMOTE = "s3://bucket/run/metrics.jsonl"
+
+
+def row(step, **values):
+    return {"step": step, "loss": 1 / (step + 3)} | values
+
+
+@pytest.fixture
+def uploads(monkeypatch):
+    """Object storage: what was written whole, in order."""
+    written = []
+    monkeypatch.setattr(storage, "write_bytes", lambda uri, data: written.append(bytes(data)))
+    return written
+
+
+def test_rows_are_appended_and_the_file_is_never_written_again(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(str(path), 100)
+    file.write_whole()
+    assert path.read_bytes() == b""
+    monkeypatch.setattr(storage, "write_bytes", None)  # a whole file from here on is an error
+    inode = path.stat().st_ino
+    for step in range(50):
+        file.append(row(step))
+        file.flush()
+        assert read_rows(str(path)) == [row(number) for number in range(step + 1)]
+    file.finish()
+    assert path.stat().st_ino == inode and len(file) == 50
+
+
+def test_a_row_that_changes_is_written_in_its_place_with_those_after_it(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(str(path), 100)
+    for step in range(6):
+        file.append(row(step))
+    file.flush()
+    file.replace(3, row(3, **{"watch/knn_top1": 0.5}))
+    file.append(row(6))
+    file.flush()
+    assert read_rows(str(path)) == [
+        *(row(step) for step in range(3)),
+        row(3, **{"watch/knn_top1": 0.5}),
+        *(row(step) for step in range(4, 7)),
+    ]
+
+
+def test_rows_that_are_cut_off_leave_the_file(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(str(path), 100)
+    for step in range(6):
+        file.append(row(step))
+    file.flush()
+    file.cut(2)
+    file.append(row(9))
+    file.flush()
+    assert read_rows(str(path)) == [row(0), row(1), row(9)]
+    assert path.read_text().endswith("\n") and path.read_text().count("\n") == 3
+
+
+def test_a_file_that_somebody_removed_comes_back_whole(tmp_path):
+    path = tmp_path / "run" / "metrics.jsonl"
+    file = MetricsFile(str(path), 100)
+    file.append(row(0))
+    file.flush()
+    path.unlink()
+    file.append(row(1))
+    file.flush()
+    assert read_rows(str(path)) == [row(0), row(1)]
+
+
+def test_a_file_that_cannot_be_written_is_one_line_that_names_it(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.mkdir()
+    file = MetricsFile(str(path), 100)
+    file.append(row(0))
+    with pytest.raises(UserError, match=r"metrics\.jsonl: cannot be written") as caught:
+        file.flush()
+    assert "\n" not in str(caught.value)
+
+
+def test_uploads_to_object_storage_grow_with_the_file_and_not_with_its_square(uploads):
+    file = MetricsFile(REMOTE, most_unwritten=10**9)
+    for step in range(5000):
+        file.append(row(step))
+        file.flush()
+    file.finish()
+    assert [json.loads(line)["step"] for line in uploads[-1].splitlines()] == list(range(5000))
+    assert sum(map(len, uploads)) < 3 * len(uploads[-1]) + len(uploads[-1])
+    assert len(uploads) < 30
+    # At the end there is nothing to say twice.
+    file.finish()
+    assert len(uploads) < 30
+
+
+def test_no_more_rows_wait_for_an_upload_than_a_checkpoint_brings_back(uploads):
+    file = MetricsFile(REMOTE, most_unwritten=50)
+    for step in range(1000):
+        file.append(row(step))
+        file.flush()
+        assert step + 1 - len(uploads[-1].splitlines()) <= 50
+
+
+def test_a_changed_row_alone_is_uploaded_at_the_end(uploads):
+    file = MetricsFile(REMOTE, most_unwritten=100)
+    for step in range(100):
+        file.append(row(step))
+    file.flush()
+    file.replace(7, row(7, **{"watch/knn_top1": 0.5}))
+    file.flush()
+    assert len(uploads) == 1
+    file.finish()
+    assert len(uploads) == 2 and json.loads(uploads[1].splitlines()[7])["watch/knn_top1"] == 0.5
+
+
+@pytest.mark.parametrize("torn", [b'{"step": 2, "lo', b"\xff\xfe\n", b"7\n", b'{"loss": 1}\n'])
+def test_a_line_that_was_torn_by_a_kill_ends_the_rows(tmp_path, torn):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(json.dumps(row(1)).encode() + b"\n" + torn)
+    assert read_rows(str(path)) == [row(1)]
+    assert read_rows(str(tmp_path / "nowhere.jsonl")) == []
