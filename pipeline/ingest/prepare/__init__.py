@@ -1,4 +1,4 @@
-"""From the bodies of a recording to the persons of a clip. Presets are named, and recorded with the data.
+"""From the bodies of a recording to the persons of a clip. Presets have names, which data record.
 
 Numbers measured on differently prepared data are not comparable. Coordinates stay as recorded:
 centring and alignment happen later, on the device.
@@ -19,7 +19,13 @@ from pipeline.ingest.source import RejectedRecording
 
 @dataclass(frozen=True)
 class Preset:
-    """A way to prepare clips: `apply(recording, persons)` returns [T, M, V, 3]; `parameters` are the numbers in it."""
+    """A way to prepare clips.
+
+    Attributes:
+        name: as configured.
+        apply: from a recording and M, its persons, to [T, M, V, 3].
+        parameters: the numbers in it, which the store records.
+    """
 
     name: str
     apply: Callable[[RawRecording, int], np.ndarray]
@@ -27,13 +33,21 @@ class Preset:
 
 
 def prepare(recording: RawRecording, preset: Preset, persons: int) -> tuple[np.ndarray, int]:
-    """Return a clip's coordinates, float32 [T, M, V, 3] in metres, and how many of its M persons are ever there.
+    """Prepare a clip.
+
+    Args:
+        recording: as recorded.
+        preset: the way to do it.
+        persons: M.
+
+    Returns:
+        Its coordinates, float32 [T, M, V, 3] in metres, and how many of its persons are ever there.
 
     Raises:
         RejectedRecording: nobody is left in any frame.
     """
     clip = preset.apply(recording, persons).astype(np.float32)
-    present = clip.any(axis=(0, 2, 3))
+    present = np.asarray(clip.any(axis=(0, 2, 3)))
     if not present.any():
         raise RejectedRecording("no frame with a person")
     return clip, int(present.sum())

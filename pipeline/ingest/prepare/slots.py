@@ -6,7 +6,19 @@ from pipeline.ingest.recording import RawRecording
 
 
 def slots(recording: RawRecording, count: int) -> np.ndarray:
-    """Return [T, count, V, 3]: the first `count` bodies of each frame in the order of the file, absent ones zero."""
+    """Return the first `count` bodies of each frame, in the order of the file.
+
+        bodies    b0 b1 b2 b3        offsets 0 1 1 4: one in frame 0, none in 1, three in 2
+        frame     0  2  2  2
+        slot      0  0  1  2         with count=2 b3 is left out
+
+    Args:
+        recording: with T frames of V joints.
+        count: slots of a frame.
+
+    Returns:
+        [T, count, V, 3], absent bodies zero.
+    """
     per_frame = np.diff(recording.offsets)
     frame = np.repeat(np.arange(recording.frames), per_frame)
     slot = np.arange(len(recording.bodies)) - recording.offsets[frame]
@@ -17,11 +29,23 @@ def slots(recording: RawRecording, count: int) -> np.ndarray:
 
 
 def recorded(recording: RawRecording, persons: int) -> np.ndarray:
-    """Keep the first `persons` bodies of each frame as they are; drop frames in which nobody is there."""
+    """Keep the first `persons` bodies of each frame as they are.
+
+    Drops the frames in which nobody is there.
+
+    Returns:
+        [T', persons, V, 3]
+    """
     clip = slots(recording, persons)
     return clip[clip.any(axis=(1, 2, 3))]
 
 
 def untrimmed(recording: RawRecording, persons: int) -> np.ndarray:
-    """Keep the first `persons` bodies of each frame as they are, and every frame: segments count frames."""
+    """Keep the first `persons` bodies of each frame as they are, and every frame.
+
+    Segments count frames, so none may be dropped.
+
+    Returns:
+        [T, persons, V, 3]
+    """
     return slots(recording, persons)
