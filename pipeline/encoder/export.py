@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from models.backbone import Backbone
+from models.backbone import Backbone, BackboneSettings
 from models.clips import ClipBatch, whole
 from models.normalise import normalise
 from models.skeleton import SkeletonLayout
@@ -91,7 +91,7 @@ class Preparation:
             if clip.shape[1:3] != (self.persons, self.layout.num_joints):
                 raise ValueError(self._mismatch(clip))
         # Clips lie end to end: lengths 3, 2, 4 give offsets 0, 3, 5, 9.
-        lengths = [len(clip) for clip in frames]
+        lengths = map(len, frames)
         offsets = torch.tensor([0, *lengths]).cumsum(0)
         ids = torch.arange(len(frames))
         unlabelled = torch.full((len(frames),), -1)
@@ -106,7 +106,7 @@ class Preparation:
 
 
 def export_encoder(uri: str, backbone: Backbone, config: Config) -> None:
-    """Write a backbone into a directory. The card comes last and marks a whole export.
+    """Write a backbone into a directory.
 
     Args:
         uri: the directory.
@@ -123,6 +123,7 @@ def export_encoder(uri: str, backbone: Backbone, config: Config) -> None:
         model=config.model,
         normalise=config.data.normalise,
     )
+    # The card comes last: a directory without it is no export.
     write_weights(uri, backbone)
     storage.write_bytes(storage.join(uri, CONFIG), (card.model_dump_json(indent=2) + "\n").encode())
 
@@ -155,7 +156,7 @@ def load_encoder(uri: str) -> tuple[Backbone, Preparation]:
     card, layout = _read_card(storage.join(uri, CONFIG))
     # The initial weights are overwritten, and the caller's random state stays as it is.
     with torch.random.fork_rng(devices=[]):
-        backbone = Backbone(layout, card.persons, **card.model.model_dump())
+        backbone = Backbone(layout, card.persons, BackboneSettings(**card.model.model_dump()))
     path = storage.join(uri, WEIGHTS)
     try:
         weights = load(storage.read_bytes(path))
@@ -178,6 +179,7 @@ def _read_card(path: str) -> tuple[EncoderCard, SkeletonLayout]:
         card = EncoderCard.model_validate(storage.read_json(path))
         return card, SkeletonLayout.build(**card.skeleton.model_dump())
     except ValidationError as error:
+        # One line: the first problem is enough to know what is wrong with the file.
         first = error.errors()[0]
         problem = first["msg"]
         key = ".".join(str(part) for part in first["loc"])
@@ -190,13 +192,15 @@ def _read_card(path: str) -> tuple[EncoderCard, SkeletonLayout]:
 
 def _require_same(path: str, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
     """Raise UserError unless both have the same names, shapes and types."""
-    problems = [f"{name} is missing" for name in expected.keys() - found.keys()]
-    problems += [f"{name} is unknown" for name in found.keys() - expected.keys()]
-    for name in expected.keys() & found.keys():
-        wanted = _describe(expected[name])
-        actual = _describe(found[name])
-        if actual != wanted:
-            problems.append(f"{name} is {actual}, not {wanted}")
+    problems = []
+    for name in expected.keys() | found.keys():
+        if name not in found:
+            problems.append(f"{name} is missing")
+        elif name not in expected:
+            problems.append(f"{name} is unknown")
+        elif _describe(found[name]) != _describe(expected[name]):
+            wanted = _describe(expected[name])
+            problems.append(f"{name} is {_describe(found[name])}, not {wanted}")
     if not problems:
         return
     named = "; ".join(sorted(problems)[:NAMED_PROBLEMS])

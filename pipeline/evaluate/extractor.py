@@ -71,6 +71,7 @@ class Extractor:
     """Holds the encoders and turns rows of the store into features."""
 
     def __init__(self, extraction: Extraction):
+        # Several actors share a node's cores.
         torch.set_num_threads(extraction.threads)
         self.extraction = extraction
         self.encoders = {}
@@ -92,6 +93,7 @@ class Extractor:
             ID: rows["id"],
             DIGEST: pa.array(digests(clip.as_buffer() for clip in rows["joints"])),
         }
+        # Clips stay ragged until each encoder's own preparation brings them to its length.
         clips = table_to_clips(rows, self.extraction.persons, self.extraction.joints)
         clips = clips.to(self.extraction.device)
         for name, (backbone, prepare) in self.encoders.items():

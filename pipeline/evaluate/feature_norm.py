@@ -12,13 +12,11 @@ from typing import Self, cast
 import numpy as np
 import torch
 
-from models.backbone import Backbone
+from models.backbone import FUSED, Backbone
 from models.batchnorm import GlobalBatchNorm1d
 
 # What `nn.BatchNorm1d` adds to a variance.
 EPSILON = 1e-5
-# The norm that `Backbone.features` goes through; the others belong to single modalities.
-FEATURES_NORM = "fused"
 
 
 def forget_statistics(backbone: Backbone) -> None:
@@ -68,4 +66,5 @@ class NormStatistics:
             # The training side counts as one batch.
             "num_batches_tracked": torch.tensor(1),
         }
-        backbone.feature_norm[FEATURES_NORM].load_state_dict(statistics)
+        # The norm that `Backbone.features` goes through; the others belong to single modalities.
+        backbone.feature_norm[FUSED].load_state_dict(statistics)

@@ -83,6 +83,7 @@ def extract(
     try:
         with Bar("features", len(ids)) as bar:
             for block in blocks:
+                # A figure of the wrong clips would look like any other figure.
                 expected = ids[done : done + block.num_rows]
                 if not np.array_equal(block[ID].to_numpy(), expected):
                     raise RuntimeError(
@@ -132,7 +133,9 @@ def _encoded(
         threads=cluster.threads,
         device=device_of(cluster),
     )
+    # No more actors than batches: the others would only load encoders.
     actors = min(cluster.workers, ceil_div(len(ids), batch_size))
+    # Reading tasks need little CPU, so that they fit beside the actors.
     rows = instructions(store, ids).map_batches(
         read_pieces, batch_size=None, batch_format="pyarrow", num_cpus=READ_CPUS
     )

@@ -51,8 +51,10 @@ class Evaluation:
             "feature_width": self.feature_width,
         }
         results |= self.cost
+        # Most data sets hold no copies. Their summaries do not mention them.
         if self.copies.any():
             results["test_copies"] = int(self.copies.sum())
+        # The trained encoder's figures have plain names, the random start's a prefix.
         for encoder, measurement in self.measurements.items():
             figures = accuracies(measurement) | self.unseen(measurement)
             for name, value in figures.items():

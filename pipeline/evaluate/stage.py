@@ -50,6 +50,8 @@ def evaluate(run: ResolvedRun, tracker: Tracker) -> dict[str, Any]:
     config = run.config
     tracker.dataset(run.store, "evaluation")
     extracted = extract_features(run)
+
+    # Measure both encoders in the same way.
     protocols = Protocols(
         probe=LinearProbe(**config.evaluate.linear.model_dump()),
         neighbours=config.evaluate.knn.k,
@@ -57,6 +59,7 @@ def evaluate(run: ResolvedRun, tracker: Tracker) -> dict[str, Any]:
         seed=config.seed,
     )
     measurements = measure(extracted.features, run.split, protocols, config.cluster)
+
     evaluation = Evaluation(
         protocol=config.data.protocol,
         probe=config.evaluate.probe,
@@ -67,6 +70,8 @@ def evaluate(run: ResolvedRun, tracker: Tracker) -> dict[str, Any]:
         feature_width=extracted.features[files.ENCODER].shape[1],
         measurements=measurements,
     )
+
+    # Keep what the report draws, and what others may want to measure.
     for name, measurement in measurements.items():
         content = features_file(extracted.features[name], run.split, measurement)
         storage.write_bytes(run.directory.path(files.FEATURES, f"{name}.safetensors"), content)

@@ -27,11 +27,13 @@ def measure(
         UserError: features that cannot be measured; one line that says why.
     """
     resources = bundle(cluster)
+    # What fails would fail again: the same features, the same seed.
     task = ray.remote(num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0), max_retries=0)(
         measure_encoder
     )
     labels = (split.train_labels, split.test_labels)
     device = device_of(cluster)
+    # All tasks are submitted before the first result is waited for.
     pending = {}
     for name, values in features.items():
         sides = split.rows(values)
