@@ -54,11 +54,24 @@ def ctrgcn(recording: RawRecording, persons: int) -> np.ndarray:
     bodies = bodies[there]
     time = time[there]
     tracks = _tracks(recording.body_ids[there], time)
-    several = len(tracks) > 1
-    if several:
-        tracks = _ranked(bodies, tracks)
     clip = np.zeros((np.count_nonzero(per_frame), persons, *bodies.shape[1:]), np.float32)
-    spans = [(0, 0)] * persons  # first and last frame of each person
+    if len(tracks) < 2:
+        _deal(clip, bodies, time, tracks)
+        return clip
+    _deal(clip, bodies, time, _ranked(bodies, tracks))
+    return clip[clip.any(axis=(1, 2, 3))]
+
+
+def _deal(clip: np.ndarray, bodies: np.ndarray, time: np.ndarray, tracks: list[np.ndarray]) -> None:
+    """Write bodies into the persons of a clip, in the order of their tracks.
+
+    Args:
+        clip: [T, M, V, 3], changed.
+        bodies: [N, V, 3].
+        time: [N]: the frame of each body.
+        tracks: the rows of each body.
+    """
+    spans = [(0, 0)] * clip.shape[1]  # first and last frame of each person
     for rank, rows in enumerate(tracks):
         start = int(time[rows[0]])
         end = start + len(rows) - 1
@@ -71,9 +84,6 @@ def ctrgcn(recording: RawRecording, persons: int) -> np.ndarray:
             spans[person] = (start, end)
         else:
             spans[person] = (min(first, start), max(last, end))
-    if several:
-        return clip[clip.any(axis=(1, 2, 3))]
-    return clip
 
 
 def _free_person(spans: list[tuple[int, int]], start: int, end: int) -> int | None:

@@ -64,9 +64,7 @@ def record(
     """
     require_limits(actions=actions, subjects=subjects, replications=replications, cameras=cameras)
     storage.make_directory(out_dir)
-    people = []
-    for subject in range(subjects):
-        people.append(Person.draw(np.random.default_rng([seed, subject])))
+    people = [Person.draw(np.random.default_rng([seed, subject])) for subject in range(subjects)]
     names = []
     # All of these count from 0, in the names of the files from 1.
     for action, action_name in enumerate(list(ACTIONS)[:actions]):
@@ -78,10 +76,8 @@ def record(
                 scene = perform(action_name, pair, replication + 1, np.random.default_rng(key))
                 for camera in range(cameras):
                     rng = np.random.default_rng([*key, camera])
-                    name = (
-                        f"S{setup:03}C{camera + 1:03}P{subject + 1:03}"
-                        f"R{replication + 1:03}A{action + 1:03}.skeleton"
-                    )
+                    place = f"S{setup:03}C{camera + 1:03}P{subject + 1:03}"
+                    name = f"{place}R{replication + 1:03}A{action + 1:03}.skeleton"
                     text = _record_one(scene, camera + 1, setup, noise, rng)
                     storage.write_bytes(storage.join(out_dir, name), text)
                     names.append(name)
