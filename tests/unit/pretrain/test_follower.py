@@ -1,0 +1,118 @@
+"""The thread that follows training, with a plain queue for the workers' channel."""
+
+import queue
+
+import pytest
+from ray.exceptions import RayActorError
+
+from pipeline.core.errors import UserError
+from pipeline.pretrain.cadence import Position
+from pipeline.pretrain.follower import Follower, progress
+from pipeline.pretrain.messages import CheckpointWritten, RowLogged, TrainingFailed
+
+
+class Remembers:
+    """A history, a bar and a watch in one, which remember what they are told."""
+
+    def __init__(self, figures=None, reachable=True):
+        self.figures, self.reachable = figures, reachable
+        self.rows, self.added, self.texts, self.offers, self.calls = [], [], [], [], []
+
+    def extend(self, rows):
+        self.rows += rows
+
+    def add(self, step, figures):
+        self.added.append((step, figures))
+
+    def send(self):
+        if not self.reachable:
+            raise UserError("tracking.uri=http://away: cannot be used")
+
+    def write(self):
+        self.calls.append("write")
+
+    def update(self, done, text):
+        self.texts.append((done, text))
+
+    def offer(self, uri, epoch, step):
+        self.offers.append((uri, epoch, step))
+
+    def poll(self, seconds):
+        self.calls.append(f"poll {seconds}")
+        if seconds:
+            return self.figures
+        return None
+
+    def close(self):
+        self.calls.append("close")
+
+
+class Broken(queue.Queue):
+    def get_nowait(self):
+        raise RayActorError
+
+
+def row(step):
+    return {
+        "loss": 1.25,
+        "loss/view": 0.5,
+        "train/clips_per_second": 812.4,
+        "step": step,
+        "epoch": 2,
+    }
+
+
+def follow(ears, channel=None):
+    return Follower(channel or queue.Queue(), ears, ears, ears, "run/attempt")
+
+
+def test_rows_checkpoints_and_failures_go_where_they_belong():
+    ears = Remembers()
+    with follow(ears) as follower:
+        follower.channel.put(RowLogged(row(10)))
+        follower.channel.put(CheckpointWritten(Position(3, 1, 10)))
+        follower.channel.put(RowLogged(row(20)))
+        follower.channel.put(TrainingFailed("loss is not finite"))
+    assert ears.rows == [row(10), row(20)]
+    assert ears.texts[-1] == (20, "epoch 3  loss 1.250  view 0.500  812 clips/s")
+    assert ears.offers == [("run/attempt/step-00000010", 3, 10)]
+    assert follower.failure == "loss is not finite"
+
+
+def test_a_measurement_under_way_is_waited_for_and_then_the_file_is_completed():
+    ears = Remembers(figures=(10, {"watch/knn_top1": 0.5}))
+    with follow(ears):
+        pass
+    assert ears.added == [(10, {"watch/knn_top1": 0.5})]
+    assert ears.calls[-3:] == ["poll 30", "close", "write"]
+
+
+def test_where_training_failed_nothing_is_waited_for():
+    ears = Remembers(figures=(10, {"watch/knn_top1": 0.5}))
+    with pytest.raises(KeyError), follow(ears):
+        raise KeyError
+    assert ears.added == [] and "poll 30" not in ears.calls
+    assert ears.calls[-2:] == ["close", "write"]
+
+
+def test_a_tracking_server_that_is_away_is_one_line_and_no_failure(capsys):
+    ears = Remembers(reachable=False)
+    follower = follow(ears)
+    for step in (10, 20):
+        follower.channel.put(RowLogged(row(step)))
+        follower._drain()
+    shown = capsys.readouterr().out
+    assert shown == "  tracking.uri=http://away: cannot be used; metrics are kept and sent later\n"
+    assert ears.rows == [row(10), row(20)]
+
+
+def test_a_channel_that_is_lost_is_an_error_in_the_drivers_thread():
+    with (
+        pytest.raises(UserError, match="training cannot be followed"),
+        follow(Remembers(), Broken()),
+    ):
+        pass
+
+
+def test_progress_names_the_epoch_from_one_and_every_term():
+    assert progress(row(1)) == "epoch 3  loss 1.250  view 0.500  812 clips/s"
