@@ -66,11 +66,13 @@ class Table:
 
     Attributes:
         name: of the table.
+        reference: the variant that the others are compared with; it may have no records yet.
         records: at least one.
         rows: see `rows_of`.
     """
 
     name: str
+    reference: str
     records: list[Record]
     rows: list[Row]
 
@@ -78,7 +80,7 @@ class Table:
     def of(cls, name: str, records: Iterable[Record], variants: Sequence[str]) -> "Table":
         """Make the table of these records; the first of `variants` is the reference."""
         ordered = in_order(records, variants)
-        return cls(name, ordered, rows_of(ordered, variants))
+        return cls(name, variants[0], ordered, rows_of(ordered, variants))
 
     @property
     def has_splits(self) -> bool:

@@ -227,7 +227,7 @@ def legend(table: Table) -> str:
         scatter += ", each on a split of its own"
     return (
         f"Accuracies in %, mean \u00b1 standard deviation {scatter}. \u0394: paired difference to "
-        f"`{table.rows[0].variant}` over the seeds that both have, in points. `random`: the same "
+        f"`{table.reference}` over the seeds that both have, in points. `random`: the same "
         "encoder before training. GFLOPs: of inference of one clip."
     )
 
