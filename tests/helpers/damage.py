@@ -1,4 +1,5 @@
-"""Damaged `.skeleton` files by the hundred, and what has to come of them: the clips that they say, or named rejects."""
+"""Damaged `.skeleton` files by the hundred, and what has to come of them: the clips that they say,
+or named rejects."""
 
 import csv
 
@@ -91,7 +92,8 @@ DAMAGES = (
 
 
 def expected(data):
-    """The coordinates that a plain reading of the grammar finds, as clips hold them; None where it is no recording."""
+    """The coordinates that a plain reading of the grammar finds, as clips hold them; None where it
+    is no recording."""
     try:
         frames = plain_parse(data)
     except Exception:  # Whatever a plain reading stumbles over is no recording.

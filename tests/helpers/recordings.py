@@ -1,4 +1,4 @@
-"""Plain writers and a plain reader of recordings for the tests, independent of the program's own."""
+"""Plain writers and a plain reader of recordings, independent of the program's own."""
 
 import json
 
@@ -36,7 +36,8 @@ def ucla_text(frames, name="a01_s02_e03_v01"):
 
 
 def plain_parse(data):
-    """Frames of `.skeleton` text, the grammar read line by line, nothing else; any exception says that it is none."""
+    """Frames of `.skeleton` text, the grammar read line by line, nothing else; any exception says
+    that it is none."""
     assert all(byte >= 32 or byte in b"\t\r\n\v\f" for byte in data)
     lines = iter(data.decode("ascii").rstrip().split("\n"))
     frames = []
@@ -74,7 +75,8 @@ def in_place(recording, persons):
 
 
 def clip_name(number):
-    """The file name of one of the recordings of `write_recordings`: three cameras a performance, labels alternate."""
+    """The file name of one of the recordings of `write_recordings`: three cameras a performance,
+    labels alternate."""
     return f"S001C{1 + number % 3:03}P{1 + number // 3:03}R001A{1 + number % 2:03}.skeleton"
 
 

@@ -1,4 +1,4 @@
-"""Thousands of damaged recordings in one ingest: each becomes the clip that it says, or a reject."""
+"""Thousands of damaged recordings: each becomes the clip that it says, or a reject."""
 
 import pytest
 

@@ -105,7 +105,8 @@ def stored(draw):
 
 
 def plain_clip(array):
-    """What a stored array says, frame by frame and joint by joint: clip [T, M, V, 3], frames with unseen joints."""
+    """What a stored array says, frame by frame and joint by joint: clip [T, M, V, 3], frames with
+    unseen joints."""
     clip, unseen = np.zeros((array.shape[1], array.shape[0], V, 3)), set()
     for m, t, v in np.ndindex(array.shape[:3]):
         joint = [float(value) for value in array[m, t, v]]
@@ -301,7 +302,8 @@ def test_a_small_parquet_table_that_stands_for_much_is_refused(
     finally:
         pa.set_memory_pool(before)
     reasons = (
-        "stands for more than 4 MiB|more than 100,000 rows|a value of column clip_id has more than 4096"
+        "stands for more than 4 MiB|more than 100,000 rows"
+        "|a value of column clip_id has more than 4096"
         "|column split holds lists or structures: one text or number a row"
     )
     assert re.search(reasons, str(error.value))
@@ -481,7 +483,8 @@ def remade(text, data=GOOD[128:]):
         (npy(np.zeros((1, 1, 5, V, 3))), "shape [1, 1, 5, 4, 3]"),
         (
             npy(clip(2, 60)),
-            "shape [60, 2, 4, 3] would be 60 persons, expected [frames, 4, 3] or [persons, frames, 4, 3]",
+            "shape [60, 2, 4, 3] would be 60 persons, "
+            "expected [frames, 4, 3] or [persons, frames, 4, 3]",
         ),
         (npy(clip(9, 9)), "shape [9, 9, 4, 3] would be 9 persons"),
         (npy(clip(2, 3)), "shape [3, 2, 4, 3] would be 3 persons"),
@@ -802,7 +805,8 @@ def test_ready_configurations_are_whole():
     assert READERS["arrays"] is Arrays
 
 
-# Known of the recordings: clips, frames, clips with empty frames (but not of these alone), clips with holes.
+# Known of the recordings: clips, frames, clips with empty frames (but not of these alone), clips
+# with holes.
 @pytest.mark.parametrize(
     ("name", "clips", "frames", "empty", "unseen", "rejects"),
     [

@@ -53,7 +53,8 @@ def test_a_store_holds_every_recording_as_prepared(raw, tmp_path):
     assert manifest["cameras"] == {"1": 4, "2": 4, "3": 4}
     assert manifest["labels"] == {"0": 6, "1": 6}
     assert manifest["rejected"] == []
-    # Pairing: the cameras of a performance share its id, and the labels alternate, so two of three do.
+    # Pairing: the cameras of a performance share its id, and the labels alternate, so two of three
+    # do.
     assert len(set(index.performance_id)) == 8
 
 

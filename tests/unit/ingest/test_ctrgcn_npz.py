@@ -270,7 +270,8 @@ def test_memory_does_not_grow_with_the_number_of_clips(tmp_path):
 
 
 def test_labels_tell_a_file_from_another(tmp_path):
-    """A store of the one is not reused for the other: the names and sizes of all clips are the same."""
+    """A store of the one is not reused for the other: the names and sizes of all clips are the
+    same."""
     labels = [[0, 1, 2, 3, 4], [0, 1, 2, 4, 3]]
     found = [
         CtrgcnNpz().listing([save(tmp_path / f"{number}.npz", content(y_train=one_hot(several)))])
@@ -282,7 +283,8 @@ def test_labels_tell_a_file_from_another(tmp_path):
 
 
 def test_other_packings_of_the_same_arrays(tmp_path):
-    """Extra fields, comments, other members and bytes before the archive move the numbers; they are still found."""
+    """Extra fields, comments, other members and bytes before the archive move the numbers; they are
+    still found."""
     expected, _ = read(save(tmp_path / "x.npz", content()))
     for name, before in (("y.npz", b""), ("z.npz", b"#!/bin/sh\n")):
         (tmp_path / name).write_bytes(before)

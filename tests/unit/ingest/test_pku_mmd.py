@@ -40,7 +40,8 @@ def label_text(*intervals, eol="\n"):
 
 
 def split_text(train, test):
-    return f"Training videos: \n{', '.join(train)}, \nValidataion videos: \n{', '.join(test)}, \n".encode()
+    text = f"Training videos: \n{', '.join(train)}, \nValidataion videos: \n{', '.join(test)}, \n"
+    return text.encode()
 
 
 def write(folder, files):
@@ -85,7 +86,8 @@ def as_frames(recording):
 
 
 def plain_frames(data):
-    """The lines that end, as lists of numbers: the reference. Any exception says that they are no skeletons."""
+    """The lines that end, as lists of numbers: the reference. Any exception says that they are no
+    skeletons."""
     lines = data.split(b"\n")[:-1]
     while not lines[-1].strip():
         lines.pop()
@@ -99,7 +101,8 @@ def plain_frames(data):
 
 
 def plain_clips(skeletons, labels, end="included", name="0002-L"):
-    """Clips by name as (label, frames of (slot, joints)), and how many intervals are none: the reference."""
+    """Clips by name as (label, frames of (slot, joints)), and how many intervals are none: the
+    reference."""
     frames, clips, bad, seen = plain_frames(skeletons), {}, 0, set()
     assert labels.isascii()
     for line in labels.split(b"\n"):
@@ -351,7 +354,8 @@ def test_skeletons_labels_and_splits_may_lie_in_several_places(tmp_path):
     with zipfile.ZipFile(tmp_path / "Skeletons.zip", "w") as archive:
         for name in videos:
             archive.writestr(f"{name}.txt", GOOD)
-    # Folders that say nothing in between, the source's own name, and a folder of labels in one of skeletons.
+    # Folders that say nothing in between, the source's own name, and a folder of labels in one of
+    # skeletons.
     labels = write(tmp_path / "skeletal" / "LABEL_v2", {f"a/{name}.txt": LABELS for name in videos})
     split = write(
         tmp_path / "x", {"pku_cross_subject_v1.txt": split_text(["0003-R"], ["0002-M", "0002-L"])}
@@ -504,7 +508,8 @@ def test_cameras_of_a_performance_share_its_identity_and_nothing_else_does(tmp_p
     source = write(
         tmp_path,
         {
-            # The same four actions, seen and delayed by three cameras, one of whose files is not in order.
+            # The same four actions, seen and delayed by three cameras, one of whose files is not in
+            # order.
             "0002-L": (skeletons, label_text((5, 1, 3), (9, 5, 9), (5, 11, 15), (7, 20, 22))),
             "0002-M": (skeletons, label_text((9, 12, 14), (5, 16, 19), (5, 8, 9), (7, 26, 30))),
             "0002-R": (

@@ -1,6 +1,7 @@
-"""Presets against plain implementations: frame by frame, with dictionaries by body id, in Python's own numbers.
+"""Presets against plain implementations: frame by frame, with dictionaries by body id, no numpy.
 
-The plain ones also say which of their branches a recording took, so that the tests know what they compared.
+The plain ones also say which of their branches a recording took, so that the tests know what they
+compared.
 """
 
 from collections import Counter
@@ -17,7 +18,8 @@ ID = 72057594037931101  # as float64, its neighbours are the same number
 
 
 def recording(frames, ids=None):
-    """A recording of frames, each a list of bodies [V, 3], and their ids; without, a body's id is its slot."""
+    """A recording of frames, each a list of bodies [V, 3], and their ids; without, a body's id is
+    its slot."""
     bodies = [body for frame in frames for body in frame]
     ids = [range(len(frame)) for frame in frames] if ids is None else ids
     joints = len(bodies[0]) if bodies else JOINTS
@@ -31,7 +33,8 @@ def recording(frames, ids=None):
 
 
 def random_people(seed, joints=JOINTS):
-    """Frames and ids of people who come and go, swap ids, change slots, stand still, fly about; of noise and damage."""
+    """Frames and ids of people who come and go, swap ids, change slots, stand still, fly about; of
+    noise and damage."""
     rng = np.random.default_rng(seed)
     count = int(rng.integers(2, 60)) if rng.random() < 0.95 else 1
     half = count // 2
@@ -86,7 +89,7 @@ def random_people(seed, joints=JOINTS):
     return frames, ids
 
 
-def plain_agcn(frames, ids, persons):
+def plain_agcn(frames, ids, persons):  # noqa: C901 - as plain as the reference
     """What 2s-AGCN's preparation does, and which of its branches it took."""
     count, joints = (
         len(frames),
@@ -137,8 +140,9 @@ def plain_agcn(frames, ids, persons):
     return clip, took
 
 
-def plain_ctrgcn(frames, ids, persons):
-    """What CTR-GCN's preparation does, and which of its branches it took; the clip is None where nobody is left."""
+def plain_ctrgcn(frames, ids, persons):  # noqa: C901 - as plain as the reference
+    """What CTR-GCN's preparation does, and which of its branches it took; the clip is None where
+    nobody is left."""
     took = set()
     tracks, motions = {}, {}
     time = -1
@@ -322,7 +326,7 @@ def test_agcn_has_no_more_persons_than_slots():
 
 
 def crowd(*people):
-    """A recording of people, each (first frame, its bodies): the first has the first id, and so on."""
+    """A recording of people, each (first frame, its bodies); ids in their order."""
     count = max(start + len(bodies) for start, bodies in people)
     here = [
         [
@@ -409,7 +413,8 @@ def test_ctrgcn_deals_bodies_to_persons_by_their_spans():
     # `later` shares one frame with `most` and gets it; `beside` overlaps with both.
     assert person(clip, 0) == [3 * t for t in range(19)] + [500 + 2 * t for t in range(15)]
     assert person(clip, 1) == [None] * 10 + [900 + t for t in range(15)] + [None] * 9
-    # Person 1 counts as there from frame 0: the fourth body is left out, though nobody is there in its frames.
+    # Person 1 counts as there from frame 0: the fourth body is left out, though nobody is there in
+    # its frames.
     early = ctrgcn((20, most), (25, beside), (0, moving(22, 0.5, start=300)))
     assert not (early[:, 1, 4, 0] == 300).any()
     assert len(early) == 20
@@ -446,7 +451,8 @@ def test_ctrgcn_takes_the_first_of_two_bodies_with_one_id():
 
 
 def test_ctrgcn_passes_over_zeros_that_keep_the_place_of_somebody_away():
-    """As arrays and PKU-MMD have them: the first of two is away half of the time, and moves less than the second."""
+    """As arrays and PKU-MMD have them: the first of two is away half of the time, and moves less
+    than the second."""
     still, zero = figure(1.0), np.zeros_like(figure(1.0))
     other = [figure(1.0, at=t) for t in range(40)]
     frames = [[still if t < 20 else zero, other[t]] for t in range(40)]

@@ -266,7 +266,8 @@ def test_a_file_that_is_no_annotations_is_one_clear_line(tmp_path, content, mess
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
 
 
-# What must not run. `marker` is a file that each of these makes where it is unpickled by anything else.
+# What must not run. `marker` is a file that each of these makes where it is unpickled by anything
+# else.
 
 
 class Reduced:
@@ -481,7 +482,8 @@ HOGS = {
     "nested lists": b"\x80\x04" + b"]" * 300_000 + b"a" * 299_999 + b".",
     "marks": b"\x80\x04" + b"(" * 300_000 + b".",
     "line": b"\x80\x04c" + b"x" * 300_000,
-    "arrays": b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nJ\xff\xff\xff\x7f\x85C\x01b\x87R.",
+    "arrays": b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
+    b"J\xff\xff\xff\x7f\x85C\x01b\x87R.",
 }
 
 
@@ -666,7 +668,8 @@ def test_another_file_in_the_same_place_is_read_anew(tmp_path):
 
 
 def test_what_a_file_says_of_its_clips_tells_it_from_another(tmp_path):
-    """A store of the one is not reused for the other: the names and sizes of all clips are the same."""
+    """A store of the one is not reused for the other: the names and sizes of all clips are the
+    same."""
 
     def listing(label, split):
         content = {

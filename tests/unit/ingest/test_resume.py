@@ -18,7 +18,8 @@ def raw(tmp_path):
 
 
 def test_a_killed_ingest_goes_on_with_what_is_missing(raw, tmp_path, monkeypatch):
-    """Killed between two shards: the finished ones are not read again, and the store is that of an unbroken ingest."""
+    """Killed between two shards: the finished ones are not read again, and the store is that of an
+    unbroken ingest."""
     whole = ingest_here(ingest_request("ntu60", raw, tmp_path / "whole", files_per_shard=3))
 
     class Killed(BaseException):
