@@ -153,10 +153,6 @@ def linear_evaluation(
     train = _Side(train_features, train_targets)
     test = _Side(test_features, test_targets)
     logits, test_accuracy, train_loss = _train(probes, probe, generators[0], train, test)
-    if not torch.isfinite(logits).all():
-        raise ValueError(
-            f"the linear probe diverged at lr={probe.lr}: lower it or standardise the features"
-        )
     return LinearResult(
         logits=logits.cpu(),
         classes=classes.cpu(),
@@ -253,6 +249,10 @@ def _train(
         logits = probes.scores(test.features)
         test_accuracy.append(_accuracy(logits.argmax(1), test.targets))
         train_loss.append(total.item() / len(batches) / len(probes.parts))
+    if not torch.isfinite(logits).all():
+        raise ValueError(
+            f"the linear probe diverged at lr={probe.lr}: lower it or standardise the features"
+        )
     return logits, test_accuracy, train_loss
 
 
