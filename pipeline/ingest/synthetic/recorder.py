@@ -41,8 +41,7 @@ def record(
 ) -> list[str]:
     """Record every action by every subject, `replications` times, with every camera.
 
-    A clip depends on the seed and on who, what and where. So the same clip comes out whatever else
-    is recorded.
+    A clip depends on the seed and on who, what and where, not on what else is recorded.
 
     Args:
         out_dir: where the `.skeleton` files go.
@@ -51,15 +50,13 @@ def record(
         replications: how often everybody does everything.
         cameras: 1 to 3.
         seed: the same seed writes the same bytes.
-        noise: standard deviation of a joint in the open in metres, about. Hidden ones have five
-            times that.
+        noise: about the standard deviation of a visible joint in metres; five times that hidden.
 
     Returns:
         The file names, sorted.
 
     Raises:
-        ValueError: there are more actions or cameras than there can be, or less than one of
-            something.
+        ValueError: see `require_limits`.
         UserError: the directory cannot be written.
     """
     require_limits(actions=actions, subjects=subjects, replications=replications, cameras=cameras)
@@ -76,9 +73,9 @@ def record(
                 scene = perform(action_name, pair, replication + 1, np.random.default_rng(key))
                 for camera in range(cameras):
                     rng = np.random.default_rng([*key, camera])
+                    text = _record_one(scene, camera + 1, setup, noise, rng)
                     place = f"S{setup:03}C{camera + 1:03}P{subject + 1:03}"
                     name = f"{place}R{replication + 1:03}A{action + 1:03}.skeleton"
-                    text = _record_one(scene, camera + 1, setup, noise, rng)
                     storage.write_bytes(storage.join(out_dir, name), text)
                     names.append(name)
     return sorted(names)

@@ -5,6 +5,7 @@ compared.
 """
 
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ def recording(frames, ids=None):
     )
 
 
+@cache  # the same for every preset and number of persons, which leave them as they are
 def random_people(seed, joints=JOINTS):
     """Frames and ids of people who come and go, swap ids, change slots, stand still, fly about; of
     noise and damage."""
