@@ -1,8 +1,9 @@
-"""The main job through `ray job submit`, on a real head with token authentication, as the README shows it."""
+"""The main job through `ray job submit`, on a real head with token authentication."""
 
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.helpers.cli import ROOT, TINY, environment
+from tests.helpers.cli import ROOT, TINY, environment, finish
 from tests.helpers.ports import free_ports
 
 BIN = Path(sys.executable).parent
@@ -31,7 +32,8 @@ class Head:
             RAY_AUTH_TOKEN_PATH=str(token),
             PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}",
         )
-        # As in production the project comes from the checkout (or the uploaded copy), not from the tests' path.
+        # As in production the project comes from the checkout (or the uploaded copy), not from the
+        # tests' path.
         self.env.pop("PYTHONPATH")
         token.write_text(secrets.token_hex(32))
         gcs, self.port, client, agent = free_ports(4)
@@ -41,7 +43,8 @@ class Head:
             "--block",
             f"--port={gcs}",
             f"--dashboard-port={self.port}",
-            "--num-cpus=2",
+            # Two jobs run at once, and wait for processes more than they compute.
+            "--num-cpus=4",
         ]
         # Another Ray on this machine, the tests' own for one, has the agent's usual port.
         start += [f"--dashboard-agent-listen-port={agent}"]
@@ -77,9 +80,13 @@ class Head:
         pytest.fail(f"no head: {Path(self.log.name).read_text()[-2000:]}")
 
     def submit(self, *arguments, env=None):
-        command = [BIN / "ray", "job", "submit", "--address", self.address, *arguments]
-        return subprocess.run(
-            command, env=env or self.env, capture_output=True, text=True, timeout=500, check=False
+        """Start `ray job submit`, which ends with the job; `finish` waits for it."""
+        return subprocess.Popen(
+            [BIN / "ray", "job", "submit", "--address", self.address, *arguments],
+            env=env or self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def stop(self):
@@ -92,61 +99,74 @@ class Head:
 
 
 @pytest.fixture(scope="module")
-def head():
-    with tempfile.TemporaryDirectory(
-        ignore_cleanup_errors=True
-    ) as scratch:  # short: Ray's sockets lie deep in it
+def jobs(tmp_path_factory, empty_database):
+    """Every job of this file, run at once: most of a job's time is waiting for processes.
+
+    Returns:
+        The finished submissions by name, and the directory with an output of each.
+    """
+    outputs = tmp_path_factory.mktemp("jobs")
+    main_job = ["python", "pipeline/run.py", *TINY]
+    directory = ["--working-dir", str(ROOT)]
+    # MLflow takes seconds to make its tables: one of the jobs finds them, the other has none.
+    database = shutil.copy(empty_database, outputs / "uploaded.db")
+    uploaded = [f"output={outputs}/uploaded", f"tracking.uri=sqlite:///{database}"]
+    # A short name: Ray's sockets lie deep in it.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         head = Head(Path(scratch))
-        yield head
-        head.stop()
+        try:
+            without_token = {k: v for k, v in head.env.items() if not k.startswith("RAY_AUTH")}
+            without_token["HOME"] = "/nonexistent"
+            submitted = {
+                "installed": head.submit("--", *main_job, f"output={outputs}/installed"),
+                "uploaded": head.submit(*directory, "--", *main_job, *uploaded),
+                "lost": head.submit(*directory, "--", *main_job, "output=results"),
+                "no token": head.submit("--", "true", env=without_token),
+            }
+            finished = {name: finish(process, 500) for name, process in submitted.items()}
+        finally:
+            head.stop()
+    return finished, outputs
 
 
-def check_results(output: Path, code_version: str):
+def check_results(output: Path, database: Path, code_version: str):
     summary = json.loads((output / "summary.json").read_text())
     assert summary["clips"] == 4 * 4 * 2 * 3 and 0 <= summary["linear_top1"] <= 1
     assert (output / "encoder" / "model.safetensors").is_file() and list(
         (output / "figures").glob("*.png")
     )
-    run = MlflowClient(f"sqlite:///{output}/mlflow.db").get_run(summary["mlflow_run_id"])
+    run = MlflowClient(f"sqlite:///{database}").get_run(summary["mlflow_run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.metrics["linear/top1"] == summary["linear_top1"]
     assert run.data.tags["code.version"].startswith(code_version)
 
 
-def test_submitted_in_an_installed_checkout(head, tmp_path):
-    job = head.submit("--", "python", "pipeline/run.py", *TINY, f"output={tmp_path}/run")
+def test_submitted_in_an_installed_checkout(jobs):
+    finished, outputs = jobs
+    job = finished["installed"]
     assert job.returncode == 0, job.stdout + job.stderr
     commit = subprocess.run(
         ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
     )
-    check_results(tmp_path / "run", commit.stdout.strip())
+    check_results(outputs / "installed", outputs / "installed" / "mlflow.db", commit.stdout.strip())
 
 
-def test_submitted_with_its_working_directory(head, tmp_path):
-    job = head.submit(
-        "--working-dir",
-        str(ROOT),
-        "--",
-        "python",
-        "pipeline/run.py",
-        *TINY,
-        f"output={tmp_path}/run",
-    )
+def test_submitted_with_its_working_directory(jobs):
+    finished, outputs = jobs
+    job = finished["uploaded"]
     assert job.returncode == 0, job.stdout + job.stderr
     # The uploaded copy holds no git: the code is known by its hash.
-    check_results(tmp_path / "run", "sha256:")
+    check_results(outputs / "uploaded", outputs / "uploaded.db", "sha256:")
 
 
-def test_results_that_would_be_lost_are_refused(head):
-    job = head.submit(
-        "--working-dir", str(ROOT), "--", "python", "pipeline/run.py", *TINY, "output=results"
-    )
+def test_results_that_would_be_lost_are_refused(jobs):
+    job = jobs[0]["lost"]
     assert job.returncode != 0
     assert "output=results: relative to the job's temporary directory" in job.stdout + job.stderr
     assert "exit code 2" in job.stdout + job.stderr
 
 
-def test_without_the_token_nothing_is_taken(head):
-    env = {key: value for key, value in head.env.items() if not key.startswith("RAY_AUTH")}
-    job = head.submit("--", "true", env=env | {"HOME": "/nonexistent"})
-    assert job.returncode != 0 and "token" in (job.stdout + job.stderr).lower()
+def test_without_the_token_nothing_is_taken(jobs):
+    job = jobs[0]["no token"]
+    assert job.returncode != 0
+    assert "token" in (job.stdout + job.stderr).lower()
