@@ -4,12 +4,14 @@ It needs no Ray, but it starts processes, which a unit test must not do.
 """
 
 import tempfile
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.multiprocessing import start_processes
 from torch.nn.parallel import DistributedDataParallel
 
 from models.backbone import Backbone, BackboneSettings
@@ -188,7 +190,9 @@ def work(rank: int, world: int, folder: str) -> None:
 def workers(request) -> list[dict]:
     """What each worker of a group found."""
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(work, args=(request.param, folder), nprocs=request.param)
+        # Processes forked from one that has imported torch: each would take a second to do so.
+        get_context("forkserver").set_forkserver_preload([__name__])
+        start_processes(work, (request.param, folder), request.param, start_method="forkserver")
         return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(request.param)]
 
 
