@@ -164,11 +164,6 @@ class SkeletonLayout:
         return len(self.joints)
 
     @property
-    def root(self) -> int:
-        """The joint that is its own parent."""
-        return next(joint for joint, parent in enumerate(self.parents) if joint == parent)
-
-    @property
     def bones(self) -> tuple[tuple[int, int], ...]:
         """(joint, its parent) of every bone, V - 1 in all, in the order of the joints."""
         pairs = enumerate(self.parents)

@@ -14,6 +14,8 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.paths import CONF, ROOT
 
 SQLITE = "sqlite:///"
+# In the output directory, where no other tracking store is named.
+TRACKING_DATABASE = "mlflow.db"
 # Lists of clip names that come with the project. They go by their bare names.
 SHIPPED_LISTS = CONF / "data" / "missing"
 
@@ -105,7 +107,7 @@ def _settle_data(data: Data) -> Data:
 def _settle_tracking(tracking: Tracking, output: str) -> Tracking:
     """Without a tracking store of its own, a run is tracked in a database in its output."""
     if tracking.uri is None:
-        return tracking.model_copy(update={"uri": f"{SQLITE}{output}/mlflow.db"})
+        return tracking.model_copy(update={"uri": f"{SQLITE}{output}/{TRACKING_DATABASE}"})
     path = _sqlite_path(tracking.uri)
     if path is None:
         return tracking

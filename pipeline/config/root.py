@@ -25,6 +25,8 @@ from pipeline.core.errors import ConfigError
 # In the order in which data flows. `protocols` and `inspect` only look, `ablate` is many runs.
 Stage = Literal["protocols", "ingest", "pretrain", "evaluate", "report", "inspect", "ablate"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+# Where the clip store lies in the output directory, unless `data.store` names another place.
+STORE_FOLDER = "store"
 
 
 class Config(Section):
@@ -116,7 +118,7 @@ class Config(Section):
     @property
     def store(self) -> str:
         """Where the clip store lies: `data.store`, or beside the run's other results."""
-        return self.data.store or storage.join(self.output, "store")
+        return self.data.store or storage.join(self.output, STORE_FOLDER)
 
     @property
     def ordered_stages(self) -> list[str]:

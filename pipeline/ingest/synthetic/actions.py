@@ -219,4 +219,3 @@ ACTIONS: dict[str, tuple[Move, Move | None]] = {
     "walk towards each other": (_walk_towards, _walk_towards),
     "walk apart": (_walk_apart, _walk_apart),
 }
-TWO_PERSON = tuple(name for name, (_, second) in ACTIONS.items() if second)

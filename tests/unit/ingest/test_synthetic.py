@@ -7,13 +7,15 @@ from models.skeleton import SkeletonLayout
 from pipeline.config.compose import load
 from pipeline.ingest.formats import READERS
 from pipeline.ingest.prepare import PRESETS, prepare
-from pipeline.ingest.synthetic.actions import ACTIONS, TWO_PERSON
+from pipeline.ingest.synthetic.actions import ACTIONS
 from pipeline.ingest.synthetic.body import Person, animate
 from pipeline.ingest.synthetic.camera import film
 from pipeline.ingest.synthetic.performance import perform
 from pipeline.ingest.synthetic.recorder import record
 
 SETTINGS = {"actions": 12, "subjects": 2, "replications": 1, "cameras": 3, "seed": 0, "noise": 0.02}
+
+TWO_PERSON = [name for name, (_, second) in ACTIONS.items() if second]
 
 
 def read(directory, names):
