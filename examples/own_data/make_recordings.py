@@ -2,7 +2,7 @@
 
     python make_recordings.py FOLDER
 
-One `.npy` a clip, float32 [frames, joints, 3] in metres, and the table `clips.csv`.
+Every clip is a `.npy` file, float32 [frames, joints, 3] in metres. The table is `clips.csv`.
 """
 
 import csv
