@@ -2,12 +2,13 @@
 
 The table is CSV (UTF-8, commas, a header) or Parquet, one row a clip, and says
 
-    clip_id, path                         the clip's name, and its array as a path relative to the
-    table label                                 a number from 0, or the name of a class subject,
-    camera, setup, replication   numbers performance                           what recordings of it
-    by other cameras share; the clip_id if
-                                          not given
-    split                                 names of splits that hold it, separated by blanks
+    clip_id, path                 the clip's name, and its array as a path relative to the table
+    label                         a number from 0, or the name of a class
+    subject, camera, setup,
+    replication                   numbers
+    performance                   what recordings of it by other cameras share; without one, the
+                                  clip_id
+    split                         names of splits that hold the clip, separated by blanks
 
 All but the first two may be absent, or empty where unknown. Other columns are for choosing rows
 (`select`). No value goes over several lines, none has more than 4 KiB. A Parquet table stands for

@@ -1,8 +1,9 @@
 """NTU RGB+D `.skeleton` text (Shahroudy et al., CVPR 2016; Liu et al., TPAMI 2019).
 
-    file  := nframes EOL frame{nframes} frame := nbodies EOL body{nbodies} body  := 10 fields EOL
-    njoints EOL joint{njoints}      the first field is the body's id joint := 12 fields EOL
-    the first three are x, y, z in metres, y up
+    file  := nframes EOL frame{nframes}
+    frame := nbodies EOL body{nbodies}
+    body  := 10 fields EOL njoints EOL joint{njoints}    the first field is the body's id
+    joint := 12 fields EOL                               the first three are x, y, z in metres, y up
 
 Line ends may be LF or CRLF. Only counts, body ids and coordinates are used. Other fields may hold
 anything, but they must be there: one that is missing would shift what follows it. So the number of

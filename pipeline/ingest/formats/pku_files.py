@@ -1,11 +1,10 @@
 """The files of PKU-MMD: which is what, and what label and split files say.
 
-    skeleton*/STEM-V.txt    a video's skeletons label*/STEM-V.txt       one line an action: label
-    (from 1), first frame, last frame (both from 1),
-                            confidence
-    cross*subject*.txt      headings and lists of videos, for training and for testing (without a
-    list
-                            for testing, the other videos)
+    skeleton*/STEM-V.txt    a video's skeletons
+    label*/STEM-V.txt       one line an action: label (from 1), first frame, last frame (both from
+                            1), confidence
+    cross*subject*.txt      headings and lists of videos, for training and for testing; without a
+                            list for testing, the other videos
     cross*view*.txt         the same
 
 V is the camera, L, M or R. STEM is four digits in phase I and AaaNnn in phase II. The files may lie
