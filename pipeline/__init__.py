@@ -1,6 +1,6 @@
 """From raw skeleton recordings to a pretrained, measured encoder.
 
-`docs/architecture.md` has the map: a stage is a package with a `stage.py`.
+Each stage of a run is a package with a `stage.py`. `docs/architecture.md` has a map of them.
 """
 
 __version__ = "0.1.0"

@@ -1,10 +1,10 @@
-"""The command line: `--help` for a newcomer, `--cfg job`, and Hydra overrides."""
+"""The command line: its options and the text of `--help`."""
 
 import argparse
 
 from pipeline.config.compose import experiments, groups
 
-TEXT = """\
+HELP = """\
 Pretrain an action encoder from skeleton recordings, without labels, and measure it.
 
   skelfuse                                     the main job on synthetic recordings, a few minutes
@@ -31,10 +31,10 @@ Groups, group=choice:
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; wrong use ends the process with exit code 2.
+    """Read the command line. An unknown option ends the process with exit code 2.
 
     Args:
-        arguments: None for those of the process.
+        arguments: the words of the command line; None for those of the process.
 
     Returns:
         `cfg` (None or "job"), `config_dir`, and `overrides` (`key=value` strings).
@@ -43,10 +43,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     for group, choices in groups().items():
         name = f"{group}="
         lines.append(f"  {name:<12} {', '.join(choices)}")
+    # Hydra reads only the overrides. Its own entry point would create folders and set up logging.
     parser = argparse.ArgumentParser(
         prog="skelfuse",
         usage="skelfuse [--help] [--cfg job] [--config-dir DIR] [key=value ...]",
-        description=TEXT.format(experiments=", ".join(experiments()), groups="\n".join(lines)),
+        description=HELP.format(experiments=", ".join(experiments()), groups="\n".join(lines)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--cfg", choices=["job"], help="print the resolved configuration and exit")

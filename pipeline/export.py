@@ -1,4 +1,4 @@
-"""The old place of `load_encoder`, for one release."""
+"""The former module of `load_encoder`. It stays for one more release, with a warning."""
 
 import warnings
 

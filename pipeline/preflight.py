@@ -1,8 +1,8 @@
-"""Everything that is refused before anything starts, as far as it needs no torch, Ray or MLflow.
+"""The checks of a request that need no torch, Ray or MLflow.
 
-These three take seconds to import. A request that is wrong for a simpler reason is refused first,
-in this order: the configuration, where things lie, the output directory, the data.
-What needs torch (do the models fit together?) follows in `pipeline.runs.resolved.resolve`.
+These three take seconds to import, so the quick checks come first, in this order: the
+configuration, the places of files, the output directory, the data. The checks that need torch (do
+the models fit together?) follow in `pipeline.runs.resolved.resolve`.
 """
 
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ from pipeline.core.errors import ConfigError
 from pipeline.ingest.synthetic.recorder import require_limits
 from pipeline.runs.directory import RunDirectory, require_data
 
-# Stages that can make what is missing of a clip store.
+# The stages that can make a clip store.
 INGESTING = ("ingest", "ablate")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A request that passed.
+    """A request that passed the checks here.
 
     Attributes:
-        config: with absolute places.
-        request: what was typed.
-        directory: the run's, opened.
-        todo: the stages that are to run.
+        config: the configuration, with absolute paths.
+        request: the command line.
+        directory: the output directory of the run, opened.
+        todo: the stages to run, in order.
     """
 
     config: Config
@@ -38,23 +38,23 @@ class Plan:
 
     @property
     def is_done(self) -> bool:
-        """True where nothing is to run, and the summary holds everything."""
+        """True if no stage is left to run, and the summary holds all results."""
         return not self.todo and self.directory.state.summarised
 
     @property
     def skips_ingest(self) -> bool:
-        """True where an ingest was asked for and was done before."""
+        """True if the request asks for an ingest that was done before."""
         return "ingest" in self.config.stages and "ingest" not in self.todo
 
 
 def plan_run(config: Config, request: Request) -> Plan:
-    """Settle where things lie, open the output directory, and find out what is to do.
+    """Make paths absolute, open the output directory, and find the stages to run.
 
-    Changes nothing.
+    This writes nothing.
 
     Raises:
-        ConfigError: the recorder cannot do what it is asked for, a place would be lost or cannot
-            work, the directory holds something else, or there are no data.
+        ConfigError: the synthetic recorder refuses its settings, a path cannot work, the output
+            directory holds something else, or the run has no data.
     """
     require_recorder(config.data.synthetic)
     settled = settle_places(config, in_job=in_submitted_job())
@@ -65,9 +65,14 @@ def plan_run(config: Config, request: Request) -> Plan:
 
 
 def require_recorder(synthetic: Synthetic | None) -> None:
-    """Raise ConfigError for synthetic recordings that the recorder cannot make."""
+    """Check the settings of the synthetic recorder.
+
+    Raises:
+        ConfigError: the recorder cannot make such recordings.
+    """
     if synthetic is None:
         return
+    # The recorder has no limit for the noise.
     try:
         require_limits(**synthetic.model_dump(exclude={"noise"}))
     except ValueError as error:

@@ -1,11 +1,11 @@
-"""Entry point: `python pipeline/run.py [key=value ...]`. Checks the whole request, then runs it."""
+"""The entry point, `python pipeline/run.py [key=value ...]`: check a request, then run it."""
 
 import json
 import sys
 import time
 from pathlib import Path
 
-# As a script only pipeline/ is on the path; workers and imports need the directory above it.
+# Python puts the folder of a script on the path: pipeline/. Imports need the folder above it.
 if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
@@ -20,21 +20,28 @@ from pipeline.preflight import plan_run
 
 
 def run(request: Request) -> None:
-    """Check a request, and run what it asks for.
+    """Check a request, and run its stages.
+
+    Args:
+        request: the command line.
 
     Raises:
-        UserError: what is wrong, in one line.
+        ConfigError: the request is wrong. Nothing was started.
+        UserError: a stage cannot go on.
     """
     started = time.monotonic()
     config = load(request.overrides, request.config_dir)
+    # Everything below may read from object storage.
     reach_storage(config.cluster.storage_endpoint)
+    # `protocols` only counts clip names: it needs no output directory and no Ray.
     if config.stages == ["protocols"]:
         from pipeline.ingest.protocol_counts import count_protocols
 
         print(json.dumps(count_protocols(config)))
         return
     plan = plan_run(config, request)
-    # Only now: what was refused above need not wait for torch, Ray and MLflow to be imported.
+    # This imports torch, Ray and MLflow, which takes seconds. A request that is refused above
+    # does not wait for them.
     from pipeline.stages import run_stages
 
     run_stages(plan)
@@ -42,7 +49,10 @@ def run(request: Request) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line.
+    """Run the command line, and print an error as one line.
+
+    Args:
+        arguments: the words of the command line; None for those of the process.
 
     Returns:
         The exit code: 0 success, 2 a wrong request (nothing was started), 1 any other failure.

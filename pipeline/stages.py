@@ -1,4 +1,7 @@
-"""The stages by name, and a run of them. Importing this takes seconds: it brings in everything."""
+"""The table of all stages, and the function that runs them.
+
+Importing this takes seconds, because it imports torch, Ray and MLflow.
+"""
 
 from pipeline.ablate.stage import ablate, check_variants
 from pipeline.card.stage import inspect
@@ -20,11 +23,11 @@ from pipeline.runs.tracking import Tracker
 
 
 def _ablate(run: ResolvedRun, tracker: Tracker) -> dict[str, object]:
-    """Run the table's cells, each of which is a run of the stages here."""
+    """Run the cells of an ablation table. Each cell is a run of the stages in STAGES."""
     return ablate(run, tracker, STAGES)
 
 
-# The only list of stages. Each takes a run and its tracked twin, and returns flat results.
+# Each function takes a run and its tracker, and returns flat results: name -> number or text.
 STAGES: Stages = {
     "ingest": ingest,
     "pretrain": pretrain,
@@ -36,17 +39,22 @@ STAGES: Stages = {
 
 
 def run_stages(plan: Plan) -> None:
-    """Run the stages that are to do, and say what happened and where things are.
+    """Run the stages of a plan, and show the results.
+
+    Args:
+        plan: a request that passed the quick checks.
 
     Raises:
         ConfigError: models, protocols or recordings refuse the request. Nothing was started.
         UserError: a stage cannot go on.
     """
+    # First the checks that need torch. Nothing is written before they have passed.
     run = resolve(plan.config, plan.request, plan.directory)
     if plan.skips_ingest:
         require_same_recordings(run)
     if "ablate" in plan.todo:
         check_variants(run)
+    # From here on the output directory belongs to this run.
     run.directory.begin(plan.config)
     for stage in plan.config.ordered_stages:
         if stage not in plan.todo:
@@ -61,8 +69,9 @@ def run_stages(plan: Plan) -> None:
 
 
 def _perform_on_ray(plan: Plan, run: ResolvedRun, tracker: Tracker) -> None:
-    """Run the stages on Ray. Where one fails, name the log of Ray's C++ side if there is one."""
+    """Run the stages on Ray. If one fails, say where the log of Ray's C++ side is."""
     cluster = run.config.cluster
+    # What Ray writes goes to the console, or with `cluster.quiet` into a log file.
     if not cluster.quiet:
         with session(cluster, say):
             perform(STAGES, plan.todo, run, tracker)

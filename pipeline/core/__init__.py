@@ -1,1 +1,1 @@
-"""What every part uses: errors, console, storage. Imports nothing else of the project."""
+"""What every package uses: errors, console, storage. It imports nothing else of the project."""

@@ -1,4 +1,4 @@
-"""Small arithmetic that several parts share."""
+"""Small arithmetic that several packages share."""
 
 
 def ceil_div(dividend: int, divisor: int) -> int:
@@ -6,4 +6,5 @@ def ceil_div(dividend: int, divisor: int) -> int:
 
     Example: 7 clips in batches of 3 make `ceil_div(7, 3) == 3` batches.
     """
+    # `//` rounds down, so it rounds the negative up: -(-7 // 3) == -(-3) == 3.
     return -(-dividend // divisor)

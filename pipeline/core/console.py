@@ -1,4 +1,4 @@
-"""What a run says on the console: few lines, progress of long work, and a table of results."""
+"""What a run shows on the console: short lines, progress bars, and a table of results."""
 
 import re
 import time
@@ -7,46 +7,62 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-# Where the output is no terminal (a job's log, a pipe), progress is a line now and then.
+# If the output is not a terminal (a job's log, a pipe), a bar cannot be redrawn. Progress is then
+# printed as one line every so many seconds.
 SECONDS_A_LINE = 15
 
-# What would steer a terminal: all control characters but the tab and the line feed.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# All control characters but the tab and the line feed: a terminal would obey them.
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 REPLACEMENT = "\ufffd"
 
 console = Console(highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
-    """Show one line of what the run does.
+    """Show one line about what the run does.
 
-    File names in it are untrusted: control characters are replaced.
+    The text may contain file names that others chose, so control characters are replaced.
     """
-    console.print(CONTROL.sub(REPLACEMENT, text), markup=False)
+    console.print(CONTROL_CHARACTERS.sub(REPLACEMENT, text), markup=False)
 
 
 def percent(share: float, form: str = ".1f") -> str:
-    """Show a fraction of one in percent; `form` is a format of Python (`".1f"`: one decimal)."""
+    """Return a fraction as percent.
+
+    Args:
+        share: a fraction, 0 to 1.
+        form: a format of Python; `".1f"` shows one decimal.
+
+    Example: `percent(0.5)` returns `"50.0 %"`.
+    """
     return f"{100 * share:{form}} %"
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Show a small table of results; its first column names the rows."""
+    """Show a small table of results.
+
+    Args:
+        title: of the table.
+        columns: the headings of the C columns.
+        rows: C cells each, as text. The first cell names the row.
+    """
     drawn = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for number, column in enumerate(columns):
-        drawn.add_column(column, justify="left" if number == 0 else "right")
+    # The first column holds names, the others numbers.
+    drawn.add_column(columns[0], justify="left")
+    for column in columns[1:]:
+        drawn.add_column(column, justify="right")
     for row in rows:
         drawn.add_row(*row)
     console.print(drawn)
 
 
 class Bar:
-    """Progress of one stage: a bar in a terminal, otherwise a line every SECONDS_A_LINE.
+    """The progress of one stage: a bar in a terminal, otherwise a line every SECONDS_A_LINE.
 
     Args:
         name: of the stage.
-        total: what there is to do, None until it is known.
-        unit: what is counted, to show how many of them a second; None shows no speed.
+        total: the amount of work, None until it is known.
+        unit: what is counted (`"clips"`), to show a speed (`clips/s`). None shows no speed.
     """
 
     def __init__(self, name: str, total: int | None = None, unit: str | None = None) -> None:
@@ -55,11 +71,12 @@ class Bar:
         self.unit = unit
         self.done = 0
         self.started = time.monotonic()
-        self.printed = self.started
-        # What was done at the first report; None before it.
-        self.first: int | None = None
+        self.last_printed = self.started
+        # How much was done at the first report; None before the first report.
+        self.done_at_first: int | None = None
+        # None if the output is not a terminal.
         self.task: TaskID | None = None
-        self.rich = Progress(
+        self.display = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.completed:g}/{task.total:g}"),
@@ -71,36 +88,43 @@ class Bar:
 
     def __enter__(self) -> "Bar":
         if console.is_terminal:
-            self.rich.start()
-            self.task = self.rich.add_task(self.name, total=self.total or 1, text="")
+            self.display.start()
+            self.task = self.display.add_task(self.name, total=self.total or 1, text="")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.task is not None:
-            self.rich.stop()
+            self.display.stop()
 
     def update(self, done: int, total: int | None = None, text: str = "") -> None:
-        """Show that `done` of `total` are done; `text` says how it goes."""
+        """Show that `done` of `total` are done.
+
+        Args:
+            done: the work done so far, including work that an earlier run did.
+            total: the amount of work, None if it is as before.
+            text: further figures to show beside the bar.
+        """
         self.done = done
         self.total = total or self.total
         now = time.monotonic()
-        if self.first is None:
-            # The rate counts from the first report: start-up and resumed work are not speed.
-            self.first = done
+        if self.done_at_first is None:
+            # Speed is measured from the first report on. Start-up, and work that an earlier run
+            # did, would distort it.
+            self.done_at_first = done
             self.started = now
-        if self.unit and done > self.first:
-            rate = (done - self.first) / (now - self.started)
-            text = f"{rate:.0f} {self.unit}/s  {text}"
+        if self.unit and done > self.done_at_first:
+            speed = (done - self.done_at_first) / (now - self.started)
+            text = f"{speed:.0f} {self.unit}/s  {text}"
         if self.task is not None:
-            self.rich.update(self.task, completed=done, total=self.total, text=text)
-        elif now - self.printed >= SECONDS_A_LINE:
-            self.printed = now
-            say(f"  {self.name} {done}/{self.total}  {self._left(now)}{text}")
+            self.display.update(self.task, completed=done, total=self.total, text=text)
+        elif now - self.last_printed >= SECONDS_A_LINE:
+            self.last_printed = now
+            say(f"  {self.name} {done}/{self.total}  {self._time_left(now)}{text}")
 
-    def _left(self, now: float) -> str:
-        """Return the time left in words, nothing where it cannot be known yet."""
-        made = self.done - (self.first or 0)
-        if not made or not self.total:
+    def _time_left(self, now: float) -> str:
+        """Return the estimated time left, such as `1:05 left`, or nothing if it is unknown."""
+        done_here = self.done - (self.done_at_first or 0)
+        if not done_here or not self.total:
             return ""
-        seconds = int((self.total - self.done) * (now - self.started) / made)
+        seconds = int((self.total - self.done) * (now - self.started) / done_here)
         return f"{seconds // 60}:{seconds % 60:02d} left  "

@@ -1,29 +1,29 @@
 """Errors that a user can act on.
 
-The entry point prints each as one line and exits with its code.
+The entry point prints such an error as one line and exits with its code.
 """
 
 
 class UserError(Exception):
     """The run cannot go on (exit code 1).
 
-    The message is one line that names the file or key, and what to do.
+    The message is one line. It names the file or the key, and says what to do.
     """
 
     exit_code = 1
 
 
 class ConfigError(UserError):
-    """The request itself is wrong: nothing has been started (exit code 2)."""
+    """The request itself is wrong, and nothing has been started (exit code 2)."""
 
     exit_code = 2
 
 
 def first_line(error: BaseException) -> str:
-    """Return what went wrong in one line, without the advice that libraries add.
+    """Return the first line of an error's message, without the advice that libraries add below.
 
-    The error of a Ray task carries the original one as its `cause`, and a whole traceback as its
-    message: it is the original one that is wanted.
+    Ray wraps the error of a task: the wrapper's message is a whole traceback, and the original
+    error is its `cause`. The line comes from the original error.
     """
     cause = getattr(error, "cause", None)
     while isinstance(cause, BaseException):

@@ -1,4 +1,4 @@
-"""Where the checkout lies, and what it ships."""
+"""The paths of the checkout and of the configuration files in it."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
-"""Where files lie, on a local disk and on object storage alike.
+"""Reading and writing files, on a local disk and on object storage alike.
 
-Every file that a run touches goes through `pyarrow.fs`. A location is a local path, a `file://`
-URI, or a URI that Arrow knows (`s3://bucket/key`, `gs://...`, `hdfs://...`), with its options after
-`?` where it needs some (`s3://bucket/key?endpoint_override=http://host:9000`).
+A run reads and writes its files through `pyarrow.fs`. A location is a local path, a `file://` URI,
+or a URI that Arrow knows (`s3://bucket/key`, `gs://...`, `hdfs://...`). A URI may end with options
+after a `?` (`s3://bucket/key?endpoint_override=http://host:9000`).
 """
 
 import json
@@ -25,9 +25,9 @@ def is_remote(uri: str) -> bool:
 
 
 def absolute(uri: str) -> str:
-    """Return the location so that it means the same in every process.
+    """Return a location that means the same in every process.
 
-    Local paths become absolute; URIs stay as they are.
+    Local paths become absolute. URIs stay as they are.
     """
     if is_remote(uri):
         return uri
@@ -36,19 +36,23 @@ def absolute(uri: str) -> str:
 
 
 def join(uri: str, *parts: str) -> str:
-    """Return the location below `uri`; options after `?` stay at the end."""
+    """Return a location below `uri`.
+
+    Example: `join("s3://bucket/run?region=x", "logs")` returns `"s3://bucket/run/logs?region=x"`.
+    """
     base, options = _split_options(uri)
     return "/".join([base.rstrip("/"), *parts]) + options
 
 
 def name(uri: str) -> str:
-    """Return the last part of a location."""
+    """Return the last part of a location: the name of the file or directory."""
     base, _ = _split_options(uri)
     return base.rstrip("/").rsplit("/", 1)[-1]
 
 
 def _split_options(uri: str) -> tuple[str, str]:
     """Return a location without its options, and the options with their `?`."""
+    # A local path may contain a question mark of its own.
     if not is_remote(uri):
         return uri, ""
     base, mark, options = uri.partition("?")
@@ -59,7 +63,7 @@ def resolve(uri: str) -> tuple[fs.FileSystem, str]:
     """Return the file system of a location and the path in it.
 
     Raises:
-        UserError: no file system of Arrow takes this URI, or a local path is not UTF-8.
+        UserError: Arrow has no file system for this URI, or a local path is not UTF-8.
     """
     if not is_remote(uri):
         path = absolute(uri)
@@ -75,10 +79,12 @@ def resolve(uri: str) -> tuple[fs.FileSystem, str]:
 
 
 def info(uri: str) -> fs.FileInfo:
-    """Return type and size of what lies at a location (`FileType.NotFound` where nothing does).
+    """Return the type and size of a file or directory.
+
+    Its type is `FileType.NotFound` if the location is empty.
 
     Raises:
-        UserError: the storage cannot be asked (no network, no permission).
+        UserError: the storage does not answer (no network, no permission).
     """
     filesystem, path = resolve(uri)
     try:
@@ -88,21 +94,25 @@ def info(uri: str) -> fs.FileInfo:
 
 
 def exists(uri: str) -> bool:
-    """True where a file or directory lies at `uri`."""
+    """True if `uri` is a file or a directory."""
     return info(uri).type != fs.FileType.NotFound
 
 
 def is_directory(uri: str) -> bool:
-    """True where a directory (or, on object storage, anything below that prefix) lies at `uri`."""
+    """True if `uri` is a directory, or on object storage a prefix of some object."""
     return info(uri).type == fs.FileType.Directory
 
 
 def files(uri: str, recursive: bool = False) -> list[fs.FileInfo]:
-    r"""Return the files in a directory, sorted by path; none where the directory does not exist.
+    r"""Return the files in a directory, sorted by path.
 
-    On a local disk links are followed, to files and to directories, except to a directory that the
-    path goes through already. A name that is not UTF-8 is given with its bytes as `\xff`; Arrow
-    finds no file of that name.
+    On a local disk this follows links to files and to directories. It does not follow a link back
+    to a directory that the path goes through already. A name that is not UTF-8 is returned with
+    its bytes written as `\xff`; Arrow finds no file of that name.
+
+    Args:
+        uri: the directory. One that does not exist has no files.
+        recursive: whether to look into the directories below it, too.
 
     Raises:
         UserError: the directory cannot be listed.
@@ -120,20 +130,22 @@ def files(uri: str, recursive: bool = False) -> list[fs.FileInfo]:
     return sorted(only_files, key=lambda entry: entry.path)
 
 
-# A directory by device and inode: the same directory under every name.
+# The device and inode of a directory. They are the same under every name that links give it.
 _Inode = tuple[int, int]
 
 
 def _walk(directory: str, recursive: bool) -> Iterator[fs.FileInfo]:
     """Yield the files of a local directory.
 
-    Arrow's own listing goes round in circles of links, and fails at a name that is not UTF-8.
+    Arrow's own listing never ends if links form a circle, and it fails at a name that is not UTF-8.
+    So this remembers, for each directory, the directories on the path to it:
+
+        a/b/up -> a        The path a/b/up goes through a already, so it is not followed.
     """
-    # Each with the directories that the path to it goes through.
     pending: list[tuple[str, frozenset[_Inode]]] = [(directory, frozenset())]
     while pending:
         current, above = pending.pop()
-        # A directory that is gone meanwhile holds no files.
+        # Another process may delete a directory meanwhile; it then has no files.
         with suppress(FileNotFoundError), os.scandir(current) as entries:
             through = above | {_inode(os.stat(current))}
             for entry in entries:
@@ -157,9 +169,9 @@ def _file_info(entry: os.DirEntry[str], status: os.stat_result) -> fs.FileInfo:
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """Return what an entry, or what it links to, is.
+    """Return the status of a directory entry, or of the target if the entry is a link.
 
-    None for a link that leads nowhere, and for what is gone meanwhile.
+    None if a link has no target, or if the entry was deleted meanwhile.
     """
     try:
         return entry.stat()
@@ -173,10 +185,10 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
 
 
 def make_directory(uri: str) -> None:
-    """Create a directory and those above it.
+    """Create a directory and its parents.
 
     Raises:
-        UserError: it cannot be created.
+        UserError: the directory cannot be created.
     """
     filesystem, path = resolve(uri)
     try:
@@ -186,10 +198,10 @@ def make_directory(uri: str) -> None:
 
 
 def read_bytes(uri: str) -> bytes:
-    """Return a file's content.
+    """Return the content of a file.
 
     Raises:
-        UserError: it is missing or cannot be read.
+        UserError: the file is missing or cannot be read.
     """
     filesystem, path = resolve(uri)
     try:
@@ -202,13 +214,13 @@ def read_bytes(uri: str) -> bytes:
 
 
 def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
-    """Write a file whole or not at all, creating the directories above it.
+    """Write a whole file or nothing, and create its parent directories.
 
-    On a local disk a file beside it is renamed into place. Object storage shows an object once it
-    is complete.
+    On a local disk this writes a temporary file beside it, and renames it. Object storage needs no
+    such step, because it shows an object only once it is complete.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     filesystem, path = resolve(uri)
     local = isinstance(filesystem, fs.LocalFileSystem)
@@ -223,16 +235,17 @@ def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
     except OSError as error:
         raise UserError(f"{uri}: cannot be written ({first_line(error)})") from error
     finally:
+        # After an error the temporary file is still there.
         if local:
             with suppress(OSError):
                 os.remove(target)
 
 
 def read_json(uri: str) -> Any:
-    """Return a JSON file's content.
+    """Return the value in a JSON file.
 
     Raises:
-        UserError: it is missing, cannot be read, or is not JSON.
+        UserError: the file is missing, cannot be read, or is not JSON.
     """
     try:
         return json.loads(read_bytes(uri))
@@ -241,12 +254,13 @@ def read_json(uri: str) -> Any:
 
 
 def write_json(uri: str, value: Any) -> None:
-    """Write a value as JSON, whole or not at all (see `write_bytes`)."""
-    write_bytes(uri, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+    """Write a value as JSON, the whole file or nothing (see `write_bytes`)."""
+    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+    write_bytes(uri, text.encode())
 
 
 def delete(uris: Iterable[str]) -> None:
-    """Delete files; those that are gone already are no error."""
+    """Delete files. A file that does not exist is not an error."""
     for uri in uris:
         filesystem, path = resolve(uri)
         with suppress(FileNotFoundError):
@@ -254,10 +268,10 @@ def delete(uris: Iterable[str]) -> None:
 
 
 def delete_directory(uri: str) -> None:
-    """Delete a directory and all that is in it; one that is not there is no error.
+    """Delete a directory and everything in it. One that does not exist is not an error.
 
     Raises:
-        UserError: it cannot be deleted.
+        UserError: the directory cannot be deleted.
     """
     filesystem, path = resolve(uri)
     try:
