@@ -54,9 +54,11 @@ def fit(job: TrainingJob, history: History, watch: Watch) -> Checkpoint:
         ) as follower,
     ):
         _run(trainer)
+    # The follower has taken all messages: nobody listens any more.
     job.channel.shutdown()
     if follower.failure:
         raise UserError(follower.failure)
+    # What a tracking server that was away has missed; now it is an error if it is still away.
     history.send()
     return _last_checkpoint(job)
 

@@ -65,6 +65,7 @@ class Follower(threading.Thread):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stopping.set()
         self.join()
+        # A training that failed does not wait for figures of it.
         if kind is None and self._error is None:
             self._collect_figures(WAIT_SECONDS)
         self.watch.close()

@@ -68,6 +68,7 @@ class History:
         """Drop the rows of `step` and of later ones."""
         if not self.rows or self.rows[-1][STEP] < step:
             return
+        # A worker failed and training went back to a checkpoint.
         kept = self._number_of(step)
         del self.rows[kept:]
         self._file.cut(kept)

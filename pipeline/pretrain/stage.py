@@ -41,10 +41,12 @@ def pretrain(run: ResolvedRun, tracker: Tracker) -> dict[str, Any]:
     if "evaluate" in run.config.stages:
         # What evaluation would refuse is refused here, before hours of training.
         _ = run.split
+    # MLflow shows which clips the run has seen.
     for part in run.pool:
         tracker.dataset(part.store, "pretraining")
     plan = _plan(run)
     say(f"  {plan.description}")
+    # A run that was killed after its last epoch has only the export to do.
     newest = checkpoint.newest(run.directory.path(CHECKPOINTS))
     history = History(run.directory.path(METRICS), tracker, newest)
     if newest is None or newest.position.epoch < run.config.train.epochs:
@@ -72,6 +74,7 @@ def _plan(run: ResolvedRun) -> StreamPlan:
         pairs=config.stream.pairs,
         workers=config.cluster.workers,
     )
+    # Kept before training begins, so that a kill at any time finds it.
     run.directory.state.cache = plan.cache
     run.directory.save()
     return replace(plan, choice=replace(plan.choice, automatic=config.stream.cache == "auto"))
@@ -113,6 +116,7 @@ def _export(run: ResolvedRun, final: Checkpoint) -> None:
 def _results(run: ResolvedRun, history: History, final: Checkpoint) -> dict[str, Any]:
     """What training reports for the summary."""
     last = history.rows[-1]
+    # The median: the first rows of a start are slow.
     speeds = sorted(row[CLIPS_PER_SECOND] for row in history.rows)
     results: dict[str, Any] = {
         "epochs": run.config.train.epochs,
