@@ -31,7 +31,8 @@ def count_protocols(config: Config) -> dict[str, list[int]]:
     reader = reader_for(data.reader, data.classes)
     if not isinstance(reader, FileReader):
         raise ConfigError(
-            f"data.reader.format={reader.name}: the names of its clips do not say who, what and where"
+            f"data.reader.format={reader.name}: the names of its clips do not say who, what and "
+            "where"
         )
     if data.names is None:  # The configuration asks for one with stages=[protocols].
         raise ConfigError("data.names: names the list of clips to count")
