@@ -1,1 +1,1 @@
-"""The Ray that a run works on."""
+"""The Ray cluster that a run uses: connecting to it, and asking for room on it."""

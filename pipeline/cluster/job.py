@@ -1,32 +1,35 @@
-"""What this process knows of the Ray job that it runs in, and how it reaches storage."""
+"""The Ray job that this process may run in, and the address of its object storage."""
 
 import json
 import os
 
 from pipeline.core.errors import ConfigError
 
-# Where Ray describes the job to its driver.
+# The environment variable in which Ray describes a job to its driver.
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-# Where Arrow looks for the address of S3-compatible storage.
+# The environment variable from which Arrow takes the address of S3-compatible storage.
 ENDPOINT = "AWS_ENDPOINT_URL"
 
 
 def in_submitted_job() -> bool:
-    """True inside `ray job submit`, whose working directory may be a temporary copy."""
+    """True if `ray job submit` started this process. Its directory may be a temporary copy."""
     return JOB in os.environ
 
 
 def job_variables() -> dict[str, str]:
     """Return the environment variables that the job was submitted with.
 
-    Ray refuses to be given one of them a second time.
+    `ray.init` must not set them again: Ray would refuse it.
     """
     description = json.loads(os.environ.get(JOB, "{}"))
     return description.get("runtime_env", {}).get("env_vars", {})
 
 
 def reach_storage(endpoint: str | None) -> None:
-    """Point this process, and the local Ray that it starts, to `cluster.storage_endpoint`.
+    """Set the address of object storage for this process and a local Ray that it starts.
+
+    Args:
+        endpoint: `cluster.storage_endpoint`; None leaves the environment as it is.
 
     Raises:
         ConfigError: the job was submitted with another address.

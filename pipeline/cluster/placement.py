@@ -1,4 +1,4 @@
-"""Who gets what of a cluster: whether the training workers have room, and something is left."""
+"""Whether a cluster has room for the training workers, and some CPU left for reading."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -7,11 +7,11 @@ from pipeline.core.errors import ConfigError
 
 # What reading and evaluation need besides the training workers.
 SPARE_CPUS = 0.5
-# How long a run that has ended may take to give its room back.
+# A run that has just ended gives its room back within this time.
 RELEASE_SECONDS = 20
-# How long a cluster that has room may take to say so.
+# A cluster with free room grants it within this time. After it, the user is told about the wait.
 QUICK_SECONDS = 2
-# Resources are floating-point numbers: 0.9999999 of a share still holds one worker.
+# Resources are floating-point numbers: room for 0.9999999999 workers is room for one.
 ROUNDING = 1e-9
 
 Resources = Mapping[str, float]
@@ -28,12 +28,16 @@ def bundle(cluster: Cluster) -> dict[str, float]:
 def require_room(cluster: Cluster, say: Callable[[str], None]) -> None:
     """Make sure that the workers have room, and wait for it at most `cluster.wait_minutes`.
 
-    The room is reserved for a moment: so Ray counts what others hold, and an autoscaler sees what
-    is asked for. Without `wait_minutes` there is a short grace for what the run before this one is
-    still giving back.
+    This reserves the room for a moment. So Ray takes into account what other runs hold, and an
+    autoscaler learns how much is needed. Without `wait_minutes` it still waits RELEASE_SECONDS,
+    because a run that has just ended may not have released its room yet.
+
+    Args:
+        cluster: the resources that the run needs.
+        say: shows a line on the console.
 
     Raises:
-        ConfigError: the cluster cannot place what is asked for.
+        ConfigError: the cluster has no room.
     """
     from ray.util.placement_group import placement_group, remove_placement_group
 
@@ -62,25 +66,30 @@ def shortage(cluster: Cluster, nodes: Sequence[Resources]) -> str | None:
     """Say why `nodes` cannot hold the workers and leave SPARE_CPUS on one of them.
 
     Args:
-        cluster: what is asked for.
+        cluster: the resources that the run needs.
         nodes: the resources of each node.
 
     Returns:
-        The reason in words, None where there is room.
+        The reason in words, None if the nodes have room.
+
+    Example: two workers of 1 CPU each, and SPARE_CPUS of 0.5.
+
+        nodes of 1 and 1 CPUs    Each worker fills a node, and no node has 0.5 CPUs left: too small.
+        nodes of 1 and 1.5 CPUs  The second node holds a worker and the 0.5 CPUs: large enough.
     """
     need = bundle(cluster)
     each = " and ".join(f"{amount:g} {name}" for name, amount in need.items())
-    fitting = sum(_fitting(node, need) for node in nodes)
+    fitting = sum(_workers_on(node, need) for node in nodes)
     if fitting < cluster.workers:
         return f"the cluster has room for {fitting} workers of {each}"
-    # A reading task takes SPARE_CPUS of one node. It is best taken where it costs fewest workers.
-    costs = []
+    # A reading task takes SPARE_CPUS of one node. It goes where it displaces the fewest workers.
+    displaced = []
     for node in nodes:
         if node.get("CPU", 0) >= SPARE_CPUS:
-            less = dict(node)
-            less["CPU"] -= SPARE_CPUS
-            costs.append(_fitting(node, need) - _fitting(less, need))
-    if costs and fitting - min(costs) >= cluster.workers:
+            rest = dict(node)
+            rest["CPU"] -= SPARE_CPUS
+            displaced.append(_workers_on(node, need) - _workers_on(rest, need))
+    if displaced and fitting - min(displaced) >= cluster.workers:
         return None
     total = sum(node.get("CPU", 0) for node in nodes)
     return (
@@ -89,9 +98,13 @@ def shortage(cluster: Cluster, nodes: Sequence[Resources]) -> str | None:
     )
 
 
-def _fitting(node: Resources, need: Resources) -> int:
-    """Return how many workers that need so much fit a node."""
-    return min(int(node.get(name, 0) / amount + ROUNDING) for name, amount in need.items())
+def _workers_on(node: Resources, need: Resources) -> int:
+    """Return how many workers fit on a node, if one worker needs the resources `need`."""
+    workers = []
+    for name, amount in need.items():
+        workers.append(int(node.get(name, 0) / amount + ROUNDING))
+    # The scarcest resource decides.
+    return min(workers)
 
 
 def _nodes() -> list[dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Keeping what Ray says off the console: into a log file, not into nothing."""
+"""Moving Ray's own messages from the console into a log file."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ RAY_LOG = "ray.log"
 
 
 def quieten_ray() -> None:
-    """Silence progress bars and messages below errors. Call this after Ray has started."""
+    """Turn off Ray's progress bars, and its messages below errors. Call it after `ray.init`."""
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -28,24 +28,26 @@ def quieten_ray() -> None:
 
 @contextmanager
 def log_stderr(folder: str) -> Iterator[None]:
-    """Send what Ray's C++ side writes to stderr into `folder`, where logging cannot reach it.
+    """Send what Ray's C++ side writes to stderr into a file in `folder`.
 
-    Python's own `sys.stderr` stays the console: warnings and tracebacks are seen as ever.
+    The settings of Python's logging do not reach that side. Python's own `sys.stderr` stays the
+    console, so the user still sees warnings and tracebacks.
 
         Python: print(..., file=sys.stderr) ----> console (a copy of file descriptor 2)
         C++:    write(2, ...)               ----> logs/ray.log
 
     Args:
-        folder: the directory of the run's logs. It gets the file at the end, if anything was
-            written.
+        folder: the directory of the run's logs. The file is written at the end, and only if it is
+            not empty. `folder` may be on object storage, so a local file comes first.
     """
     handle, name = tempfile.mkstemp(prefix="skelfuse-", suffix=".log")
     sys.stderr.flush()
+    # Keep the console under another file descriptor, and put the local file in its place.
     console = os.dup(2)
     python_stderr = sys.stderr
     os.dup2(handle, 2)
     os.close(handle)
-    # It is never closed: loggers that were made meanwhile hold it to the end of the process.
+    # This copy is never closed: loggers that are made meanwhile keep it until the process ends.
     sys.stderr = os.fdopen(os.dup(console), "w", buffering=1, errors="backslashreplace")
     try:
         yield
@@ -59,7 +61,7 @@ def log_stderr(folder: str) -> Iterator[None]:
 
 
 def _append(location: str, data: bytes) -> None:
-    """Add to a log file; an attempt before may have left one."""
+    """Add to a log file. An earlier attempt of the run may have written one already."""
     if not data:
         return
     if storage.exists(location):

@@ -1,16 +1,16 @@
-"""The only place that calls what Ray does not document. Each call has a public fallback.
+"""The only module that calls undocumented functions of Ray. Each has a documented fallback.
 
-`tests/ray/test_ray_internals.py` holds the contract: what a new Ray must still answer.
+`tests/ray/test_ray_internals.py` checks that a new version of Ray still answers the same.
 """
 
 import ray
 
 
 def free_object_store_bytes() -> int:
-    """Return the free bytes of the object store of the node that has the least of them.
+    """Return the free object store of the node that has least of it, in bytes.
 
-    Ray has a public call for what the whole cluster has left, and none for a single node. Where
-    the internal call is gone, each node is taken to have its share of what the cluster has left.
+    Ray's public call returns the sum over the cluster, not the value of each node. If a version of
+    Ray lacks the internal call, the sum is divided evenly among the nodes.
     """
     free = _free_by_node()
     if free:
@@ -24,4 +24,7 @@ def _free_by_node() -> list[float]:
         from ray._private.state import available_resources_per_node
     except ImportError:
         return []
-    return [node.get("object_store_memory", 0) for node in available_resources_per_node().values()]
+    free = []
+    for resources in available_resources_per_node().values():
+        free.append(resources.get("object_store_memory", 0))
+    return free

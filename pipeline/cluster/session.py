@@ -1,4 +1,4 @@
-"""The Ray that a run works on: its own on this machine, or the cluster it was submitted to."""
+"""Connecting to Ray: a local one that is started for the run, or a cluster."""
 
 import logging
 import os
@@ -13,22 +13,22 @@ from pipeline.config.cluster import Cluster
 from pipeline.core.errors import UserError, first_line
 from pipeline.core.paths import ROOT
 
-# Start a Ray for this run alone.
+# The address with which `ray.init` starts a Ray for this run alone.
 LOCAL = "local"
 
 
 @contextmanager
 def session(cluster: Cluster, say: Callable[[str], None]) -> Iterator[None]:
-    """Connect to a Ray that can place the training workers, and leave it at the end.
+    """Connect to Ray, make sure that the training workers have room, and disconnect at the end.
 
-    A Ray that was started here ends with the session.
+    A Ray that this process started ends with the session.
 
     Args:
-        cluster: what the run may use.
+        cluster: the resources that the run may use.
         say: shows a line on the console.
 
     Raises:
-        ConfigError: the cluster cannot place what is asked for.
+        ConfigError: the cluster has no room for the workers.
         UserError: no cluster answers at `cluster.address`.
     """
     import ray
@@ -51,6 +51,7 @@ def session(cluster: Cluster, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _address(cluster: Cluster) -> str:
+    """Return the address to connect to: the configured one, the job's cluster, or a local Ray."""
     if cluster.address is not None:
         return cluster.address
     if in_submitted_job():
@@ -59,15 +60,14 @@ def _address(cluster: Cluster) -> str:
 
 
 def _settings(cluster: Cluster, address: str) -> dict[str, Any]:
-    """Return the arguments of `ray.init`. Sets PYTHONPATH for a Ray that is started here."""
+    """Return the arguments of `ray.init`, and set PYTHONPATH for a Ray that it starts."""
     settings: dict[str, Any] = {
         "log_to_driver": not cluster.quiet,
         "logging_level": logging.ERROR if cluster.quiet else logging.INFO,
         "configure_logging": True,
     }
     if address == LOCAL:
-        # Workers inherit the environment of the Ray that this process starts: so they import
-        # what it imports.
+        # Workers inherit the environment of this process. So they import the same code.
         inherited = os.environ.get("PYTHONPATH")
         paths = [str(ROOT)]
         if inherited:
@@ -76,6 +76,7 @@ def _settings(cluster: Cluster, address: str) -> dict[str, Any]:
         settings["include_dashboard"] = False
         if cluster.object_store_gb:
             settings["object_store_memory"] = int(cluster.object_store_gb * 1e9)
+    # A running cluster does not inherit this process's environment, so it is told the address.
     elif cluster.storage_endpoint and ENDPOINT not in job_variables():
         settings["runtime_env"] = {"env_vars": {ENDPOINT: cluster.storage_endpoint}}
     return settings

@@ -1,1 +1,1 @@
-"""The configuration of a run."""
+"""The configuration of a run: composed from `conf/` and the command line, and checked."""

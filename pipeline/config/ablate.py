@@ -11,18 +11,21 @@ VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 
 
 class Ablate(Section):
-    """A table of cells: variants of the experiment times seeds.
+    """A table of cells. A cell is one variant of the experiment with one seed.
 
     Attributes:
-        published: files of published records, relative to the checkout. A cell whose record is in
-            one of them and current is not run again. They are read and never written; the first
-            is the table's own.
-        seeds: of the cells that are run.
-        variants: name -> the overrides in which a variant differs. One that is null, in an
-            experiment that begins with another's table, is not in it.
-        only: the variants whose cells are run; None all. The table shows what there is of all.
-        splits: protocols that take turns from seed to seed, so that means are over splits, too.
-            None: all cells have `data.protocol`.
+        published: files of published records, relative to the checkout. The run reads them and
+            never writes them. A cell with a current record in one of them is not run again. The
+            first file belongs to this table.
+        seeds: the seeds of the cells to run.
+        variants: name -> the overrides of a variant. An experiment that builds on another one
+            removes a variant of that one by setting it to null.
+        only: the variants whose cells are run, None for all. The table still shows the records of
+            all variants.
+        splits: protocols that take turns from seed to seed, so that a mean is also over splits.
+            With None all cells use `data.protocol`.
+
+            seeds: [0, 1, 2, 3], splits: [a, b]  ->  seed 0: a, 1: b, 2: a, 3: b
     """
 
     published: list[str] = Field(default_factory=list)
@@ -41,14 +44,14 @@ class Ablate(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds={self.seeds}: each only once")
+            raise ValueError(f"seeds={self.seeds}: each seed only once")
         for name in self.only or []:
             if name not in self.variants:
                 known = ", ".join(self.variants)
-                raise ValueError(f"only: no variant {name}; there are: {known}")
+                raise ValueError(f"only: no variant {name}; the variants are: {known}")
         if "random" in self.variants:
             raise ValueError(
-                "variants.random: is the name of the encoders before training, "
+                "variants.random: this name is taken by the encoders before training, "
                 "which every table shows"
             )
         return self

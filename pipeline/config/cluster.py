@@ -1,12 +1,12 @@
-"""The sections `cluster` and `tracking`: what a run may use, and where it is recorded."""
+"""The sections `cluster` and `tracking`: the resources of a run, and its record in MLflow."""
 
 from pipeline.config.section import Count, Positive, Section, Weight
 
 
 class Cluster(Section):
-    """What the run may use.
+    """The resources that a run may use. `conf/cluster/local.yaml` explains the keys.
 
-    None of it changes what is computed, beyond the order of floating-point sums.
+    They change the results only by the order of floating-point sums.
     """
 
     address: str | None
@@ -21,10 +21,10 @@ class Cluster(Section):
 
 
 class Tracking(Section):
-    """Where MLflow keeps the run.
+    """The record of the run in MLflow.
 
     Attributes:
-        uri: the tracking store; None a database in the output directory.
+        uri: the tracking store; None for a database in the output directory.
         experiment: the name of the MLflow experiment.
     """
 

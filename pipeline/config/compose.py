@@ -1,4 +1,4 @@
-"""From the command line to a checked configuration: Hydra composes it from `conf/`."""
+"""From the command line to a checked configuration, which Hydra composes from `conf/`."""
 
 import difflib
 import json
@@ -21,11 +21,11 @@ from pipeline.core.paths import CONF
 
 @dataclass(frozen=True)
 class Request:
-    """What a run was asked for.
+    """The command line of a run.
 
     Attributes:
         overrides: `key=value` strings in Hydra's grammar.
-        config_dir: a directory of the user's own choices, laid out as `conf/`
+        config_dir: a directory of the user's own YAML files, with the folders of `conf/`
             (`data/mine.yaml`, `skeleton/mine.yaml`).
     """
 
@@ -34,11 +34,14 @@ class Request:
 
 
 def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
-    """Compose `conf/config.yaml` with the command line's overrides, and check the whole.
+    """Compose `conf/config.yaml` with the overrides of the command line, and check the result.
 
     Args:
         overrides: see `Request`.
         config_dir: see `Request`.
+
+    Returns:
+        The checked configuration. Its paths are still as the user wrote them.
 
     Raises:
         ConfigError: one line that names the key, the value and what is allowed.
@@ -49,6 +52,7 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
         own = Path(config_dir).resolve()
         if not own.is_dir():
             raise ConfigError(f"--config-dir {config_dir}: not a directory")
+        # As JSON, because a path may contain characters of Hydra's grammar.
         search = ["hydra.searchpath=[" + json.dumps(f"file://{own}") + "]"]
     try:
         with initialize_config_dir(str(CONF), version_base="1.3", job_name="skelfuse"):
@@ -56,6 +60,7 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(_problem(error, own)) from None
+    # pydantic refuses an unknown stage, too, but suggests no name.
     _require_known_stages(values)
     return check(values)
 
@@ -66,10 +71,13 @@ def experiments() -> list[str]:
 
 
 def groups(own: Path | None = None) -> dict[str, list[str]]:
-    """Return the configuration groups and the choices of each.
+    """Return the configuration groups and their choices, both sorted.
 
     Args:
-        own: a directory of the user's whose choices are added to those of `conf/`.
+        own: a directory of the user's own YAML files. Their names are added to those of `conf/`.
+
+    Returns:
+        Name of a group -> names of its choices, such as `"data": ["ntu60", "nw_ucla", ...]`.
     """
     folders = [CONF]
     if own is not None:
@@ -82,7 +90,7 @@ def groups(own: Path | None = None) -> dict[str, list[str]]:
 
 
 def _require_known_stages(values: Any) -> None:
-    """Raise ConfigError for a stage that there is not, and suggest the nearest."""
+    """Raise ConfigError for an unknown stage, and suggest the nearest one."""
     stages = values.get("stages")
     if not isinstance(stages, list):
         return
@@ -91,24 +99,27 @@ def _require_known_stages(values: Any) -> None:
             known = ", ".join(f"'{name}'" for name in STAGES)
             raise ConfigError(
                 f"stages.{number}={stage!r}: no such stage; {_nearest(stage, STAGES)}"
-                f"there are {known}"
+                f"the stages are {known}"
             )
 
 
 def _problem(error: Exception, own: Path | None) -> str:
     """Say in one line what Hydra found wrong."""
     text = " ".join(str(error).split())
+    # `data=nothing`: the group exists, the choice does not.
     choice = re.search(r"Could not find '([^']+)/([^'/]+)'", str(error))
     if choice:
         group, name = choice.groups()
         known = groups(own).get(group, [])
         available = ", ".join(known) or "nothing"
         return f"{group}={name}: unknown; {_nearest(name, known)}available: {available}"
+    # `train.epoch=5`: no such key.
     override = re.search(r"Could not override '([^']+)'", str(error))
     if override:
         key = override.group(1)
         known = list(flatten(_default_values()))
         return f"{key}: no such key; {_nearest(key, known)}see --cfg job for all keys"
+    # `seed=[1`: not Hydra's grammar.
     grammar = r"Error merging override|Error parsing override|mismatched|token recognition"
     if re.search(grammar, text):
         return f"cannot read the command line: {text}"
@@ -116,15 +127,16 @@ def _problem(error: Exception, own: Path | None) -> str:
 
 
 def _default_values() -> dict[str, Any]:
-    """Return the default configuration as plain values."""
+    """Return the default configuration as plain values, to know all keys."""
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="skelfuse"):
         values = OmegaConf.to_container(compose("config"), resolve=False)
-    assert isinstance(values, dict)  # as conf/config.yaml is a mapping
+    # conf/config.yaml is a mapping, but the type checker cannot know it.
+    assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:
-    """Return a question that suggests the nearest known word, or nothing."""
+    """Return a question such as `did you mean data? `, or nothing if no known word is near."""
     close = difflib.get_close_matches(word, known, n=1)
     if not close:
         return ""

@@ -1,4 +1,4 @@
-"""The section `data`: recordings, the clip store that is made of them, and its protocols."""
+"""The section `data`: the recordings, the clip store that is made of them, and its protocols."""
 
 from typing import Annotated, Literal, Self
 
@@ -9,17 +9,19 @@ from pipeline.config.readers import PkuMmdReader, ReaderOptions
 from pipeline.config.section import Count, Section, Weight
 from pipeline.config.skeleton import Mapping, Skeleton
 
-# Column -> values, of which a clip has one.
-Terms = dict[str, list[int] | list[str]]
+# Column -> allowed values. A clip passes if each of these columns has an allowed value.
+Filter = dict[str, list[int] | list[str]]
 
 
 class Synthetic(Section):
-    """The synthetic recorder.
+    """The settings of the synthetic recorder.
 
     Attributes:
-        actions, subjects, replications: how many of each are recorded.
-        cameras: how many cameras see every performance.
-        noise: standard deviation of a joint's error in metres.
+        actions: the number of actions.
+        subjects: the number of people. Each performs every action.
+        replications: how often a person performs an action.
+        cameras: the number of cameras. Each sees every performance.
+        noise: the standard deviation of a joint's error, in metres.
     """
 
     actions: Count
@@ -30,35 +32,45 @@ class Synthetic(Section):
 
 
 class Normalise(Section):
-    """How clips are centred and aligned, on the device (see `models.normalise`)."""
+    """How clips are centred and aligned (see `models.normalise`).
+
+    The store keeps the recorded coordinates; training and evaluation normalise what they read.
+    """
 
     centre: Centre
     align: Align
 
 
 class Protocol(Section):
-    """Two sides, each of clips with these values, or with any of several sets of values."""
+    """The clips to train on and the clips to test on.
 
-    train: Terms | list[Terms]
-    test: Terms | list[Terms] | Literal["rest"]
+    A clip is on a side if it passes the filter, or one of several filters. `rest` is every clip
+    that is not on the other side.
+    """
+
+    train: Filter | list[Filter]
+    test: Filter | list[Filter] | Literal["rest"]
 
 
 class PoolStore(Section):
     """A further clip store whose clips join pretraining.
 
     Attributes:
-        store: where it lies.
-        clips: which of its clips are taken.
-        weight: the share of these that every epoch draws.
+        store: the path or URI of the store.
+        clips: a filter for the clips to use. An empty filter selects all clips.
+        weight: the share of these clips that every epoch draws, above 0 and at most 1.
     """
 
     store: str
-    clips: Terms
+    clips: Filter
     weight: Annotated[float, Field(gt=0, le=1)]
 
 
 class Data(Section):
-    """What is read, and how it becomes clips. `conf/base.yaml` says what each key means."""
+    """The recordings, and how they become clips.
+
+    `conf/base.yaml` and `conf/data/synthetic.yaml` explain the keys.
+    """
 
     reader: ReaderOptions
     dataset: str
@@ -96,18 +108,18 @@ class Data(Section):
 
     @property
     def sources(self) -> list[str] | None:
-        """`raw` as a list: a data set may come in several folders or zip files."""
+        """The value of `raw` as a list. A data set may come in several folders or zip files."""
         if isinstance(self.raw, str):
             return [self.raw]
         return self.raw
 
     @property
     def seen_skeleton(self) -> Skeleton:
-        """The skeleton that models see: the recordings' own, or the one they are read as."""
+        """The skeleton that models see: the recorded one, or the target of `mapping`."""
         if self.mapping is not None and self.mapping.source == self.skeleton.name:
             return self.mapping.target
         return self.skeleton
 
     def protocol_values(self) -> dict[str, dict[str, object]]:
-        """The protocols as plain values, as `pipeline.store.protocols` takes them."""
+        """Return the protocols as plain values, which `pipeline.store.protocols` parses."""
         return {name: protocol.model_dump() for name, protocol in self.protocols.items()}

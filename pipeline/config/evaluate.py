@@ -9,7 +9,10 @@ from pipeline.config.section import Count, Fraction, Positive, Section, Weight
 
 
 class Linear(Section):
-    """The linear probe (see `models.probes`)."""
+    """The recipe of the linear probe (see `models.probes`).
+
+    `conf/evaluate/standardised_adamw.yaml` explains the keys.
+    """
 
     optimiser: ProbeOptimiser
     lr: Positive
@@ -23,7 +26,7 @@ class Linear(Section):
 
 
 class Knn(Section):
-    """Retrieval of the k nearest neighbours."""
+    """Classification by the k nearest training clips, which vote."""
 
     k: Count
 
@@ -32,10 +35,10 @@ class Evaluate(Section):
     """How frozen features are measured.
 
     Attributes:
-        probe: the name of the linear probe's recipe.
+        probe: the name of the recipe of the linear probe.
         linear: the recipe.
-        knn: retrieval.
-        batch_size: clips that an encoder sees at a time.
+        knn: the settings of the nearest neighbours.
+        batch_size: the clips in one batch of the encoder.
     """
 
     probe: str

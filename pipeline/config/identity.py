@@ -6,8 +6,8 @@ from typing import Any
 
 from pipeline.config.root import Config
 
-# What may differ between a run and its continuation: places, resources and logging, never what is
-# computed.
+# These keys may differ between a run and its continuation. They are about paths, resources and
+# logging, and do not change the results.
 NOT_COMPUTED = (
     "stages",
     "output",
@@ -27,9 +27,13 @@ NOT_COMPUTED = (
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, its keys joined by dots. Lists stay values.
+    """Return a nested mapping as a flat one, its keys joined by dots. Lists stay values.
 
     Example: `{"a": {"b": 1}}` becomes `{"a.b": 1}`.
+
+    Args:
+        values: the nested mapping.
+        prefix: what every key begins with.
     """
     flat: dict[str, Any] = {}
     for key, value in values.items():
@@ -41,9 +45,9 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def is_computed(key: str) -> bool:
-    """Whether a flat key decides what a run computes."""
-    for place in NOT_COMPUTED:
-        if key == place or key.startswith(f"{place}."):
+    """True if a flat key decides what a run computes."""
+    for section in NOT_COMPUTED:
+        if key == section or key.startswith(f"{section}."):
             return False
     return True
 
@@ -51,14 +55,15 @@ def is_computed(key: str) -> bool:
 def identity(config: Config) -> dict[str, Any]:
     """Return the flat settings that decide what a run computes."""
     flat = flatten(config.model_dump(mode="json"))
-    # Where a pooled store lies does not matter: the run is tied to what it holds.
-    flat["data.pool"] = [
-        {"clips": pooled.clips, "weight": pooled.weight} for pooled in config.data.pool
-    ]
+    # The path of a pooled store is left out: `RunDirectory.claim` compares its content instead.
+    pool = []
+    for pooled in config.data.pool:
+        pool.append({"clips": pooled.clips, "weight": pooled.weight})
+    flat["data.pool"] = pool
     return {key: value for key, value in flat.items() if is_computed(key)}
 
 
 def digest(config: Config) -> str:
-    """Return a short hash of `identity`: equal for runs that compute the same."""
+    """Return a short hash of `identity`. It is equal for runs that compute the same."""
     text = json.dumps(identity(config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The sections `views` and `model`: what the backbone sees, and what it is."""
+"""The sections `views` and `model`: how views are drawn, and the size of the backbone."""
 
 from typing import Annotated, Self
 
@@ -12,14 +12,14 @@ class Views(Section):
     """How a view of a clip is drawn (see `models.views`).
 
     Attributes:
-        crop: the shortest and the longest share of a clip's frames that a view shows.
-        min_frames: a crop is never shorter.
-        corrupt_joints: how many joints are set to zero in a corrupted view.
-        corrupt_probability: how often a view is corrupted.
-        shear: the largest entry of the shear.
-        rotation: the largest angle around the vertical axis in degrees.
+        crop: the smallest and the largest share of a clip's frames that a view shows.
+        min_frames: the smallest number of frames that a view shows.
+        corrupt_joints: the number of joints that are set to zero in a corrupted view.
+        corrupt_probability: the probability that a view is corrupted.
+        shear: the largest entry of the shear matrix.
+        rotation: the largest angle around the vertical axis, in degrees.
         scale: the largest relative change of size.
-        mirror: how often a view is mirrored.
+        mirror: the probability that a view is mirrored.
     """
 
     crop: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
@@ -40,7 +40,7 @@ class Views(Section):
 
 
 class Model(Section):
-    """The backbone (see `models.backbone`)."""
+    """The backbone (see `models.backbone`). `conf/model/small.yaml` explains the keys."""
 
     frames: Count
     width: Count
@@ -52,7 +52,7 @@ class Model(Section):
     positions_temporal: Positions
     positions_spatial: Positions
     pooling: Pooling
-    # Defaults for the cards of encoders that were exported before these could be chosen.
+    # Encoders that were exported before these settings existed have no such keys in their cards.
     modalities: Annotated[list[Modality], Field(min_length=1)] = Field(default=list(MODALITIES))
     fusion: Fusion = "mean"
     feature_norm: FeatureNorm = "none"

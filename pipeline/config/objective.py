@@ -1,4 +1,7 @@
-"""The section `objective`: the terms of the loss (see `models.objective`)."""
+"""The section `objective`: the terms of the loss (see `models.objective`).
+
+`conf/objective/dc.yaml` explains the keys.
+"""
 
 from typing import Annotated
 
@@ -16,7 +19,7 @@ from pipeline.config.section import Count, Positive, Section, Weight
 
 
 class Decomposition(Section):
-    """The term that takes the fused feature apart into unimodal ones."""
+    """The term that takes the fused feature apart, and compares it with the unimodal features."""
 
     weight: Weight
     module: DecompositionModule
@@ -25,7 +28,7 @@ class Decomposition(Section):
 
 
 class Prototypes(Section):
-    """The categories that guidance by prototypes compares."""
+    """The categories that are predicted if the guidance is by prototypes."""
 
     count: Annotated[int, Field(ge=2)]
     temperature: Positive
@@ -34,7 +37,7 @@ class Prototypes(Section):
 
 
 class Composition(Section):
-    """The term that puts unimodal features together into guidance for the fused one."""
+    """The term that puts the unimodal features together, and compares them with the fused one."""
 
     weight: Weight
     module: CompositionModule
@@ -43,7 +46,7 @@ class Composition(Section):
 
 
 class Term(Section):
-    """A term that has no settings but its weight."""
+    """A term whose only setting is its weight."""
 
     weight: Weight
 
@@ -60,11 +63,12 @@ class Alignment(Section):
 
 
 class Projector(Section):
-    """The heads between features and losses.
+    """The projectors between features and losses.
 
     Attributes:
-        hidden, output: widths, as multiples of the feature's.
-        layers: how many linear layers.
+        hidden: the width of the hidden layers, as a multiple of the feature's width.
+        output: the width of the projection, as a multiple of the feature's width.
+        layers: the number of linear layers.
     """
 
     hidden: Positive

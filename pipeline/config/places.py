@@ -1,6 +1,7 @@
-"""Where things lie: every local place is made absolute before anything starts.
+"""The paths in a configuration: all local ones are made absolute before anything starts.
 
-So all processes of a cluster mean the same by it.
+A relative path would mean something else in the processes of a cluster, which start in other
+directories.
 """
 
 from pathlib import Path
@@ -14,22 +15,25 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.paths import CONF, ROOT
 
 SQLITE = "sqlite:///"
-# In the output directory, where no other tracking store is named.
+# The tracking store in the output directory, if `tracking.uri` names no other.
 TRACKING_DATABASE = "mlflow.db"
-# Lists of clip names that come with the project. They go by their bare names.
+# Lists of clip names that come with the project. A user gives only the file name.
 SHIPPED_LISTS = CONF / "data" / "missing"
 
 
 def settle_places(config: Config, in_job: bool) -> Config:
-    """Return the configuration with every local place absolute.
+    """Return the configuration with absolute local paths.
 
     Args:
-        config: as it was asked for.
+        config: the configuration, with paths as the user wrote them.
         in_job: true inside a submitted job, whose working directory is a temporary copy.
 
+    Returns:
+        A copy. Its `tracking.uri` is always set.
+
     Raises:
-        ConfigError: a place would be lost, as a relative output inside a submitted job, or cannot
-            work, as a remote output without a tracking server.
+        ConfigError: a result would be lost (a relative output inside a submitted job), or a path
+            cannot work (a remote output without a tracking server).
     """
     if in_job:
         _refuse_relative(config)
@@ -49,9 +53,9 @@ def settle_places(config: Config, in_job: bool) -> Config:
 
 
 def settle_list(place: str) -> str:
-    """Return where a list of clip names lies, so that it means the same in every process.
+    """Return the path of a list of clip names, absolute unless the project ships the list.
 
-    A list that comes with the project goes by its bare name.
+    A shipped list keeps its bare name: every process finds it in its own checkout.
     """
     if shipped_list(place) is not None:
         return place
@@ -59,9 +63,9 @@ def settle_list(place: str) -> str:
 
 
 def shipped_list(place: str) -> Path | None:
-    """Return the file of a list that comes with the project, None where `place` is no such list.
+    """Return the file of a list that comes with the project, None if `place` is not one.
 
-    A file of the user's own of the same name comes first.
+    A file of the same name in the working directory comes first.
     """
     shipped = SHIPPED_LISTS / place
     if "/" in place or Path(place).exists() or not shipped.is_file():
@@ -70,7 +74,7 @@ def shipped_list(place: str) -> Path | None:
 
 
 def _refuse_relative(config: Config) -> None:
-    """Raise ConfigError for a relative place of something that is to stay."""
+    """Raise ConfigError for a relative path to something that must outlive the job."""
     places = {
         "output": config.output,
         "data.store": config.data.store,
@@ -105,7 +109,7 @@ def _settle_data(data: Data) -> Data:
 
 
 def _settle_tracking(tracking: Tracking, output: str) -> Tracking:
-    """Without a tracking store of its own, a run is tracked in a database in its output."""
+    """Return the section with an absolute `uri`: by default a database in the output."""
     if tracking.uri is None:
         return tracking.model_copy(update={"uri": f"{SQLITE}{output}/{TRACKING_DATABASE}"})
     path = _sqlite_path(tracking.uri)
@@ -115,7 +119,7 @@ def _settle_tracking(tracking: Tracking, output: str) -> Tracking:
 
 
 def _settle_ablate(ablate: Ablate) -> Ablate:
-    """Published results lie in the checkout, unless told otherwise."""
+    """Return the section with absolute paths. A relative path starts at the checkout."""
     published = []
     for place in ablate.published:
         if not storage.is_remote(place):
@@ -125,7 +129,7 @@ def _settle_ablate(ablate: Ablate) -> Ablate:
 
 
 def _sqlite_path(uri: str | None) -> str | None:
-    """Return the path of a sqlite database, None for a tracking store of another kind."""
+    """Return the path of a sqlite database, or None if the tracking store is not one."""
     if uri is None or not uri.startswith(SQLITE):
         return None
     return uri.removeprefix(SQLITE)

@@ -1,6 +1,6 @@
-"""The raw formats of recordings, each with its own options: one discriminated union.
+"""The raw formats of recordings, each with its own options.
 
-In YAML a reader is a mapping with its `format`:
+In YAML a reader is a mapping. Its key `format` decides which other keys it has:
 
     reader: {format: ntu}
     reader: {format: arrays, table: clips.csv, select: {}, fps: 30.0, axes: "y up"}
@@ -14,23 +14,23 @@ from pipeline.config.section import Positive, Section
 
 
 class NtuReader(Section):
-    """NTU RGB+D: the `.skeleton` files."""
+    """The `.skeleton` files of NTU RGB+D. This format has no options."""
 
     format: Literal["ntu"]
 
 
 class NwUclaReader(Section):
-    """NW-UCLA: the JSON files."""
+    """The JSON files of NW-UCLA. This format has no options."""
 
     format: Literal["nw_ucla"]
 
 
 class PkuMmdReader(Section):
-    """PKU-MMD: how its videos become clips.
+    """The text files of PKU-MMD.
 
     Attributes:
-        end: whether the last frame of an interval is part of it.
-        untrimmed: true where the videos are kept whole.
+        end: whether the last frame of an annotated interval is part of it.
+        untrimmed: true to keep each video whole, false to cut it into its annotated intervals.
     """
 
     format: Literal["pku_mmd"]
@@ -39,13 +39,13 @@ class PkuMmdReader(Section):
 
 
 class ArraysReader(Section):
-    """A folder of arrays and a table.
+    """A folder of arrays, and a table with one row a clip.
 
     Attributes:
         table: the file name of the table, or its path in `data.raw`.
-        select: column -> value of the table's rows that are meant.
+        select: column -> value. Only the rows with these values are read.
         fps: frames a second.
-        axes: what the coordinates mean, in words.
+        axes: the meaning of the coordinates, in words. The data card shows it.
     """
 
     format: Literal["arrays"]
@@ -56,13 +56,13 @@ class ArraysReader(Section):
 
 
 class PysklReader(Section):
-    """An annotation pickle of pyskl."""
+    """The annotation pickle of pyskl. This format has no options."""
 
     format: Literal["pyskl"]
 
 
 class CtrgcnNpzReader(Section):
-    """An `.npz` of the CTR-GCN line."""
+    """The `.npz` files that CTR-GCN and its successors read. This format has no options."""
 
     format: Literal["ctrgcn_npz"]
 

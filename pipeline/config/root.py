@@ -1,7 +1,7 @@
 """The configuration of a run as one checked value.
 
-Hydra composes the values (`pipeline.config.compose`); here pydantic checks them as a whole, before
-anything starts.
+Hydra composes the values (`pipeline.config.compose`). This module checks them with pydantic: each
+section checks its own keys, and `Config` checks what depends on several sections.
 """
 
 from typing import Annotated, Any, Literal, Self, get_args
@@ -22,15 +22,16 @@ from pipeline.config.upgrade import upgraded
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError
 
-# In the order in which data flows. `protocols` and `inspect` only look, `ablate` is many runs.
+# In the order in which data flows. `protocols` counts clips of a list of names, `inspect` makes the
+# data card, and `ablate` runs the other stages for every cell of a table.
 Stage = Literal["protocols", "ingest", "pretrain", "evaluate", "report", "inspect", "ablate"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-# Where the clip store lies in the output directory, unless `data.store` names another place.
+# The folder of the clip store in the output directory, if `data.store` names no other place.
 STORE_FOLDER = "store"
 
 
 class Config(Section):
-    """Everything that a run is asked for. `conf/` says what each key means."""
+    """All settings of a run. The files in `conf/` explain the keys."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     stages: Annotated[list[Stage], Field(min_length=1)]
@@ -53,15 +54,13 @@ class Config(Section):
     def _check_stages(self) -> Self:
         if "protocols" in self.stages and len(self.stages) > 1:
             raise ValueError(
-                "stages: protocols stands alone: it counts names and leaves nothing behind"
+                "stages: protocols must be the only stage: it counts names and writes no files"
             )
         if ("protocols" in self.stages) != (self.data.names is not None):
-            raise ValueError(
-                "data.names: the clip names that stages=[protocols] counts, and nothing else reads"
-            )
+            raise ValueError("data.names: stages=[protocols] needs it, and no other stage reads it")
         if "ablate" in self.stages and (len(self.stages) > 1 or self.ablate is None):
             raise ValueError(
-                "stages: ablate stands alone, and needs the variants of an experiment "
+                "stages: ablate must be the only stage, and needs the variants of an experiment "
                 "such as ablation_nw_ucla"
             )
         return self
@@ -102,11 +101,13 @@ class Config(Section):
     @model_validator(mode="after")
     def _check_batches(self) -> Self:
         train = self.train
+        # A step computes its loss over `accumulate` micro-batches of equal size.
         if train.batch_size % train.accumulate:
             raise ValueError(
                 f"train.accumulate={train.accumulate} must divide "
                 f"train.batch_size={train.batch_size}"
             )
+        # Batch norm and the contrastive losses need 2 clips at least.
         if train.batch_size // train.accumulate < 2 * self.cluster.workers:
             raise ValueError(
                 f"train.batch_size={train.batch_size} in {train.accumulate} parts "
@@ -117,22 +118,23 @@ class Config(Section):
 
     @property
     def store(self) -> str:
-        """Where the clip store lies: `data.store`, or beside the run's other results."""
+        """The path of the clip store: `data.store`, or a folder of the output directory."""
         return self.data.store or storage.join(self.output, STORE_FOLDER)
 
     @property
     def ordered_stages(self) -> list[str]:
-        """The stages asked for, each once, in the order in which data flows."""
+        """The stages of the request, each once, in the order in which data flows."""
         return [stage for stage in STAGES if stage in self.stages]
 
 
 def check(values: Any) -> Config:
-    """Return plain values as a configuration.
+    """Check plain values, and return them as a configuration.
 
-    Values of the version before are read as well (see `pipeline.config.upgrade`).
+    Args:
+        values: nested mappings. They may be from an older version (see `pipeline.config.upgrade`).
 
     Raises:
-        ConfigError: the first thing that is wrong, in one line.
+        ConfigError: the first problem, in one line.
     """
     try:
         return Config.model_validate(upgraded(values))
@@ -141,12 +143,12 @@ def check(values: Any) -> Config:
 
 
 def to_yaml(config: Config) -> str:
-    """Return the configuration as the YAML text that `config.yaml` holds."""
+    """Return the configuration as YAML, the text of `config.yaml`."""
     return yaml.safe_dump(config.model_dump(), sort_keys=False, width=120)
 
 
 def _first_problem(error: ValidationError) -> str:
-    """Say in one line what pydantic found first: the key, its value, and what is allowed."""
+    """Return the first problem of pydantic in one line: the key, its value, and what is allowed."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
@@ -154,6 +156,8 @@ def _first_problem(error: ValidationError) -> str:
         return f"{key}: no such key; see --cfg job for all keys"
     if first["type"] == "missing":
         return f"{key}: missing"
+    # The messages of this project's own checks begin with the rest of the key:
+    # "heads=3 must divide width=256" in the section `model` becomes "model.heads=3 must ...".
     if not key:
         return message
     if first["type"] == "value_error":

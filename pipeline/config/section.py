@@ -1,4 +1,4 @@
-"""What all sections of the configuration share."""
+"""The base class of all sections of the configuration, and the kinds of numbers in them."""
 
 from typing import Annotated
 
@@ -11,6 +11,9 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
-    """Immutable. An unknown key or a wrong type is an error, never ignored or converted."""
+    """A section of the configuration. It cannot be changed after it was checked.
+
+    An unknown key is an error and not ignored. A wrong type is an error and not converted.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

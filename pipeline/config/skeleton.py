@@ -1,4 +1,4 @@
-"""Skeleton layouts, and how clips of one layout are read as clips of another."""
+"""Skeleton layouts, and the mapping of one layout to another."""
 
 from typing import Self
 
@@ -12,10 +12,11 @@ class Skeleton(Section):
 
     Attributes:
         name: of the layout.
-        joints: joint -> its parent, in the order of the recordings. The root has none.
-        centre: the joint at which clips are centred.
-        left_shoulder, right_shoulder: the joints that say which way a body faces.
-        mirror: pairs of joints that are each other's mirror image.
+        joints: joint -> its parent, in the order of the recordings. The root has the parent None.
+        centre: the joint that normalisation moves to the origin.
+        left_shoulder: with `right_shoulder`, it tells which way a body faces.
+        right_shoulder: see `left_shoulder`.
+        mirror: pairs of joints that change places in a mirrored body.
     """
 
     name: str
@@ -27,10 +28,12 @@ class Skeleton(Section):
 
 
 class Mapping(Section):
-    """How clips of the layout `source` are read as clips of `target`.
+    """The joints of one layout that stand for the joints of another.
+
+    Clips of the layout `source` can so be read as clips of the layout `target`.
 
     Attributes:
-        source: the name of the layout that clips were recorded in.
+        source: the name of the recorded layout.
         target: the layout that models see.
         joints: joint of the target -> joint of the source.
     """

@@ -1,4 +1,4 @@
-"""The sections `ingest` and `stream`: what is let into a store, and how clips come out of it."""
+"""The sections `ingest` and `stream`: writing a clip store, and reading it for training."""
 
 from typing import Literal, Self
 
@@ -8,22 +8,22 @@ from pipeline.config.section import Count, Fraction, Section
 
 
 class Ingest(Section):
-    """What an ingest puts up with.
+    """The tolerance of an ingest.
 
     Attributes:
-        max_rejected: the share of the recordings that may be set aside.
+        max_rejected: the largest share of recordings that may be rejected. With more the run fails.
     """
 
     max_rejected: Fraction
 
 
 class Stream(Section):
-    """How a training worker gets its batches.
+    """How a training worker gets its batches. `conf/stream/auto.yaml` explains the keys.
 
     Attributes:
-        cache: where clips are kept between epochs.
-        window: with `cache=none`, the clips within which a worker shuffles.
-        pairs: `cameras`: a batch brings with every clip another camera's clip of it.
+        cache: where clips stay between epochs.
+        window: the number of clips among which a worker shuffles. Only `cache=none` uses it.
+        pairs: with `cameras`, a batch has two clips of each performance, from two cameras.
     """
 
     cache: Literal["auto", "device", "memory", "none"]
@@ -34,7 +34,7 @@ class Stream(Section):
     def _check_pairs(self) -> Self:
         if self.pairs == "cameras" and self.cache == "none":
             raise ValueError(
-                "pairs=cameras takes clips from anywhere in the store: cache=none cannot, "
+                "pairs=cameras reads clips from anywhere in the store, which cache=none cannot do; "
                 "use memory or device"
             )
         return self

@@ -1,4 +1,7 @@
-"""The section `train`: how pretraining goes."""
+"""The section `train`: how the encoder is pretrained.
+
+`conf/train/adamw_cosine.yaml` explains the keys.
+"""
 
 from typing import Annotated, Literal
 
@@ -33,12 +36,12 @@ class CheckpointPolicy(Section):
 
 
 class Watch(Section):
-    """How a run is measured beside training, on a share of the training side.
+    """How a run is measured while it trains, on clips of the training side alone.
 
     Attributes:
-        every_epochs: how often; None never.
-        share: of the training side's people that are held out.
-        max_clips: clips that are looked at, at most.
+        every_epochs: epochs from one measurement to the next; None for none.
+        share: the share of the training side's people who are held out as queries.
+        max_clips: the largest number of clips to measure on.
     """
 
     every_epochs: Count | None
@@ -47,7 +50,7 @@ class Watch(Section):
 
 
 class Train(Section):
-    """How pretraining goes."""
+    """How the encoder is pretrained."""
 
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]

@@ -1,28 +1,28 @@
-"""Configurations of the version before, read as those of this one.
+"""Older forms of the configuration, converted to the form of today.
 
-Before version 0.2 a reader was a name, and the options of some readers stood beside it:
+So the `config.yaml` of an older run still opens, and a user's own data set still loads. Two things
+have changed. A reader was a name, and the options of some readers stood beside it:
 
     reader: arrays                 reader:
     arrays:                 ->       format: arrays
       table: clips.csv               table: clips.csv
 
-And a table of cells named where its results go, and held the command line that it was run with.
-
-So the `config.yaml` of an older run still opens, and a data set of a user's own still loads.
+The section `ablate` had keys for the paths of its results, and for the command line of the run.
 """
 
 from typing import Any
 
-# Where the options of a reader stood.
+# The former keys of `data` with the options of a reader.
 READER_OPTIONS = ("pku_mmd", "arrays")
-# Keys of `ablate` that mean nothing any more.
-ABLATE_BEFORE = ("results", "page", "command", "config_dir")
+# The former keys of `ablate`. Nothing reads them any more.
+FORMER_ABLATE_KEYS = ("results", "page", "command", "config_dir")
 
 
 def upgraded(values: Any) -> Any:
     """Return the plain values of a configuration in today's form.
 
-    What is in today's form already, or is no configuration, is returned as it is.
+    Args:
+        values: nested mappings. Anything else is returned as it is; the check refuses it later.
     """
     if not isinstance(values, dict):
         return values
@@ -55,14 +55,14 @@ def _with_reader(data: dict[str, Any]) -> dict[str, Any]:
         if isinstance(reader, dict) and reader.get("format") == name:
             reader = reader | options
         else:
-            # Options of another reader: left in place, where they are refused by their name.
+            # Options of another reader stay in place, so that the check refuses them by name.
             kept[name] = options
     return kept | {"reader": reader}
 
 
 def _has_old_keys(ablate: Any) -> bool:
-    return isinstance(ablate, dict) and any(key in ablate for key in ABLATE_BEFORE)
+    return isinstance(ablate, dict) and any(key in ablate for key in FORMER_ABLATE_KEYS)
 
 
 def _without_old_keys(ablate: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in ablate.items() if key not in ABLATE_BEFORE}
+    return {key: value for key, value in ablate.items() if key not in FORMER_ABLATE_KEYS}

@@ -61,7 +61,7 @@ def test_splits_must_be_protocols(tmp_path):
 
 def test_only_must_name_variants(tmp_path):
     with pytest.raises(
-        ConfigError, match=r"ablate.only: no variant single; there are: full, early, late"
+        ConfigError, match=r"ablate.only: no variant single; the variants are: full, early, late"
     ):
         table_run(tmp_path, "ablate.only=[single]")
 
@@ -80,12 +80,12 @@ def test_a_wrong_variant_is_named_before_anything_starts(tmp_path):
         assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match=r"ablate.*variants\.random"):
         table_run(tmp_path, variants="{random: []}")
-    with pytest.raises(ConfigError, match="each only once"):
+    with pytest.raises(ConfigError, match="each seed only once"):
         table_run(tmp_path, "ablate.seeds=[1,1]")
     for stages in ("[ablate,pretrain]", "[ingest,ablate]"):
-        with pytest.raises(ConfigError, match="ablate stands alone"):
+        with pytest.raises(ConfigError, match="ablate must be the only stage"):
             table_run(tmp_path, f"stages={stages}")
-    with pytest.raises(ConfigError, match="ablate stands alone, and needs the variants"):
+    with pytest.raises(ConfigError, match="ablate must be the only stage, and needs the variants"):
         load(["stages=[ablate]"])
 
 

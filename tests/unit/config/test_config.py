@@ -144,7 +144,7 @@ def test_a_directory_of_the_users_own_holds_more_choices(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["stages=[protocols,ingest]"], "protocols stands alone"),
+        (["stages=[protocols,ingest]"], "protocols must be the only stage"),
         (["stages=[protocols]"], r"data\.names: "),
         (["data.names=x"], r"data\.names: "),
         (["data=ntu60", "+data.pku_mmd={end: included}"], r"data\.pku_mmd: no such key"),
