@@ -3,9 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-# Twice as many as there are cores: most of the tests wait for processes more than they compute.
-# Files are handed out in the order of tests/conftest.py, long ones first.
-LANES := -n 4 --dist loadfile --no-loadscope-reorder
+# One more than there are cores: many tests wait for processes more than they compute. What shares a
+# worker, and what comes first, tests/helpers/lanes.py says.
+LANES := -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test test-fast test-slow setup lint clean
 

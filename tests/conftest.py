@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 # Several xdist workers share the cores: more threads than one would wait for each other, spinning.
 # Libraries read this when they are imported.
@@ -13,27 +14,32 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 
-from tests.helpers import databases, examples, shared_ray
+from tests.helpers import databases, examples, lanes, shared_ray
 from tests.helpers.once import once, session_folder
 
 examples.load_profile()
 shared_ray.make_token()
 
-# The order of the lanes: what waits longest comes first, what computes fills the gaps.
-LANES = ("e2e", "ray", "unit")
-# Within e2e: a head with jobs takes longest; the main job is done when its page is looked at.
-FIRST = ("test_jobs", "test_main_job", "test_resume", "test_walkthrough", "test_mlflow_page")
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put long tests first: xdist hands out files in this order (`--no-loadscope-reorder`)."""
+    """Put long tests first: xdist hands them out in this order (`--no-loadscope-reorder`)."""
+    items.sort(key=lambda item: lanes.order_of(item.nodeid))
 
-    def order(item: pytest.Item) -> tuple[int, int]:
-        lane = item.path.relative_to(item.config.rootpath / "tests").parts[0]
-        place = FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST)
-        return LANES.index(lane) if lane in LANES else len(LANES), place
 
-    items.sort(key=order)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let the tests of a chain, or of a file, share a worker.
+
+    `--dist loadgroup` is meant for it, and with pytest 9 groups nothing: xdist 3.8 writes the group
+    into an attribute that is no longer read.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class LaneScheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return lanes.group_of(nodeid)
+
+    return LaneScheduling(config, log)
 
 
 @pytest.fixture(scope="session")
