@@ -1,1 +1,1 @@
-"""From configuration to encoder, and the encoder on disk."""
+"""Building the encoder from the configuration, and reading and writing it as files."""

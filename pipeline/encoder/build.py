@@ -1,4 +1,7 @@
-"""From configuration to what `models` builds: the only place where the two meet."""
+"""Building the training module from the configuration.
+
+`models` knows nothing of the configuration. This module passes it plain values.
+"""
 
 import torch
 
@@ -11,10 +14,10 @@ from pipeline.core.errors import ConfigError
 
 
 def layout_of(skeleton: Skeleton) -> SkeletonLayout:
-    """Return a configured skeleton as a layout.
+    """Return the layout of a configured skeleton.
 
     Raises:
-        ConfigError: it is no tree, or names joints that it does not have.
+        ConfigError: the joints do not form a tree, or a setting names an unknown joint.
     """
     try:
         return SkeletonLayout.build(**skeleton.model_dump())
@@ -23,9 +26,9 @@ def layout_of(skeleton: Skeleton) -> SkeletonLayout:
 
 
 def build_framework(config: Config) -> Framework:
-    """Build the training module, its weights drawn from `config.seed`.
+    """Build the training module with initial weights from `config.seed`.
 
-    The weights are the same in every process that builds it, whatever its random state.
+    All processes get the same weights, whatever their random state is. That state does not change.
 
     Raises:
         ConfigError: the settings do not fit together.

@@ -1,6 +1,7 @@
-"""The pretrained encoder as a directory of `config.json` and `model.safetensors`, and back.
+"""Writing and loading an encoder: a directory with `config.json` and `model.safetensors`.
 
-Loading executes nothing. Users import `load_encoder` from `skelfuse`, where an example stands.
+Loading executes no code of the files. Users import `load_encoder` from `skelfuse`; the docstring
+there has an example.
 """
 
 from collections.abc import Sequence
@@ -28,12 +29,12 @@ from pipeline.core.errors import UserError
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-# Wrong weights that a message names, before it says how many more there are.
+# A message names so many wrong weights, and counts the others.
 NAMED_PROBLEMS = 3
 
 
 class EncoderCard(Section):
-    """What `config.json` holds: all that rebuilds the encoder and prepares clips for it."""
+    """The content of `config.json`: what is needed to rebuild the encoder and prepare clips."""
 
     format: Literal["skelfuse-encoder"] = "skelfuse-encoder"
     version: Literal[1] = 1
@@ -46,13 +47,13 @@ class EncoderCard(Section):
 
 @dataclass(frozen=True)
 class Preparation:
-    """Turns recorded clips into what the encoder takes: centred, aligned, all of one length.
+    """Prepares recorded clips for the encoder: centred, aligned, and all of one length.
 
     Attributes:
-        layout: V joints and how they hang together.
-        persons: M, persons of a clip; absent ones are zeros.
-        frames: T, to which a whole clip is resampled.
-        centre: where the origin is put, see `models.normalise`.
+        layout: the V joints and the bones between them.
+        persons: M, the persons of a clip. Absent persons are zeros.
+        frames: T, the frames to which a clip is resampled.
+        centre: what moves to the origin, see `models.normalise`.
         align: how the body is turned, see `models.normalise`.
     """
 
@@ -66,13 +67,13 @@ class Preparation:
         """Prepare recorded clips.
 
         Args:
-            clips: a batch, or B arrays [length, M, V, 3] in metres, of any length from one frame.
+            clips: a batch, or B arrays [length, M, V, 3] in metres. A length is 1 or more.
 
         Returns:
             Views [B, T, M, V, 3], which `Backbone.features` takes.
 
         Raises:
-            ValueError: clips of another number of persons or joints than the encoder's.
+            ValueError: a clip has not the persons and joints of the encoder.
         """
         if not isinstance(clips, ClipBatch):
             clips = self._batch(clips)
@@ -82,18 +83,23 @@ class Preparation:
         return whole(centred, self.frames)
 
     def _batch(self, arrays: Sequence[np.ndarray | Tensor]) -> ClipBatch:
-        frames = [torch.from_numpy(np.array(array, np.float32)) for array in arrays]
-        for number, clip in enumerate(frames):
+        """Check arrays of single clips, and join them to a batch."""
+        frames = []
+        for number, array in enumerate(arrays):
+            # A copy, because an array of the caller may be read-only or of another type.
+            clip = torch.from_numpy(np.array(array, np.float32))
             if clip.dim() != 4 or clip.shape[-1] != 3 or len(clip) == 0:
                 raise ValueError(
                     f"clip {number} must be [frames, persons, joints, 3], is {list(clip.shape)}"
                 )
             if clip.shape[1:3] != (self.persons, self.layout.num_joints):
                 raise ValueError(self._mismatch(clip))
-        # Clips lie end to end: lengths 3, 2, 4 give offsets 0, 3, 5, 9.
+            frames.append(clip)
+        # The frames of all clips follow one another: lengths 3, 2, 4 give offsets 0, 3, 5, 9.
         lengths = map(len, frames)
         offsets = torch.tensor([0, *lengths]).cumsum(0)
         ids = torch.arange(len(frames))
+        # The encoder needs no labels; -1 means unknown.
         unlabelled = torch.full((len(frames),), -1)
         return ClipBatch(torch.cat(frames), offsets, ids, unlabelled)
 
@@ -106,12 +112,12 @@ class Preparation:
 
 
 def export_encoder(uri: str, backbone: Backbone, config: Config) -> None:
-    """Write a backbone into a directory.
+    """Write an encoder into a directory.
 
     Args:
         uri: the directory.
-        backbone: what `config` built, with the weights to export.
-        config: of the run.
+        backbone: the encoder that was built from `config`.
+        config: the configuration of the run.
 
     Raises:
         UserError: the directory cannot be written.
@@ -123,13 +129,18 @@ def export_encoder(uri: str, backbone: Backbone, config: Config) -> None:
         model=config.model,
         normalise=config.data.normalise,
     )
-    # The card comes last: a directory without it is no export.
+    # The card is written last, and marks the export as complete.
     write_weights(uri, backbone)
-    storage.write_bytes(storage.join(uri, CONFIG), (card.model_dump_json(indent=2) + "\n").encode())
+    text = card.model_dump_json(indent=2) + "\n"
+    storage.write_bytes(storage.join(uri, CONFIG), text.encode())
 
 
 def write_weights(uri: str, backbone: Backbone) -> None:
-    """Write the weights of an export, whole or not at all; its card stays as it is.
+    """Write the weights of an export, the whole file or nothing. Its card stays as it is.
+
+    Args:
+        uri: the directory of the export.
+        backbone: the encoder with the weights.
 
     Raises:
         UserError: the file cannot be written.
@@ -141,20 +152,21 @@ def write_weights(uri: str, backbone: Backbone) -> None:
 
 
 def load_encoder(uri: str) -> tuple[Backbone, Preparation]:
-    """Read an exported encoder. Nothing in its files is executed.
+    """Load an exported encoder. This executes no code of the files.
 
     Args:
-        uri: directory of the export, on a disk or on object storage.
+        uri: the directory of the export, on a local disk or on object storage.
 
     Returns:
-        The backbone, frozen and in evaluation mode, and what prepares clips for it.
+        The backbone, frozen and in evaluation mode, and the preparation of clips for it.
 
     Raises:
-        UserError: there is no export, it is damaged, or the weights are not those of its card; the
-            message names the file.
+        UserError: a file is missing or damaged, or the weights do not fit the card. The message
+            names the file.
     """
     card, layout = _read_card(storage.join(uri, CONFIG))
-    # The initial weights are overwritten, and the caller's random state stays as it is.
+    # Building draws initial weights, which are overwritten below. The fork keeps the caller's
+    # random state as it is.
     with torch.random.fork_rng(devices=[]):
         backbone = Backbone(layout, card.persons, BackboneSettings(**card.model.model_dump()))
     path = storage.join(uri, WEIGHTS)
@@ -175,11 +187,12 @@ def load_encoder(uri: str) -> tuple[Backbone, Preparation]:
 
 
 def _read_card(path: str) -> tuple[EncoderCard, SkeletonLayout]:
+    """Read and check `config.json`."""
     try:
         card = EncoderCard.model_validate(storage.read_json(path))
         return card, SkeletonLayout.build(**card.skeleton.model_dump())
     except ValidationError as error:
-        # One line: the first problem is enough to know what is wrong with the file.
+        # A message is one line, so it names the first problem only.
         first = error.errors()[0]
         problem = first["msg"]
         key = ".".join(str(part) for part in first["loc"])
@@ -191,7 +204,7 @@ def _read_card(path: str) -> tuple[EncoderCard, SkeletonLayout]:
 
 
 def _require_same(path: str, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
-    """Raise UserError unless both have the same names, shapes and types."""
+    """Raise UserError unless both have weights of the same names, shapes and types."""
     problems = []
     for name in expected.keys() | found.keys():
         if name not in found:
@@ -210,6 +223,6 @@ def _require_same(path: str, expected: dict[str, Tensor], found: dict[str, Tenso
 
 
 def _describe(tensor: Tensor) -> str:
-    """Example: `float32 [16, 16]`."""
+    """Return the type and shape of a tensor in words, such as `float32 [16, 16]`."""
     kind = str(tensor.dtype).removeprefix("torch.")
     return f"{kind} {list(tensor.shape)}"

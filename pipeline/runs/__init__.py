@@ -1,1 +1,1 @@
-"""A run's directory, its stages one after another, and its record in MLflow."""
+"""The output directory of a run, the loop over its stages, and its record in MLflow."""

@@ -1,4 +1,4 @@
-"""The last lines of a run: what happened, and where things are."""
+"""The last lines of a run: its main figures, and the paths of its results."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from pipeline.runs.resolved import ResolvedRun
 
 
 def announce(run: ResolvedRun) -> None:
-    """Show the headline figures, the summary's location, and how to open MLflow."""
+    """Show the main figures, the path of the summary, and how to open MLflow."""
     summary = storage.read_json(run.directory.path(files.SUMMARY))
     rows = []
     for name in HEADLINES:
@@ -18,13 +18,15 @@ def announce(run: ResolvedRun) -> None:
             rows.append([name, _shown(name, summary[name])])
     table(run.config.name, ["", ""], rows)
     say(f"summary: {run.directory.path(files.SUMMARY)}")
-    where = run.config.tracking.uri or ""
-    if where.startswith("sqlite:"):
-        where = f"mlflow ui --backend-store-uri {where}"
-    say(f"MLflow:  {where}   (run {summary['mlflow_run_id']})")
+    tracking = run.config.tracking.uri or ""
+    # A database has no pages of its own: show the command that serves them.
+    if tracking.startswith("sqlite:"):
+        tracking = f"mlflow ui --backend-store-uri {tracking}"
+    say(f"MLflow:  {tracking}   (run {summary['mlflow_run_id']})")
 
 
 def _shown(name: str, value: Any) -> str:
+    """Return a figure as text: accuracies in percent, numbers with thousands separators."""
     if is_accuracy(name):
         return percent(value)
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""Which version of the code a run was computed with."""
+"""The version of the code, which every run records."""
 
 import hashlib
 import subprocess
@@ -6,18 +6,18 @@ from pathlib import Path
 
 from pipeline.core.paths import ROOT
 
-# What decides what a run computes. Results that lie in the checkout do not.
+# The folders that decide what a run computes. Other files, such as results, may change.
 CODE = ("pipeline", "models", "conf")
 SUFFIXES = (".py", ".yaml")
 
 
 def code_version() -> str:
-    """Return the git commit, with `+dirty` where code or configuration differ from it.
+    """Return the git commit, followed by `+dirty` if code or configuration differ from it.
 
-    Without git, a hash over the files of CODE.
+    If the code is not in a git repository, return a hash of the files in CODE.
     """
     try:
-        # An installed package may lie inside somebody else's repository.
+        # An installed package may be inside the repository of another project.
         if Path(_git("rev-parse", "--show-toplevel")).resolve() != ROOT:
             return _hash_of_files()
         commit = _git("rev-parse", "--short=12", "HEAD")

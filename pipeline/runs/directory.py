@@ -1,4 +1,4 @@
-"""A run is its `output` directory: what was asked for, what is done, where it is tracked."""
+"""The output directory of a run, from which the same command goes on after an interruption."""
 
 import time
 from typing import Any
@@ -14,16 +14,16 @@ from pipeline.runs import files
 from pipeline.runs.state import RunState, read_state
 from pipeline.store.manifest import MANIFEST
 
-# Settings that a refusal names, before it says how many more there are.
+# A message names so many settings, and counts the others.
 NAMED_DIFFERENCES = 5
 
 
 class RunDirectory:
-    """The output directory of a run, and its small state file.
+    """The output directory of a run, with its state file.
 
     Attributes:
-        uri: where it lies.
-        state: what is done and found out.
+        uri: the path or URI of the directory.
+        state: the content of the state file.
     """
 
     def __init__(self, uri: str) -> None:
@@ -32,13 +32,19 @@ class RunDirectory:
 
     @classmethod
     def open(cls, config: Config) -> "RunDirectory":
-        """Start a run, or take up the one that `output` holds.
+        """Open an empty directory, or the directory of a run that is to go on.
+
+        This writes nothing.
+
+        Args:
+            config: the settings of the run. `config.output` is the directory.
 
         Raises:
-            ConfigError: `output` holds something else, or a run of other settings; the message
-                names them.
+            ConfigError: the directory holds other files, or a run with other settings. The message
+                names the settings.
         """
         directory = cls(config.output)
+        # `begin` will move the earlier run aside, so its state does not matter.
         if config.fresh:
             return directory
         if not storage.exists(directory.path(files.CONFIG)):
@@ -54,50 +60,56 @@ class RunDirectory:
             directory._refuse(differing)
             directory.state = state
         elif not differing:
-            # Nothing was finished or trained: all that is worth keeping is the tracked run.
+            # No stage was finished and no step trained. Only the run in MLflow is used again.
             directory.state.mlflow_run_id = state.mlflow_run_id
         return directory
 
     def begin(self, config: Config) -> None:
-        """Write what was asked for: the directory is this run's now.
+        """Write the configuration. From now on the directory belongs to this run.
 
-        With `fresh` an earlier run is moved aside.
+        With `config.fresh` an earlier run is moved aside first.
         """
         if config.fresh:
             self._move_aside()
         storage.write_bytes(self.path(files.CONFIG), to_yaml(config).encode())
 
     def path(self, *parts: str) -> str:
-        """Return the location of something in the directory."""
+        """Return the path of a file or folder in the directory."""
         return storage.join(self.uri, *parts)
 
     def unfinished(self, config: Config) -> list[str]:
-        """Return the stages to run: the first one asked for that is not finished, and all after it.
+        """Return the stages to run: the first unfinished stage of the request, and all after it.
 
-        Always run the ablation stage: each of its cells decides whether it is up to date.
+        The stages after an unfinished one run again, because they use its results. The ablation
+        stage always runs; each of its cells decides whether it is up to date.
+
+            asked for: ingest  pretrain  evaluate  report
+            finished:  ingest            evaluate
+            to run:            pretrain  evaluate  report
         """
         stages = config.ordered_stages
         for number, stage in enumerate(stages):
             finished = self.results(stage) is not None
-            lost = stage == "ingest" and not has_store(config)
+            # The user may have deleted the store since the ingest.
+            lost = stage == "ingest" and not has_store(config.store)
             if not finished or lost or stage == "ablate":
                 return stages[number:]
         return []
 
     def results(self, stage: str) -> dict[str, Any] | None:
-        """Return what a finished stage reported, None where it is not finished."""
+        """Return the results of a stage, None if it is not finished."""
         return self.state.stages.get(stage)
 
     def claim(self, key: str, fingerprint: str, uri: str) -> None:
-        """Tie the run to a clip store by its content.
+        """Record which clips the run uses, or check that they are still the same.
 
         Args:
-            key: the store's name in `RunState.stores`.
-            fingerprint: of the store's content.
-            uri: where the store lies, for the message.
+            key: the name of the store in `RunState.stores`.
+            fingerprint: a hash of the content of the store.
+            uri: the path of the store, for the message.
 
         Raises:
-            UserError: the run is tied to another store already.
+            UserError: the run began with other clips.
         """
         known = self.state.stores.setdefault(key, fingerprint)
         if known != fingerprint:
@@ -105,7 +117,7 @@ class RunDirectory:
         self.save()
 
     def finish(self, stage: str, results: dict[str, Any]) -> None:
-        """Record a stage's results. Invalidates later stages, because they used the old results."""
+        """Record the results of a stage, and forget later stages, which used the old results."""
         kept: dict[str, dict[str, Any]] = {}
         for name in STAGES[: STAGES.index(stage)]:
             if name in self.state.stages:
@@ -115,7 +127,7 @@ class RunDirectory:
         self.save()
 
     def conclude(self) -> None:
-        """Record that the summary and the tracked run hold all that is finished."""
+        """Record that the summary and MLflow have the results of all finished stages."""
         self.state.summarised = True
         self.save()
 
@@ -124,14 +136,14 @@ class RunDirectory:
         storage.write_json(self.path(files.STATE), self.state.model_dump(mode="json"))
 
     def summary(self) -> dict[str, Any]:
-        """Return the flat results of all finished stages together."""
+        """Return the results of all finished stages as one flat mapping."""
         summary: dict[str, Any] = {}
         for results in self.state.stages.values():
             summary |= results
         return summary
 
     def _differences(self, config: Config) -> dict[str, tuple[Any, Any]]:
-        """Return the settings in which the directory's run differs: key -> (there, now)."""
+        """Return the settings that differ from those in the directory: key -> (there, now)."""
         try:
             saved = check(yaml.safe_load(storage.read_bytes(self.path(files.CONFIG))))
         except (ConfigError, yaml.YAMLError) as error:
@@ -147,7 +159,7 @@ class RunDirectory:
         return differing
 
     def _refuse(self, differing: dict[str, tuple[Any, Any]]) -> None:
-        """Raise ConfigError where any setting differs."""
+        """Raise ConfigError if any setting differs."""
         if not differing:
             return
         named = []
@@ -175,14 +187,14 @@ class RunDirectory:
 
 
 def require_data(config: Config, ingesting: bool) -> None:
-    """Make sure that there is a clip store, or something to make one of.
+    """Check that the run has a clip store, or recordings to make one of.
 
     Args:
-        config: of the run.
-        ingesting: whether an ingest is to come.
+        config: the configuration of the run.
+        ingesting: whether the run is going to ingest recordings.
 
     Raises:
-        ConfigError: there is neither.
+        ConfigError: the run has neither, or its recordings do not exist.
     """
     data = config.data
     has_recordings = False
@@ -191,7 +203,7 @@ def require_data(config: Config, ingesting: bool) -> None:
             if not storage.exists(place):
                 raise ConfigError(f"data.raw={place}: not found")
         has_recordings = data.raw is not None or data.synthetic is not None
-    if has_recordings or has_store(config):
+    if has_recordings or has_store(config.store):
         return
     raise ConfigError(
         f"data.raw: missing, and no whole clip store at {config.store} ({MANIFEST} is missing); "
@@ -199,6 +211,6 @@ def require_data(config: Config, ingesting: bool) -> None:
     )
 
 
-def has_store(config: Config) -> bool:
-    """Whether the run's clip store is whole."""
-    return storage.exists(storage.join(config.store, MANIFEST))
+def has_store(uri: str) -> bool:
+    """True if a complete clip store is at `uri`. Its manifest is written last."""
+    return storage.exists(storage.join(uri, MANIFEST))

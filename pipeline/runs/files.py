@@ -1,15 +1,15 @@
-"""The names of everything that a run leaves in its output directory.
+"""The names of all files and folders that a run writes into its output directory.
 
 output/
-  config.yaml       what was asked for
-  run.json          what is done (`RunState`)
-  summary.json      the figures, for scripts
-  mlflow.db         the tracked run, unless `tracking.uri` names another place
-  logs/             what Ray's C++ side wrote to stderr
-  raw/              the synthetic recordings, where there were none
+  config.yaml       the configuration of the run
+  run.json          the finished stages and their results (`RunState`)
+  summary.json      all figures, for scripts
+  mlflow.db         the record in MLflow, unless `tracking.uri` names another place
+  logs/             the messages of Ray's C++ side
+  raw/              the recordings of the synthetic recorder
   store/            the clip store, unless `data.store` names another place
-  checkpoints/      attempts, and the checkpoints of each
-  metrics.jsonl     one row a logged step of training
+  checkpoints/      a folder for each attempt to train, with its checkpoints
+  metrics.jsonl     one row for each logged step of training
   encoder/          the encoder after training
   random/           the encoder before training
   evaluation.json   the curves of the linear probe
@@ -17,7 +17,7 @@ output/
   figures/          the pictures of the report
   report.html       the report
   card/             the data card
-  records.jsonl     what the cells of a table measured
+  records.jsonl     the figures of each cell of an ablation table
   ablation.md       the table
   ablation.png      its plot
   ablation.html     both as a page

@@ -1,12 +1,13 @@
-"""The names of all figures, and what people are shown for them: the one table of both.
+"""The names of all figures and metrics, with the labels that people see.
 
 Three kinds of names:
-- figures of the summary (`linear_top1`), flat keys of `summary.json`;
-- metrics over time (`loss/view`, `train/clips_per_second`), rows of `metrics.jsonl`;
-- the same in MLflow, where `_top1` is written `/top1` so that its pages group them.
+- figures, measured once (`linear_top1`): the keys of `summary.json`;
+- metrics over time (`loss/view`, `train/clips_per_second`): the keys in a row of `metrics.jsonl`;
+- figures in MLflow: `_top1` becomes `/top1`, because its pages group names by their first part.
 """
 
-# Accuracies of the encoder as fractions of the test clips, and their labels.
+# The accuracies of the encoder, as fractions of the test clips, and their labels. `unseen` figures
+# leave out test clips that are exact copies of training clips.
 LINEAR = "linear_top1"
 KNN = "knn_top1"
 LINEAR_BEST = "linear_best_top1"
@@ -18,10 +19,10 @@ ACCURACIES = {
     LINEAR_UNSEEN: "linear, unseen",
     KNN_UNSEEN: "1-NN, unseen",
 }
-# How the same figures of the encoder before training begin.
+# The same figures of the encoder before training begin with this.
 RANDOM_PREFIX = "random_"
 
-# What accuracies cost.
+# The size of the networks, and the computation for one clip.
 PARAMETERS = "parameters"
 GFLOPS = "gflops"
 PRETRAINING_PARAMETERS = "pretraining_parameters"
@@ -41,7 +42,7 @@ WATCH_PREFIX = "watch/"
 WATCH_LINEAR = "watch/linear_top1"
 WATCH_KNN = "watch/knn_top1"
 
-# The figures that the last lines of a run show, where they were measured.
+# The figures in the last lines of a run, as far as they were measured.
 HEADLINES = (
     "clips",
     "rejected",
@@ -60,7 +61,7 @@ HEADLINES = (
 
 
 def random_start(name: str) -> str:
-    """Return the name of a figure of the encoder before training.
+    """Return the name of the same figure of the encoder before training.
 
     Example: `linear_top1` becomes `random_linear_top1`.
     """
@@ -68,12 +69,12 @@ def random_start(name: str) -> str:
 
 
 def is_accuracy(name: str) -> bool:
-    """Whether a figure is a fraction that people read in percent."""
+    """True if a figure is a fraction, which people read in percent."""
     return "_top1" in name
 
 
 def in_mlflow(name: str) -> str:
-    """Return the name of a summary's figure in MLflow.
+    """Return the name of a figure in MLflow.
 
     Example: `random_linear_top1` becomes `random_linear/top1`.
     """

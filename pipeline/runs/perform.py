@@ -1,4 +1,4 @@
-"""The stages of a run, one after another, each recorded when it is done."""
+"""The loop over the stages of a run, which records each stage when it is finished."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -10,19 +10,19 @@ from pipeline.runs import files
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.runs.tracking import Tracker
 
-# What every stage is: it takes the run and its tracked twin, and returns flat results.
+# A stage takes a run and its record in MLflow, and returns flat results: name -> number or text.
 StageFunction = Callable[[ResolvedRun, Tracker], dict[str, Any]]
 Stages = Mapping[str, StageFunction]
 
 
 def perform(stages: Stages, todo: Iterable[str], run: ResolvedRun, tracker: Tracker) -> None:
-    """Run stages in this order. What each returns is recorded in the directory and in MLflow.
+    """Run stages one after another, and record their results in the directory and in MLflow.
 
     Args:
-        stages: stage -> its function.
-        todo: the stages to run.
-        run: what they work on.
-        tracker: the tracked run.
+        stages: the name of a stage -> its function.
+        todo: the names of the stages to run, in order.
+        run: the run that they belong to.
+        tracker: the record of the run in MLflow.
     """
     for stage in todo:
         started = time.monotonic()
@@ -30,13 +30,19 @@ def perform(stages: Stages, todo: Iterable[str], run: ResolvedRun, tracker: Trac
         results = stages[stage](run, tracker)
         tracker.results(results)
         seconds = time.monotonic() - started
+        # Last, because this marks the stage as finished: after an interruption before this line
+        # the stage runs again.
         run.directory.state.seconds[stage] = seconds
         run.directory.finish(stage, results)
         say(f"{stage}: done in {seconds:.0f} s")
 
 
 def summarise(run: ResolvedRun, tracker: Tracker) -> dict[str, Any]:
-    """Write `summary.json` and log it beside the configuration.
+    """Write `summary.json`, and copy it and the configuration to MLflow.
+
+    Args:
+        run: the run.
+        tracker: the record of the run in MLflow.
 
     Returns:
         The flat results of all finished stages, with the run's name, seed and MLflow run id.

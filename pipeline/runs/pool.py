@@ -1,4 +1,4 @@
-"""What pretrains: the training side of the run's clip store, and the clips of further stores."""
+"""The clips of pretraining: the training side of the run's own store, and further stores."""
 
 from models.skeleton import SkeletonLayout
 from pipeline.config.data import Data, PoolStore
@@ -6,7 +6,7 @@ from pipeline.core.errors import UserError
 from pipeline.runs.directory import RunDirectory
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.index import StoreIndex
-from pipeline.store.protocols import Side, mask, parse_terms
+from pipeline.store.protocols import Side, mask, parse_filter
 from pipeline.stream.selection import Part
 
 
@@ -18,23 +18,24 @@ def open_pool(
     data: Data,
     directory: RunDirectory,
 ) -> list[Part]:
-    """Open the stores of `data.pool`.
+    """Open the stores of `data.pool`, and select the clips of pretraining.
 
     Args:
-        own: the run's clip store, its clips as models see them.
-        index: of that store.
+        own: the run's own clip store, its clips as models see them.
+        index: the index of that store.
         layout: the skeleton layout that models see.
-        sides: `train` and `test` of the run's protocol.
-        data: names the further stores.
-        directory: of the run, which is tied to all stores.
+        sides: the sides `train` and `test` of the run's protocol.
+        data: the section with the pool, the number of persons and the mapping of layouts.
+        directory: the output directory, which records the content of all stores.
 
     Returns:
-        The training side of the run's own store, and then the clips of every further store.
+        First the training side of the run's own store, then the clips of every further store.
 
     Raises:
-        UserError: a store is not there, damaged, another than before, of a layout that cannot be
-            read, or holds clips that the run is tested on.
+        UserError: a store is missing, damaged, changed since the run began, of a layout that
+            cannot be mapped, or holds clips that the run is tested on.
     """
+    # A pooled store may hold the same data set under another split.
     tested = set(index.clip_id[mask(index.columns, sides["test"])])
     parts = [Part(own, sides["train"])]
     for number, pooled in enumerate(data.pool):
@@ -50,18 +51,18 @@ def open_pool(
 
 
 def _side(key: str, pooled: PoolStore) -> Side:
-    """Return the clips that a further store adds, as one side of a protocol."""
-    return Side(key, "clips", (parse_terms(f"{key}.clips", pooled.clips),))
+    """Return the filter for the clips of a further store, as one side of a protocol."""
+    return Side(key, "clips", (parse_filter(f"{key}.clips", pooled.clips),))
 
 
 def _require_untested(
     key: str, index: StoreIndex, side: Side, tested: set[str], test_side: Side
 ) -> None:
-    """Raise UserError where pretraining would see clips that the run is tested on."""
+    """Raise UserError if pretraining would see clips that the run is tested on."""
     pooled = index.clip_id[mask(index.columns, side)]
     shared = tested.intersection(pooled)
     if shared:
         raise UserError(
             f"{key}: holds {len(shared)} clips of {test_side}, on which the run is tested, "
-            f"{min(shared)} for one"
+            f"for example {min(shared)}"
         )

@@ -1,4 +1,4 @@
-"""One run, resolved once: what every stage receives."""
+"""A run's configuration and everything that follows from it, worked out once for all stages."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,15 +10,17 @@ from models.framework import Framework
 from models.probes import LinearProbe
 from models.skeleton import SkeletonLayout
 from pipeline.config.compose import Request
+from pipeline.config.evaluate import Linear
 from pipeline.config.root import Config
 from pipeline.core.errors import ConfigError
 from pipeline.encoder.build import build_framework, layout_of
+from pipeline.runs import metric_names
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.pool import open_pool
 from pipeline.runs.state import OWN_STORE
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.index import StoreIndex
-from pipeline.store.protocols import Side, parse, parse_terms, sides_of
+from pipeline.store.protocols import Side, parse, parse_filter, sides_of
 from pipeline.store.splits import Split
 from pipeline.stream.selection import Part
 
@@ -27,20 +29,21 @@ from pipeline.stream.selection import Part
 class ResolvedRun:
     """A run's configuration, and everything that follows from it.
 
-    The clip store may not be there before the run has made it: what depends on it is opened at
-    the first use, and kept.
+    The stage `ingest` may only just make the clip store. So the properties that need the store
+    open it at the first use, and keep it.
 
     Attributes:
-        config: what is to be computed.
-        request: what was typed for it.
-        directory: where everything that the run leaves lies.
+        config: the configuration, with absolute paths.
+        request: the command line.
+        directory: the output directory.
         recorded_layout: the skeleton layout of the recordings and of their store.
         layout: the skeleton layout that models see.
         sides: the sides `train` and `test` of the configured protocol.
-        parts: what each network of the encoder adds to its features (see `Backbone.parts`).
-        cost: what the accuracies cost: `parameters` of the encoder, `gflops` of its inference for
-            one clip, `pretraining_parameters` with all heads, and `pretraining_gflops` of a
-            training step for one clip, forward and backward.
+        parts: the columns of a feature that each network of the encoder makes (see
+            `Backbone.parts`).
+        cost: `parameters` of the encoder, `gflops` of its inference for one clip,
+            `pretraining_parameters` with all projectors, and `pretraining_gflops` of a training
+            step for one clip, forward and backward.
     """
 
     config: Config
@@ -57,8 +60,8 @@ class ResolvedRun:
         """The run's clip store, its clips as they were recorded.
 
         Raises:
-            UserError: there is none, it is damaged, of another skeleton, or not the one that the
-                run was begun with.
+            UserError: the store is missing, damaged, of another skeleton, or changed since the run
+                began.
         """
         store = ClipStore.open(self.config.store, self.recorded_layout)
         self.directory.claim(OWN_STORE, store.fingerprint, store.uri)
@@ -72,7 +75,7 @@ class ResolvedRun:
 
     @cached_property
     def index(self) -> StoreIndex:
-        """The small columns of all clips."""
+        """The columns of all clips but their frames. Raises as `recorded_store`."""
         return self.recorded_store.index()
 
     @cached_property
@@ -82,7 +85,7 @@ class ResolvedRun:
 
     @cached_property
     def pool(self) -> list[Part]:
-        """What pretrains. Raises as `open_pool`."""
+        """The clips of pretraining. Raises as `open_pool`."""
         data = self.config.data
         return open_pool(self.store, self.index, self.layout, self.sides, data, self.directory)
 
@@ -90,17 +93,22 @@ class ResolvedRun:
 def resolve(config: Config, request: Request, directory: RunDirectory) -> ResolvedRun:
     """Work out what follows from a configuration, and check that its parts fit together.
 
-    The framework is built without memory, to be checked and measured.
+    Args:
+        config: the configuration, with absolute paths.
+        request: the command line.
+        directory: the output directory.
 
     Raises:
-        ConfigError: settings that models, probes or protocols refuse.
+        ConfigError: models, probes or protocols refuse a setting.
     """
+    # `parse` and `parse_filter` are called for their checks alone.
     parse(config.data.protocol_values())
     for number, pooled in enumerate(config.data.pool):
-        parse_terms(f"data.pool[{number}].clips", pooled.clips)
-    _require_probe(config)
+        parse_filter(f"data.pool[{number}].clips", pooled.clips)
+    _require_probe(config.evaluate.linear)
     recorded_layout = layout_of(config.data.skeleton)
     layout = layout_of(config.data.seen_skeleton)
+    # On this device tensors have shapes but no memory: enough to check and count.
     with torch.device("meta"):
         framework = build_framework(config)
     micro_batch = config.train.batch_size // config.train.accumulate
@@ -112,25 +120,31 @@ def resolve(config: Config, request: Request, directory: RunDirectory) -> Resolv
         layout=layout,
         sides=sides_of(config.data.protocols, config.data.protocol),
         parts=framework.backbone.parts,
-        cost=cost_card(framework, micro_batch),
+        cost=cost_figures(framework, micro_batch),
     )
 
 
-def cost_card(framework: Framework, batch: int) -> dict[str, float]:
-    """Return the `ResolvedRun.cost` of a framework that trains in steps of `batch` clips."""
+def cost_figures(framework: Framework, batch: int) -> dict[str, float]:
+    """Return `ResolvedRun.cost`.
+
+    Args:
+        framework: the training module.
+        batch: the clips in one forward pass. The terms that compare all pairs of clips of a batch
+            make the cost of a clip depend on it.
+    """
     inference = cost(framework.backbone)
     step = training_cost(framework, batch)
     return {
-        "parameters": inference["parameters"],
-        "gflops": inference["gflops"],
-        "pretraining_parameters": step["training_parameters"],
-        "pretraining_gflops": step["training_gflops"],
+        metric_names.PARAMETERS: inference["parameters"],
+        metric_names.GFLOPS: inference["gflops"],
+        metric_names.PRETRAINING_PARAMETERS: step["training_parameters"],
+        metric_names.PRETRAINING_GFLOPS: step["training_gflops"],
     }
 
 
-def _require_probe(config: Config) -> None:
+def _require_probe(linear: Linear) -> None:
     """Raise ConfigError for a linear probe whose settings contradict each other."""
     try:
-        LinearProbe(**config.evaluate.linear.model_dump())
+        LinearProbe(**linear.model_dump())
     except ValueError as error:
         raise ConfigError(f"evaluate.linear: {error}") from None

@@ -1,4 +1,4 @@
-"""What evaluation leaves of each encoder in `features/`, as later stages read it."""
+"""Reading the features and predictions that the stage `evaluate` wrote into `features/`."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from pipeline.core import storage
 
 @dataclass(frozen=True)
 class SavedFeatures:
-    """The test clips of a protocol as one encoder saw them.
+    """The features of the N test clips from one encoder, and the labels predicted from them.
 
     Attributes:
-        ids: int64 [N], rows of the store.
-        labels: int64 [N], what the clips show.
+        ids: int64 [N], the rows of the clips in the store.
+        labels: int64 [N], the true labels.
         features: float32 [N, D].
-        linear: int64 [N], what the linear probe takes each clip for.
-        knn: int64 [N], what nearest neighbours take it for.
+        linear: int64 [N], the labels that the linear probe predicts.
+        knn: int64 [N], the labels that the nearest neighbours predict.
     """
 
     ids: np.ndarray
@@ -28,7 +28,11 @@ class SavedFeatures:
 
     @classmethod
     def read(cls, uri: str) -> "SavedFeatures":
-        """Read it from `features/<encoder>.safetensors`."""
+        """Read the file `features/<encoder>.safetensors`.
+
+        Raises:
+            UserError: the file is missing or cannot be read.
+        """
         arrays = load(storage.read_bytes(uri))
         return cls(
             ids=arrays["test/ids"],

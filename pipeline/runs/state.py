@@ -1,4 +1,4 @@
-"""What a run knows of itself between two starts: the file `run.json`."""
+"""The state of a run, which it reads again when the same command goes on: the file `run.json`."""
 
 from typing import Any
 
@@ -7,22 +7,23 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError
 
+# The version of the file's format.
 VERSION = 2
 # The key of the run's own clip store in `RunState.stores`; pooled stores are `pool_0` and so on.
 OWN_STORE = "store"
 
 
 class RunState(BaseModel):
-    """What is done and found out. It is written whole after every change.
+    """The content of `run.json`. The file is written anew after every change.
 
     Attributes:
-        version: of this file's format.
-        stages: stage -> the results that it reported when it was finished.
-        summarised: whether the summary and the tracked run hold all that is finished.
-        mlflow_run_id: of the tracked run.
-        seconds: stage -> how long it took when it last ran.
-        cache: of the stream that training began with.
-        stores: the fingerprints of the clip stores that the run was begun with: `store`, `pool_0`.
+        version: the version of the file's format.
+        stages: the name of a finished stage -> its results.
+        summarised: whether the summary and MLflow have the results of all finished stages.
+        mlflow_run_id: the id of the run in MLflow.
+        seconds: the name of a stage -> its duration when it last ran, in seconds.
+        cache: the kind of cache that training began with, such as `memory`.
+        stores: `store`, `pool_0`, ... -> the fingerprint of the clip store when the run began.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -37,10 +38,10 @@ class RunState(BaseModel):
 
 
 def read_state(uri: str) -> RunState:
-    """Read a run's state; that of a run which has none yet is empty.
+    """Read the state of a run. A run without the file has an empty state.
 
     Raises:
-        ConfigError: it was written by a later version, or is damaged.
+        ConfigError: the file was written by a later version, or is damaged.
     """
     if not storage.exists(uri):
         return RunState()
@@ -66,9 +67,9 @@ def read_state(uri: str) -> RunState:
 
 
 def _from_version_1(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the state as version 2 has it.
+    """Return the values of a file of version 1 in the form of version 2.
 
-    Version 1 had no version, and the fingerprints of stores stood beside everything else:
+    Version 1 had no key `version`, and the fingerprints of stores stood beside the other keys:
 
         {"fingerprint": "ab", "pool_0": "cd"}  ->  {"stores": {"store": "ab", "pool_0": "cd"}}
     """

@@ -1,6 +1,6 @@
-"""MLflow, from the driver alone.
+"""The record of a run in MLflow.
 
-Workers send their metrics to the driver and never open a run of their own.
+Only the driver talks to MLflow. Training workers send their metrics to the driver.
 """
 
 import json
@@ -29,31 +29,32 @@ from pipeline.runs.directory import RunDirectory
 from pipeline.runs.metric_names import LOSS, STEP, TIME, in_mlflow
 from pipeline.store.clip_store import ClipStore
 
-# Creating its tables is not news.
+# Without this, both report every table that they create in a new database.
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
 
-# MLflow takes at most so many in one request, and values of at most so many characters.
+# The limits of MLflow: entries in one request, and characters of a value.
 PARAMS_A_REQUEST = 100
 METRICS_A_REQUEST = 500
 PARAM_LENGTH = 6000
 TAG_LENGTH = 5000
 DIGEST_LENGTH = 36
-# The kind of experiment decides which of its faces MLflow shows: training, not conversations.
+# MLflow has pages for training and pages for language models. This selects those for training.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 
 class Tracker:
-    """One MLflow run for one output directory, created once and taken up by every continuation.
+    """One MLflow run for one output directory. If the run goes on later, it uses the same one.
 
     Args:
-        config: of the run.
-        directory: of the run, which remembers the MLflow run's id.
-        parent: id of the MLflow run that this one is a child of.
+        config: the configuration of the run. It becomes the parameters of the MLflow run.
+        directory: the output directory, which keeps the id of the MLflow run.
+        parent: the id of the MLflow run of the table, if this run is a cell of one.
 
     Attributes:
         uri: the tracking store.
-        run_id: of the MLflow run.
+        run_id: the id of the MLflow run.
+        last_step: the last training step that is logged, -1 if none is.
 
     Raises:
         UserError: the tracking store cannot be reached.
@@ -77,25 +78,26 @@ class Tracker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Close the run as finished or failed."""
+        """Mark the MLflow run as finished or failed."""
         failed = kind is not None
         status = RunStatus.to_string(RunStatus.FAILED if failed else RunStatus.FINISHED)
         try:
             with self._reached():
                 self.client.set_terminated(self.run_id, status=status)
         except UserError:
-            # A tracking store that is gone by now hides no earlier error.
+            # If the run failed already, raise that error and not this one.
             if not failed:
                 raise
 
     def metrics(self, rows: list[dict[str, Any]]) -> None:
-        """Log training metrics: one row a logged step, with the keys `step` and `time`.
+        """Log training metrics, and skip steps that are logged already.
 
-        Steps that are logged already, by a killed run for example, are not logged twice. So giving
-        all rows again is cheap, and brings what a server that was away has missed.
+        So a caller may pass all rows again, for example after a restart, or after the server did
+        not answer for a while.
 
         Args:
-            rows: metrics by name; `time` in seconds since 1970.
+            rows: one for each logged step: the name of a metric -> its value, and the keys `step`
+                and `time` (seconds since 1970).
         """
         new = [row for row in rows if row[STEP] > self.last_step]
         if not new:
@@ -104,7 +106,11 @@ class Tracker:
         self.last_step = new[-1][STEP]
 
     def late_metrics(self, rows: list[dict[str, Any]]) -> None:
-        """Log metrics of steps whose other metrics may be logged already; rows as of `metrics`."""
+        """Log metrics that come later than the other metrics of their steps.
+
+        Args:
+            rows: see `metrics`.
+        """
         metrics = []
         for row in rows:
             milliseconds = int(row[TIME] * 1000)
@@ -117,7 +123,7 @@ class Tracker:
                 self.client.log_batch(self.run_id, metrics=some)
 
     def results(self, results: dict[str, Any]) -> None:
-        """Log a stage's results: numbers become metrics, other values become tags."""
+        """Log the results of a stage: numbers become metrics, other values become tags."""
         with self._reached():
             for name, value in results.items():
                 is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -127,11 +133,11 @@ class Tracker:
                     self.client.set_tag(self.run_id, name, str(value)[:TAG_LENGTH])
 
     def dataset(self, store: ClipStore, context: str) -> None:
-        """Log a clip store as the run's input, by name and fingerprint.
+        """Log a clip store as an input of the run, by its name and fingerprint.
 
         Args:
             store: the clip store.
-            context: what it is used for.
+            context: its purpose, such as `pretraining`.
         """
         profile = {
             "clips": store.clips,
@@ -152,7 +158,13 @@ class Tracker:
             self.client.set_tag(self.run_id, "store.fingerprint", store.fingerprint)
 
     def artifacts(self, uris: list[str], folder: str | None = None) -> None:
-        """Copy files of the output directory into the run's artifacts."""
+        """Copy files of the output directory into the artifacts of the MLflow run.
+
+        Args:
+            uris: the files.
+            folder: the folder of the artifacts; None for the top folder.
+        """
+        # MLflow copies local files only, but the output may be on object storage.
         with tempfile.TemporaryDirectory() as scratch, self._reached():
             for uri in uris:
                 local = Path(scratch, storage.name(uri))
@@ -161,7 +173,7 @@ class Tracker:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Turn what MLflow raises into one line that names the tracking store."""
+        """Turn an error of MLflow into one line that names the tracking store."""
         try:
             yield
         except (MlflowException, SQLAlchemyError, OSError) as error:
@@ -170,7 +182,7 @@ class Tracker:
             ) from error
 
     def _create(self, config: Config) -> str:
-        """Create the run, and log the configuration as its parameters."""
+        """Create the MLflow run with the configuration as its parameters, and return its id."""
         experiment_id = self._experiment(config.tracking.experiment)
         created = self.client.create_run(experiment_id, run_name=config.name, tags=_tags(config))
         params = []
@@ -182,11 +194,11 @@ class Tracker:
         return created.info.run_id
 
     def _experiment(self, name: str) -> str:
-        """Return the id of the experiment, which is created where there is none."""
+        """Return the id of an experiment. Create it if it does not exist."""
         experiment = self.client.get_experiment_by_name(name)
         if experiment:
             return experiment.experiment_id
-        # The artifacts of a local database lie beside it. A server decides for itself.
+        # With a local database the artifacts go beside it. A server has a place for them.
         artifacts = None
         if self.uri is not None and self.uri.startswith(SQLITE):
             database = Path(self.uri.removeprefix(SQLITE))
@@ -194,7 +206,7 @@ class Tracker:
         return self.client.create_experiment(name, artifacts, EXPERIMENT_TAGS)
 
     def _last_step(self) -> int:
-        """Return the last training step that is logged, -1 where none is."""
+        """Return the last training step that is logged, -1 if none is."""
         history = self.client.get_metric_history(self.run_id, LOSS)
         return max((metric.step for metric in history), default=-1)
 

@@ -1,20 +1,20 @@
 """Evaluation protocols: which clips are trained on and which are tested on.
 
-A protocol is a set of filters on columns of the index, never a copy of the data. In configuration
+A protocol is a set of filters on columns of the index, not a copy of the data. In the configuration
 it is a mapping of sides::
 
     xview: {train: {camera: [2, 3]}, test: rest}
 
 A side is one of these:
 
-- a mapping of columns to lists of values: the clips whose value is in the list, for every column;
-  `{}` is every clip;
-- a list of such mappings: the clips that any of them holds;
-- `rest`: the clips that no other side of the protocol holds.
+- a filter, which maps columns to lists of values: the clips whose value is in the list, for every
+  column; `{}` is every clip;
+- a list of filters: the clips that pass any of them;
+- `rest`: the clips that are on no other side of the protocol.
 
-A clip whose value is unknown (null) is in no list. The column `split` holds names, the other
-columns hold integers. A data set that publishes its protocols as lists of recordings has them as
-names of splits: `{split: [cross_subject.train]}`.
+An unknown value (null) is in no list. The column `split` holds names, the other columns hold
+integers. If a data set publishes its protocols as lists of recordings, each list has a name in the
+column `split`: `{split: [cross_subject.train]}`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ SPLIT = "split"
 COLUMNS = ("label", "subject", "camera", "setup", "replication", SPLIT)
 REST = "rest"
 
-# Columns with the values that each of them may have: a clip must match all of them.
-Terms = tuple[tuple[str, tuple[int, ...] | tuple[str, ...]], ...]
+# Pairs of a column and its allowed values. A clip passes if each of the columns has an allowed
+# value. A tuple, because sides are compared and hashed.
+Filter = tuple[tuple[str, tuple[int, ...] | tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,15 @@ class Side:
     """One side of a protocol.
 
     Attributes:
-        protocol, name: of the protocol and of the side, for messages.
-        anyof: a clip is on the side if it matches any of these.
-        complement: a clip is on the side if it matches none of `anyof`.
+        protocol: the name of the protocol, for messages.
+        name: the name of the side, for messages.
+        filters: a clip is on the side if it passes any of these.
+        complement: with true, a clip is on the side if it passes none of `filters`.
     """
 
     protocol: str
     name: str
-    anyof: tuple[Terms, ...]
+    filters: tuple[Filter, ...]
     complement: bool = False
 
     def __str__(self) -> str:
@@ -67,8 +69,8 @@ def parse(protocols: Mapping[str, Mapping]) -> dict[str, dict[str, Side]]:
         Name of a protocol -> name of a side -> the side.
 
     Raises:
-        ConfigError: a column is not a filter column, a value is of the wrong kind, there is more
-            than one `rest`, or there is no side.
+        ConfigError: a column is not a filter column, a value is of the wrong kind, or a protocol
+            has more than one `rest` or no side.
     """
     return {name: _parse_protocol(name, sides) for name, sides in protocols.items()}
 
@@ -78,7 +80,7 @@ def sides_of(protocols: Mapping[str, Protocol], name: str) -> dict[str, Side]:
 
     Args:
         protocols: `data.protocols` of the configuration.
-        name: the protocol that is wanted, `data.protocol`.
+        name: the name of the protocol, `data.protocol`.
 
     Raises:
         ConfigError: the protocol is malformed, as `parse` says.
@@ -96,52 +98,55 @@ def _parse_protocol(protocol: str, sides: Mapping) -> dict[str, Side]:
         raise ConfigError(
             f"protocols.{protocol}: one side at most can be 'rest', and not the only one"
         )
-    listed = {}
-    all_terms: list[Terms] = []
+    # First the other sides, because `rest` is what passes none of their filters.
+    filters_of = {}
+    all_filters: list[Filter] = []
     for name, side in sides.items():
         if name not in rests:
-            listed[name] = _parse_side(f"protocols.{protocol}.{name}", side)
-            all_terms.extend(listed[name])
+            filters_of[name] = _parse_side(f"protocols.{protocol}.{name}", side)
+            all_filters.extend(filters_of[name])
 
-    # In the order of the configuration.
+    # The sides keep the order of the configuration.
     parsed = {}
     for name in sides:
         if name in rests:
-            parsed[name] = Side(protocol, name, tuple(all_terms), complement=True)
+            parsed[name] = Side(protocol, name, tuple(all_filters), complement=True)
         else:
-            parsed[name] = Side(protocol, name, listed[name])
+            parsed[name] = Side(protocol, name, filters_of[name])
     return parsed
 
 
-def _parse_side(key: str, side: Mapping | Sequence[Mapping]) -> tuple[Terms, ...]:
+def _parse_side(key: str, side: Mapping | Sequence[Mapping]) -> tuple[Filter, ...]:
     if isinstance(side, list) and side:
-        anyof = []
-        for number, one in enumerate(side):
-            anyof.append(parse_terms(f"{key}[{number}]", one))
-        return tuple(anyof)
-    return (parse_terms(key, side),)
+        filters = []
+        for number, configured in enumerate(side):
+            filters.append(parse_filter(f"{key}[{number}]", configured))
+        return tuple(filters)
+    return (parse_filter(key, side),)
 
 
-def parse_terms(key: str, side: Any) -> Terms:
-    """Turn a mapping of columns to lists of values into terms.
+def parse_filter(key: str, configured: Any) -> Filter:
+    """Check a configured filter, and return it with sorted values.
 
     Args:
-        key: where the mapping stands in the configuration, for messages.
-        side: the mapping, as configured.
+        key: the key of the filter in the configuration, for messages.
+        configured: a mapping of columns to lists of values.
 
     Raises:
         ConfigError: it is not a mapping, a column is not a filter column, or a value is of the
             wrong kind.
     """
-    if not isinstance(side, Mapping):
-        raise ConfigError(f"{key}: expected 'rest' or columns with lists of values, got {side!r}")
-    terms = []
-    for column, values in side.items():
+    if not isinstance(configured, Mapping):
+        raise ConfigError(
+            f"{key}: expected 'rest' or columns with lists of values, got {configured!r}"
+        )
+    parsed = []
+    for column, values in configured.items():
         if column not in COLUMNS:
             raise ConfigError(f"{key}.{column}: not a filter column; allowed: {', '.join(COLUMNS)}")
         _require_values(f"{key}.{column}", column, values)
-        terms.append((column, tuple(sorted(set(values)))))
-    return tuple(terms)
+        parsed.append((column, tuple(sorted(set(values)))))
+    return tuple(parsed)
 
 
 def _require_values(key: str, column: str, values: Any) -> None:
@@ -160,7 +165,7 @@ def _require_values(key: str, column: str, values: Any) -> None:
 
 
 def mask(columns: Mapping[str, np.ndarray], side: Side) -> np.ndarray:
-    """Find the rows on one side of a protocol.
+    """Find the clips on one side of a protocol.
 
     Args:
         columns: the filter columns: int64 [N], -1 where unknown; `split` is an object array of
@@ -168,16 +173,18 @@ def mask(columns: Mapping[str, np.ndarray], side: Side) -> np.ndarray:
         side: the side.
 
     Returns:
-        bool [N], True where a row belongs to the side.
+        bool [N], True if the clip of the row is on the side.
     """
     rows = len(next(iter(columns.values())))
-    matches_any = np.zeros(rows, bool)
-    for terms in side.anyof:
-        matches_all = np.ones(rows, bool)
-        for name, values in terms:
-            matches_all &= _is_in(columns[name], values)
-        matches_any |= matches_all
-    return ~matches_any if side.complement else matches_any
+    passes_any = np.zeros(rows, bool)
+    for one_filter in side.filters:
+        passes = np.ones(rows, bool)
+        for name, values in one_filter:
+            passes &= _is_in(columns[name], values)
+        passes_any |= passes
+    if side.complement:
+        return ~passes_any
+    return passes_any
 
 
 def _is_in(column: np.ndarray, values: Sequence) -> np.ndarray:
