@@ -150,7 +150,7 @@ def to_yaml(config: Config) -> str:
 def _first_problem(error: ValidationError) -> str:
     """Return the first problem of pydantic in one line: the key, its value, and what is allowed."""
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = ".".join(_location(first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"{key}: no such key; see --cfg job for all keys"
@@ -163,3 +163,16 @@ def _first_problem(error: ValidationError) -> str:
     if first["type"] == "value_error":
         return f"{key}.{message}"
     return f"{key}={first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _location(location: tuple[int | str, ...]) -> list[str]:
+    """Return the parts of the key that a problem is at, as a user writes it.
+
+    Pydantic puts the format of a reader into the location of the reader's options:
+
+        ("data", "reader", "arrays", "table")  ->  data.reader.table
+    """
+    parts = [str(part) for part in location]
+    if parts[:2] == ["data", "reader"]:
+        del parts[2:3]
+    return parts
