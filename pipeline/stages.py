@@ -3,6 +3,8 @@
 Importing this takes seconds, because it imports torch, Ray and MLflow.
 """
 
+from contextlib import suppress
+
 from pipeline.ablate.stage import ablate, check_variants
 from pipeline.card.stage import inspect
 from pipeline.cluster.quiet import RAY_LOG, log_stderr
@@ -81,7 +83,9 @@ def _perform_on_ray(plan: Plan, run: ResolvedRun, tracker: Tracker) -> None:
         with log_stderr(folder), session(cluster, say):
             perform(STAGES, plan.todo, run, tracker)
     except UserError:
-        log = storage.join(folder, RAY_LOG)
-        if storage.exists(log):
-            say(f"  what Ray wrote meanwhile: {log}")
+        # The storage may be what failed. Then the log is not there either.
+        with suppress(UserError):
+            log = storage.join(folder, RAY_LOG)
+            if storage.exists(log):
+                say(f"  what Ray wrote meanwhile: {log}")
         raise

@@ -9,19 +9,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.core import storage
+from pipeline.core.console import say
+from pipeline.core.errors import UserError
 
 # The file that `log_stderr` writes, in the run's `logs/`.
 RAY_LOG = "ray.log"
 
 
-def quieten_ray() -> None:
-    """Turn off Ray's progress bars, and its messages below errors. Call it after `ray.init`."""
+def set_ray_messages(quiet: bool) -> None:
+    """Decide what Ray's Python side shows. Call it after `ray.init`.
+
+    Args:
+        quiet: turn off progress bars, and messages below errors. Otherwise Ray Data shows its plain
+            progress bars, although the environment turns them off (`pipeline.core.environment`).
+    """
     import ray.data
 
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    context.enable_progress_bars = not quiet
     context.enable_rich_progress_bars = False
     context.print_on_execution_start = False
+    if not quiet:
+        return
     for name in ("ray", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -55,8 +64,16 @@ def log_stderr(folder: str) -> Iterator[None]:
         sys.stderr = python_stderr
         os.dup2(console, 2)
         os.close(console)
-        written = Path(name)
-        _append(storage.join(folder, RAY_LOG), written.read_bytes())
+        _keep(Path(name), storage.join(folder, RAY_LOG))
+
+
+def _keep(written: Path, location: str) -> None:
+    """Move what was written to its place. A storage that is away hides no earlier error."""
+    try:
+        _append(location, written.read_bytes())
+    except UserError as error:
+        say(f"  {error}; what Ray wrote stays in {written}")
+    else:
         written.unlink()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.cluster.job import ENDPOINT, in_submitted_job, job_variables
 from pipeline.cluster.placement import require_room
-from pipeline.cluster.quiet import quieten_ray
+from pipeline.cluster.quiet import set_ray_messages
 from pipeline.config.cluster import Cluster
 from pipeline.core.errors import UserError, first_line
 from pipeline.core.paths import ROOT
@@ -42,8 +42,7 @@ def session(cluster: Cluster, say: Callable[[str], None]) -> Iterator[None]:
             f"cluster.address={address}: no Ray to work on ({first_line(error)})"
         ) from error
     try:
-        if cluster.quiet:
-            quieten_ray()
+        set_ray_messages(cluster.quiet)
         require_room(cluster, say)
         yield
     finally:

@@ -2,10 +2,12 @@
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
+from ray.data import DataContext
 
-from pipeline.cluster.quiet import RAY_LOG, log_stderr
+from pipeline.cluster.quiet import RAY_LOG, log_stderr, set_ray_messages
 
 
 @pytest.fixture
@@ -45,3 +47,29 @@ def test_a_failure_passes_and_leaves_the_log(tmp_path):
         raise ValueError("lost")
     assert sys.stderr is before
     assert (tmp_path / RAY_LOG).read_text() == "the reason\n"
+
+
+def test_a_log_that_cannot_be_kept_hides_no_failure(tmp_path, capsys):
+    folder = tmp_path / "taken"
+    folder.write_text("a file where the folder should be")
+    with pytest.raises(ValueError, match="lost"), log_stderr(str(folder)):
+        os.write(2, b"the reason\n")
+        raise ValueError("lost")
+    said = capsys.readouterr().out
+    assert "cannot be written" in said
+    local = Path(said.rsplit("stays in ", 1)[1].strip())
+    assert local.read_text() == "the reason\n"
+    local.unlink()
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_ray_data_shows_its_progress_unless_quiet(quiet):
+    context = DataContext.get_current()
+    before = context.enable_progress_bars
+    try:
+        set_ray_messages(quiet)
+        assert context.enable_progress_bars is not quiet
+        assert not context.enable_rich_progress_bars
+        assert not context.print_on_execution_start
+    finally:
+        context.enable_progress_bars = before
