@@ -29,12 +29,12 @@ def reach_storage(endpoint: str | None) -> None:
     """Set the address of object storage for this process and a local Ray that it starts.
 
     Args:
-        endpoint: `cluster.storage_endpoint`; None leaves the environment as it is.
+        endpoint: `cluster.storage_endpoint`; None or nothing leaves the environment as it is.
 
     Raises:
         ConfigError: the job was submitted with another address.
     """
-    if endpoint is None:
+    if not endpoint:
         return
     given = job_variables().get(ENDPOINT, endpoint)
     if given != endpoint:

@@ -51,7 +51,7 @@ def session(cluster: Cluster, say: Callable[[str], None]) -> Iterator[None]:
 
 def _address(cluster: Cluster) -> str:
     """Return the address to connect to: the configured one, the job's cluster, or a local Ray."""
-    if cluster.address is not None:
+    if cluster.address:
         return cluster.address
     if in_submitted_job():
         return "auto"

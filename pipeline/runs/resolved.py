@@ -39,11 +39,7 @@ class ResolvedRun:
         recorded_layout: the skeleton layout of the recordings and of their store.
         layout: the skeleton layout that models see.
         sides: the sides `train` and `test` of the configured protocol.
-        parts: the columns of a feature that each network of the encoder makes (see
-            `Backbone.parts`).
-        cost: `parameters` of the encoder, `gflops` of its inference for one clip,
-            `pretraining_parameters` with all projectors, and `pretraining_gflops` of a training
-            step for one clip, forward and backward.
+        blueprint: the training module without memory: its tensors have shapes and no values.
     """
 
     config: Config
@@ -52,8 +48,33 @@ class ResolvedRun:
     recorded_layout: SkeletonLayout
     layout: SkeletonLayout
     sides: dict[str, Side]
-    parts: dict[str, slice]
-    cost: dict[str, float]
+    blueprint: Framework
+
+    @property
+    def parts(self) -> dict[str, slice]:
+        """The columns of a feature that each network makes (see `Backbone.parts`)."""
+        return self.blueprint.backbone.parts
+
+    @cached_property
+    def cost(self) -> dict[str, float]:
+        """What the accuracies cost.
+
+        `parameters` of the encoder, `gflops` of its inference for one clip,
+        `pretraining_parameters` with all projectors, and `pretraining_gflops` of a training step
+        for one clip, forward and backward. Counting takes a second, so it waits until it is asked
+        for.
+        """
+        train = self.config.train
+        # The terms that compare all pairs of clips of a batch make a clip's cost depend on it.
+        batch = train.batch_size // train.accumulate
+        inference = cost(self.blueprint.backbone)
+        step = training_cost(self.blueprint, batch)
+        return {
+            metric_names.PARAMETERS: inference["parameters"],
+            metric_names.GFLOPS: inference["gflops"],
+            metric_names.PRETRAINING_PARAMETERS: step["training_parameters"],
+            metric_names.PRETRAINING_GFLOPS: step["training_gflops"],
+        }
 
     @cached_property
     def recorded_store(self) -> ClipStore:
@@ -110,8 +131,7 @@ def resolve(config: Config, request: Request, directory: RunDirectory) -> Resolv
     layout = layout_of(config.data.seen_skeleton)
     # On this device tensors have shapes but no memory: enough to check and count.
     with torch.device("meta"):
-        framework = build_framework(config)
-    micro_batch = config.train.batch_size // config.train.accumulate
+        blueprint = build_framework(config)
     return ResolvedRun(
         config=config,
         request=request,
@@ -119,27 +139,8 @@ def resolve(config: Config, request: Request, directory: RunDirectory) -> Resolv
         recorded_layout=recorded_layout,
         layout=layout,
         sides=sides_of(config.data.protocols, config.data.protocol),
-        parts=framework.backbone.parts,
-        cost=cost_figures(framework, micro_batch),
+        blueprint=blueprint,
     )
-
-
-def cost_figures(framework: Framework, batch: int) -> dict[str, float]:
-    """Return `ResolvedRun.cost`.
-
-    Args:
-        framework: the training module.
-        batch: the clips in one forward pass. The terms that compare all pairs of clips of a batch
-            make the cost of a clip depend on it.
-    """
-    inference = cost(framework.backbone)
-    step = training_cost(framework, batch)
-    return {
-        metric_names.PARAMETERS: inference["parameters"],
-        metric_names.GFLOPS: inference["gflops"],
-        metric_names.PRETRAINING_PARAMETERS: step["training_parameters"],
-        metric_names.PRETRAINING_GFLOPS: step["training_gflops"],
-    }
 
 
 def _require_probe(linear: Linear) -> None:

@@ -90,8 +90,7 @@ def unbuilt(config: Any, request: Request, directory: RunDirectory) -> ResolvedR
         recorded_layout=None,
         layout=None,
         sides={},
-        parts={},
-        cost={},
+        blueprint=None,
     )
 
 
