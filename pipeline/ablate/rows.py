@@ -129,13 +129,16 @@ def flat(rows: Sequence[Row]) -> dict[str, float]:
 
     Returns:
         `<variant>_<figure>`, its deviation `<variant>_<figure>_std`, and both of the difference:
-        `<variant>_<figure>_difference` and `<variant>_<figure>_difference_std`.
+        `<variant>_<figure>_difference` and `<variant>_<figure>_difference_std`. A figure that
+        only some seeds of a variant have is left out, and so is its difference.
     """
     results: dict[str, float] = {}
     for row in rows:
         for name in ACCURACIES:
-            if name in row.figures:
-                results |= _flat_spread(f"{row.variant}_{name}", row.figures[name])
+            # Some seeds lack the figure. A difference without its mean would mislead.
+            if name not in row.figures:
+                continue
+            results |= _flat_spread(f"{row.variant}_{name}", row.figures[name])
             if name in row.differences:
                 results |= _flat_spread(f"{row.variant}_{name}_difference", row.differences[name])
     return results

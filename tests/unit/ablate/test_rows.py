@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.ablate.rows import Spread, rows_of
+from pipeline.ablate.rows import Spread, flat, rows_of
 from pipeline.ablate.text import cells_of
 from tests.helpers.ablation import record
 
@@ -39,3 +39,18 @@ def test_a_figure_that_some_seeds_lack_is_not_compared():
     early = rows_of(records, ["full", "early"])[1]
     assert early.figures.keys() == {"linear_top1", "random_linear_top1"}
     assert early.differences.keys() == {"linear_top1"}
+
+
+def test_results_have_a_difference_only_beside_its_mean():
+    records = [
+        record("full", 0, linear_top1=0.9, knn_top1=0.8),
+        record("early", 0, linear_top1=0.8, knn_top1=0.7),
+        record("early", 1, linear_top1=0.8),
+    ]
+    rows = rows_of(records, ["full", "early"])
+    # Of the seeds that both have, seed 0, all have the figure; of all seeds of `early` not.
+    assert "knn_top1" in rows[1].differences and "knn_top1" not in rows[1].figures
+    results = flat(rows)
+    assert results["early_linear_top1_difference"] == pytest.approx(-0.1)
+    assert not any(name.startswith("early_knn_top1") for name in results)
+    assert results["full_knn_top1"] == 0.8
