@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from models.monitors import collapsed
@@ -11,6 +12,7 @@ from pipeline.core.console import say
 from pipeline.pretrain.checkpoint import Checkpoint
 from pipeline.pretrain.loop import RECENT_ROWS
 from pipeline.pretrain.metrics_file import MetricsFile, Row, read_rows
+from pipeline.runs.files import METRICS
 from pipeline.runs.metric_names import STEP, TIME, WATCH_PREFIX
 
 if TYPE_CHECKING:  # MLflow takes seconds to import.
@@ -52,8 +54,12 @@ class History:
 
         After a worker failed, training goes on from a checkpoint and steps come again. Their rows
         replace those that were there.
+
+        Raises:
+            UserError: the file cannot be written. The next call writes what is missing.
         """
         self._take(rows)
+        # From here on a flush that fails loses nothing: the next one writes these rows, too.
         self._file.flush()
 
     def _take(self, rows: list[Row]) -> None:
@@ -92,6 +98,9 @@ class History:
         Args:
             step: a step that was logged before.
             figures: what was measured of its checkpoint.
+
+        Raises:
+            UserError: the file cannot be written. The next call writes what is missing.
         """
         number = self._number_of(step)
         if number == len(self.rows) or self.rows[number][STEP] != step:
@@ -137,6 +146,8 @@ def rows_until(checkpoint: Checkpoint, written: list[Row]) -> list[Row]:
         checkpoint            4  5  6             at step 6, with its newest rows
         result       1  2  3w 4  5w 6             7 comes again
 
+    Rows that neither of them has are named on the console, and training goes on without them.
+
     Args:
         checkpoint: what training goes on from.
         written: the rows of the metrics file.
@@ -151,6 +162,35 @@ def rows_until(checkpoint: Checkpoint, written: list[Row]) -> list[Row]:
         figures_of[row[STEP]] = {key: row[key] for key in row if key.startswith(WATCH_PREFIX)}
         if row[STEP] < first_recent:
             rows.append(row)
+    _say_which_rows_are_missing(rows, recent)
     for row in recent:
         rows.append(row | figures_of.get(row[STEP], {}))
     return rows
+
+
+def _say_which_rows_are_missing(earlier: list[Row], recent: list[Row]) -> None:
+    """Say which rows are neither in the file nor in the checkpoint.
+
+    The widest step from one recent row to the next tells how far apart rows may be. An example with
+    rows at every second step:
+
+        earlier      ...  8  10
+        recent                        42  44  46     10 to 42 is wider: 11 to 41 are missing
+
+    Args:
+        earlier: the rows of the file before the recent ones.
+        recent: the rows that the checkpoint carries.
+    """
+    # A checkpoint with fewer rows carries all that were logged until then.
+    if len(recent) < RECENT_ROWS:
+        return
+    widest = 0
+    for row, following in pairwise(recent):
+        widest = max(widest, following[STEP] - row[STEP])
+    last_earlier = 0
+    if earlier:
+        last_earlier = earlier[-1][STEP]
+    first_recent = recent[0][STEP]
+    if first_recent - last_earlier > widest:
+        first = last_earlier + 1
+        say(f"  {METRICS} lacks the rows of steps {first} to {first_recent - 1}")

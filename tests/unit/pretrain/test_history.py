@@ -98,6 +98,58 @@ def test_rows_that_a_killed_driver_had_not_written_come_from_the_checkpoint(tmp_
     assert logged.rows == rows(1, 2, 3, 4, 5) == written(tmp_path) == tracker.got
 
 
+@pytest.mark.parametrize(
+    ("there", "lacking"),
+    [
+        # Rows at every second step, and one of a checkpoint at step 47.
+        ([2, 4, 6, 8, 10], "11 to 41"),
+        ([], "1 to 41"),
+        ([2, 38], "39 to 41"),
+        ([2, 40], None),
+        ([2, 40, 42, 44], None),
+    ],
+)
+def test_rows_that_neither_file_nor_checkpoint_has_are_named(
+    tmp_path, monkeypatch, capsys, there, lacking
+):
+    recent = [42, 44, 46, 47]
+    monkeypatch.setattr("pipeline.pretrain.history.RECENT_ROWS", len(recent))
+    put(tmp_path, rows(*there))
+    logged = history(tmp_path, history=rows(*recent), updates=47)
+    earlier = [step for step in there if step < 42]
+    assert logged.rows == rows(*earlier, *recent) == written(tmp_path)
+    shown = capsys.readouterr().out
+    if lacking is None:
+        assert shown == ""
+    else:
+        assert shown == f"  metrics.jsonl lacks the rows of steps {lacking}\n"
+
+
+def test_a_checkpoint_with_few_rows_has_all_of_them(tmp_path, capsys):
+    # Rows at every tenth step, and one of a checkpoint at step 11.
+    history(tmp_path, history=rows(10, 11), updates=11)
+    assert capsys.readouterr().out == ""
+
+
+def test_rows_that_could_not_be_written_are_written_with_the_next(tmp_path):
+    logged = history(tmp_path)
+    logged.extend(rows(1, 2))
+    path = tmp_path / "metrics.jsonl"
+    path.unlink()
+    # Nothing can be written to a directory.
+    path.mkdir()
+    with pytest.raises(UserError, match="cannot be written"):
+        logged.extend(rows(3))
+    with pytest.raises(UserError, match="cannot be written"):
+        logged.add(2, {"watch/knn_top1": 0.5})
+    with pytest.raises(UserError, match="cannot be written"):
+        logged.write()
+    path.rmdir()
+    logged.extend(rows(4))
+    watched = row(2, **{"watch/knn_top1": 0.5})
+    assert written(tmp_path) == [row(1), watched, *rows(3, 4)] == logged.rows
+
+
 @pytest.mark.parametrize("there", [[], [1, 2], [1, 2, 3, 4, 5, 6]])
 def test_a_checkpoint_of_the_version_before_fills_the_file_with_its_whole_history(tmp_path, there):
     put(tmp_path, rows(*there))
