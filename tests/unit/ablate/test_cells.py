@@ -8,6 +8,7 @@ from pipeline.config.compose import Request, load
 from pipeline.config.identity import digest
 from pipeline.config.places import settle_places
 from pipeline.core.errors import ConfigError
+from pipeline.runs import resolved
 from tests.helpers.ablation import ALL_CELLS, table_run
 from tests.helpers.paths import ROOT
 
@@ -128,3 +129,12 @@ def test_published_records_are_those_of_the_checkout_in_a_job_too():
     assert config.ablate.published == [f"{ROOT}/results/ablation_nw_ucla.jsonl"]
     with pytest.raises(ConfigError, match=r"output=here: relative"):
         settle_places(load(["experiment=ablation_nw_ucla", "output=here"]), in_job=True)
+
+
+def test_checking_variants_counts_no_costs(tmp_path, monkeypatch):
+    def counted(*_):
+        raise AssertionError("counted a cost, which takes a second for each variant")
+
+    monkeypatch.setattr(resolved, "cost", counted)
+    monkeypatch.setattr(resolved, "training_cost", counted)
+    check_variants(table_run(tmp_path))
