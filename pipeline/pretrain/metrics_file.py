@@ -1,14 +1,17 @@
 """The file of metrics: one row of JSON for every logged step, kept up to date at little cost.
 
-On a local disk only the rows that are new, or that changed, are written. Object storage takes whole
-objects only: there the file is written again once it has grown by half. Sizes then grow like 1,
-1.5, 2.25, ..., and all uploads together are at most three times the final file.
+On a local disk new rows are appended. Where rows changed or were taken back, which is rare, the
+file is written again as a whole: a kill in the middle then leaves the old file or the new one.
+Object storage takes whole objects only: there the file is written again once it has grown by half.
+Sizes then grow like 1, 1.5, 2.25, ..., and all uploads together are at most three times the final
+file.
 """
 
 import json
 from typing import Any
 
 from pipeline.core import storage
+from pipeline.core.console import say
 from pipeline.core.errors import UserError, first_line
 from pipeline.runs.metric_names import STEP
 
@@ -31,8 +34,11 @@ class MetricsFile:
         self.uri = uri
         self.most_unwritten = most_unwritten
         self._lines: list[bytes] = []
-        # The first so many lines are in the file as they are here, and they have so many bytes.
+        # The first so many lines are in the file as they are here.
         self._written = 0
+        # The file has lines after those that are no longer valid.
+        self._has_stale_lines = False
+        # The size of a local file without stale lines.
         self._written_bytes = 0
         # Of object storage: the size of the newest upload, and what changed since.
         self._uploaded_bytes = 0
@@ -49,20 +55,20 @@ class MetricsFile:
 
     def replace(self, number: int, row: Row) -> None:
         """Put another row in the place of row `number`."""
-        self._rewrite_from(number)
+        self._take_back_from(number)
         self._lines[number] = _line(row)
         self._changed_bytes += len(self._lines[number])
 
     def cut(self, rows: int) -> None:
         """Keep the first `rows` rows only."""
-        self._rewrite_from(rows)
+        self._take_back_from(rows)
         del self._lines[rows:]
 
-    def _rewrite_from(self, number: int) -> None:
+    def _take_back_from(self, number: int) -> None:
         """Count the lines from `number` on as not written."""
-        for line in self._lines[number : self._written]:
-            self._written_bytes -= len(line)
-        self._written = min(self._written, number)
+        if number < self._written:
+            self._written = number
+            self._has_stale_lines = True
 
     def flush(self) -> None:
         """Bring a local file up to date, and a remote one if enough has changed.
@@ -71,7 +77,7 @@ class MetricsFile:
             UserError: it cannot be written.
         """
         if not storage.is_remote(self.uri):
-            self._write_new_lines()
+            self._update_local_file()
             return
         grown = self._changed_bytes > UPLOAD_SHARE * self._uploaded_bytes
         if grown or len(self._lines) - self._written > self.most_unwritten:
@@ -80,8 +86,8 @@ class MetricsFile:
     def finish(self) -> None:
         """Bring the file up to date, wherever it is; raises as `flush`."""
         if not storage.is_remote(self.uri):
-            self._write_new_lines()
-        elif self._changed_bytes or self._written < len(self._lines):
+            self._update_local_file()
+        elif self._has_stale_lines or self._written < len(self._lines):
             self.write_whole()
 
     def write_whole(self) -> None:
@@ -93,18 +99,25 @@ class MetricsFile:
         data = b"".join(self._lines)
         storage.write_bytes(self.uri, data)
         self._written = len(self._lines)
+        self._has_stale_lines = False
         self._written_bytes = len(data)
         self._uploaded_bytes = len(data)
         self._changed_bytes = 0
 
-    def _write_new_lines(self) -> None:
+    def _update_local_file(self) -> None:
+        """Append what is new; write the whole file where lines of it are no longer valid."""
+        if self._has_stale_lines:
+            self.write_whole()
+        elif self._written < len(self._lines):
+            self._append_new_lines()
+
+    def _append_new_lines(self) -> None:
         """Write the lines that the local file does not hold, after those that it holds."""
-        if self._written == len(self._lines):
-            return
         data = b"".join(self._lines[self._written :])
         _, path = storage.resolve(self.uri)
         try:
             with open(path, "r+b") as file:
+                # After a write that failed, a part of these lines may be there already.
                 file.seek(self._written_bytes)
                 file.write(data)
                 file.truncate()
@@ -123,9 +136,10 @@ def _line(row: Row) -> bytes:
 
 
 def read_rows(uri: str) -> list[Row]:
-    """The rows of a metrics file, up to the first that is not whole; none where there is no file.
+    """The rows of a metrics file in the order of steps; none where there is no file.
 
-    A line is not whole where its writer was killed in the middle of it.
+    A line is not a whole row where its writer was killed in the middle of it. Reading stops there,
+    and where a step does not come after the one before it, and says so.
 
     Raises:
         UserError: the file cannot be read.
@@ -133,12 +147,29 @@ def read_rows(uri: str) -> list[Row]:
     if not storage.exists(uri):
         return []
     rows: list[Row] = []
-    for line in storage.read_bytes(uri).decode(errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
+    lines = storage.read_bytes(uri).decode(errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        row = _parse(line)
+        if row is None:
+            _say_where_reading_stops(uri, f"line {number} is not a whole row")
             break
-        if not isinstance(row, dict) or STEP not in row:
+        if rows and row[STEP] <= rows[-1][STEP]:
+            _say_where_reading_stops(uri, f"the step of line {number} is not a later one")
             break
         rows.append(row)
     return rows
+
+
+def _parse(line: str) -> Row | None:
+    """The row of a line, or None where the line is not a whole row."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get(STEP), int):
+        return None
+    return row
+
+
+def _say_where_reading_stops(uri: str, reason: str) -> None:
+    say(f"  {storage.name(uri)}: {reason}; the file is read up to there")

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -65,6 +66,62 @@ def test_rows_that_are_cut_off_leave_the_file(tmp_path):
     assert path.read_text().endswith("\n") and path.read_text().count("\n") == 3
 
 
+@pytest.mark.parametrize("change", ["replace", "cut"])
+def test_a_kill_while_lines_are_taken_back_leaves_the_old_file(tmp_path, monkeypatch, change):
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(str(path), 100)
+    for step in range(6):
+        file.append(row(step))
+    file.flush()
+    before = path.read_bytes()
+    if change == "replace":
+        file.replace(3, row(3, **{"watch/knn_top1": 0.5}))
+    else:
+        file.cut(3)
+
+    def kill(source, target):
+        raise KeyboardInterrupt
+
+    # The new file is complete by then, and the old one is untouched.
+    with monkeypatch.context() as killed:
+        killed.setattr(os, "replace", kill)
+        with pytest.raises(KeyboardInterrupt):
+            file.flush()
+    assert path.read_bytes() == before
+    file.flush()
+    assert path.read_bytes() != before and read_rows(str(path))[:3] == [row(0), row(1), row(2)]
+
+
+def test_what_could_not_be_written_is_written_with_the_next_flush(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(str(path), 100)
+    for step in range(4):
+        file.append(row(step))
+    file.flush()
+    file.cut(1)
+
+    def full(uri, data):
+        raise UserError(f"{uri}: cannot be written (no space left)")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(storage, "write_bytes", full)
+        for _ in range(2):
+            with pytest.raises(UserError, match="no space left"):
+                file.flush()
+    file.flush()
+    assert read_rows(str(path)) == [row(0)]
+
+
+def test_rows_that_are_only_cut_leave_object_storage_at_the_end(uploads):
+    file = MetricsFile(REMOTE, most_unwritten=100)
+    for step in range(4):
+        file.append(row(step))
+    file.flush()
+    file.cut(1)
+    file.finish()
+    assert [json.loads(line) for line in uploads[-1].splitlines()] == [row(0)]
+
+
 def test_a_file_that_somebody_removed_comes_back_whole(tmp_path):
     path = tmp_path / "run" / "metrics.jsonl"
     file = MetricsFile(str(path), 100)
@@ -120,9 +177,24 @@ def test_a_changed_row_alone_is_uploaded_at_the_end(uploads):
     assert len(uploads) == 2 and json.loads(uploads[1].splitlines()[7])["watch/knn_top1"] == 0.5
 
 
-@pytest.mark.parametrize("torn", [b'{"step": 2, "lo', b"\xff\xfe\n", b"7\n", b'{"loss": 1}\n'])
-def test_a_line_that_was_torn_by_a_kill_ends_the_rows(tmp_path, torn):
+TORN = [b'{"step": 2, "lo', b"\xff\xfe\n", b"7\n", b'{"loss": 1}\n', b'{"step": "2"}\n']
+
+
+@pytest.mark.parametrize("torn", TORN)
+def test_a_line_that_was_torn_by_a_kill_ends_the_rows(tmp_path, torn, capsys):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(json.dumps(row(1)).encode() + b"\n" + torn)
     assert read_rows(str(path)) == [row(1)]
+    shown = capsys.readouterr().out
+    assert shown == "  metrics.jsonl: line 2 is not a whole row; the file is read up to there\n"
     assert read_rows(str(tmp_path / "nowhere.jsonl")) == []
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_step_that_does_not_ascend_ends_the_rows(tmp_path, step, capsys):
+    path = tmp_path / "metrics.jsonl"
+    lines = [json.dumps(row(number)) + "\n" for number in (1, 2, step, 4)]
+    path.write_text("".join(lines))
+    assert read_rows(str(path)) == [row(1), row(2)]
+    shown = capsys.readouterr().out
+    assert "metrics.jsonl: the step of line 3 is not a later one; the file is read" in shown
