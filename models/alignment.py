@@ -1,4 +1,4 @@
-"""How near two features of the same clips are.
+"""Alignment losses: they are small if two features of the same clip are near each other.
 
 Shapes: N clips of the global batch, D features. Both tensors are projections, [N, D]; row i of both
 comes from clip i.
@@ -39,13 +39,13 @@ class InfoNCE(nn.Module):
         self.temperature = temperature
 
     def forward(self, a_ND: Tensor, b_ND: Tensor) -> Tensor:
-        """Return the loss [] of two features of the same clips."""
+        """Return the loss [] of two features [N, D] of the same clips."""
         check_pair(a_ND, b_ND)
         return _infonce(a_ND, b_ND, self.temperature)
 
 
 class VarianceCovariance(nn.Module):
-    """A distance, and what keeps it from collapsing (VICReg, Bardes et al., 2022).
+    """A distance, and a regularisation against collapse (VICReg, Bardes et al., 2022).
 
     UmURL's coefficients are 5, 5 and 1, with the squared error.
 
@@ -117,6 +117,7 @@ def check_pair(a: Tensor, b: Tensor) -> None:
 @full_precision
 def _infonce(a_ND: Tensor, b_ND: Tensor, temperature: float) -> Tensor:
     logits_NN = F.normalize(a_ND, dim=1) @ F.normalize(b_ND, dim=1).T / temperature
+    # The right answer for row i is column i.
     own_N = torch.arange(len(logits_NN), device=logits_NN.device)
     return (F.cross_entropy(logits_NN, own_N) + F.cross_entropy(logits_NN.T, own_N)) / 2
 
@@ -141,13 +142,15 @@ def variance_hinge(z_ND: Tensor) -> Tensor:
 def covariance_penalty(z_ND: Tensor) -> Tensor:
     """Return sum_(d != e) cov_de^2 / D, [].
 
-    The squares of Z^T Z and of Z Z^T have the same sum, so the smaller of the two matrices is
-    enough. Where features are many more than clips, the diagonal that is subtracted is a small part
+    The squares of Z^T Z [D, D] and of Z Z^T [N, N] have the same sum, so the smaller of the two
+    matrices is enough. If D is much larger than N, the diagonal that is subtracted is a small part
     of the sum, so nothing is lost to rounding.
     """
-    count, width = z_ND.shape
+    count = z_ND.shape[0]
+    width = z_ND.shape[1]
     z_ND = z_ND - z_ND.mean(0)
     product = z_ND @ z_ND.T if count < width else z_ND.T @ z_ND
+    # The diagonal of Z^T Z holds the variances, which this does not penalise.
     diagonal_D = z_ND.square().sum(0)
     off_diagonal = product.square().sum() - diagonal_D.square().sum()
     return off_diagonal / ((count - 1) ** 2 * width)

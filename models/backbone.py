@@ -27,9 +27,9 @@ from models.modalities import modality
 from models.skeleton import SkeletonLayout
 from models.streams import LateStream, Stream, StreamSettings
 
-# Of the temporal stream [B, T, D] and of the spatial stream [B, M*V, D].
+# The tokens of the temporal stream [B, T, D] and those of the spatial stream [B, M*V, D].
 Tokens = tuple[Tensor, Tensor]
-# What every input is called that is not one modality alone; it also names the norm of them all.
+# The name of the fusion of all modalities, as an input and as a feature norm.
 FUSED = "fused"
 
 
@@ -110,6 +110,7 @@ class Backbone(nn.Module):
         self.frames = settings.frames
         self.width = settings.width
         self.pooling = settings.pooling
+        # In a fixed order, whatever the order of the setting.
         self.modalities = tuple(name for name in MODALITIES if name in settings.modalities)
         self.late = settings.fusion == "late"
         joints = persons * layout.num_joints
@@ -166,7 +167,10 @@ class Backbone(nn.Module):
         """
         size = 2 * self.width
         names = self.modalities if self.late else (FUSED,)
-        return {name: slice(i * size, (i + 1) * size) for i, name in enumerate(names)}
+        columns = {}
+        for number, name in enumerate(names):
+            columns[name] = slice(number * size, (number + 1) * size)
+        return columns
 
     @property
     def feature_width(self) -> int:
@@ -174,7 +178,10 @@ class Backbone(nn.Module):
         return 2 * self.width * len(self.parts)
 
     def features(self, views: Tensor) -> Tensor:
-        """Encode views [B, T, M, V, 3] in one pass: what the encoder is for.
+        """Encode clips for a later task, in one pass.
+
+        Args:
+            views: [B, T, M, V, 3].
 
         Returns:
             The features [B, feature_width].
@@ -252,7 +259,7 @@ class Backbone(nn.Module):
         expected = (self.frames, self.persons, self.layout.num_joints, 3)
         for view in views.values():
             if view.shape[1:] != expected:
-                shape = ", ".join(str(size) for size in expected)
+                shape = ", ".join(map(str, expected))
                 raise ValueError(f"views must be [B, {shape}], got {list(view.shape)}")
         unknown = [name for name in alone if self.late or name not in self.modalities]
         if unknown:
@@ -267,11 +274,15 @@ class Backbone(nn.Module):
             Modality -> [rows alone + rows together, T, M, V, 3]. Without fused inputs only the
             modalities that are encoded alone.
         """
+        needed = self.modalities if fused else alone
         inputs = {}
-        for name in self.modalities if fused else alone:
-            own = [name] if name in alone else []
-            rows = torch.cat([views[user] for user in (*own, *fused)])
-            inputs[name] = modality(name, rows, self.layout)
+        for name in needed:
+            sources = []
+            if name in alone:
+                sources.append(views[name])
+            for fused_name in fused:
+                sources.append(views[fused_name])
+            inputs[name] = modality(name, torch.cat(sources), self.layout)
         return inputs
 
     def pooled(self, tokens: Sequence[Tensor]) -> Tensor:
@@ -283,7 +294,11 @@ class Backbone(nn.Module):
         Returns:
             [N, feature_width]: [temporal; spatial] of each network, one network after the other.
         """
-        halves = [pool(x, self.pooling).unflatten(-1, (-1, self.width)) for x in tokens]
+        # [N, K*D] of each stream becomes [N, K, D], for the K networks. Stacked they are
+        # [N, K, 2, D], so that the two halves of a network stand side by side.
+        halves = []
+        for x in tokens:
+            halves.append(pool(x, self.pooling).unflatten(-1, (-1, self.width)))
         return torch.stack(halves, dim=-2).flatten(1)
 
     def _normalised(self, name: str, feature: Tensor) -> Tensor:
@@ -294,6 +309,7 @@ class Backbone(nn.Module):
 
 
 def _map(tokens_of: Callable[[Tensor], Tensor], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Cut the rows of each modality into tokens."""
     return {name: tokens_of(x) for name, x in inputs.items()}
 
 

@@ -1,8 +1,8 @@
-"""The names that a setting may have, each set declared once: here.
+"""The allowed names of all settings that are a choice.
 
 Models check their settings against the tuples; the configuration types its keys with the `Literal`
-types. This module imports no torch, so that the configuration can be read without it. The order of
-the names is the order in which messages and documents list them.
+types. This module does not import torch, so that the configuration can be checked without it.
+Messages and documents list the names in the order given here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Literal, get_args
 Modality = Literal["joint", "bone", "motion"]
 # How the embeddings of several modalities become one input; "late" keeps a network for each.
 Fusion = Literal["mean", "concatenation", "attention", "late"]
-# Where a transformer layer normalises: after each residual sum (UmURL) or before each block.
+# When a transformer layer normalises: after each residual sum (UmURL) or before each block.
 Norm = Literal["post", "pre"]
 # What tells the tokens of a stream apart.
 Positions = Literal["none", "sinusoidal", "learned"]
@@ -42,9 +42,9 @@ FeaturePart = Literal["temporal", "spatial", "whole"]
 Projectors = Literal["modality", "shared", "separate"]
 # How the unimodal features are put together.
 CompositionModule = Literal["mean", "weights", "mlp", "attention"]
-# What the composed feature teaches the fused one: itself, or a category without labels.
+# What the fused feature predicts: the composed feature itself, or its category, without labels.
 Guidance = Literal["feature", "prototypes"]
-# How near two features are.
+# The loss that compares two features.
 AlignmentLoss = Literal["infonce", "variance_covariance", "cosine"]
 
 # -- how frozen features are measured (models.probes)
@@ -59,8 +59,8 @@ POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 FEATURE_NORMS: tuple[FeatureNorm, ...] = get_args(FeatureNorm)
 CENTRES: tuple[Centre, ...] = get_args(Centre)
 ALIGNS: tuple[Align, ...] = get_args(Align)
-# The place of a name is the number of its random draw: an objective that leaves some passes out
-# sees the same views in the others.
+# The index of a name is the number of its random draw. So an objective that needs only some of
+# the passes sees the same views in them as an objective that needs all.
 PASSES: tuple[Pass, ...] = get_args(Pass)
 DECOMPOSITION_MODULES: tuple[DecompositionModule, ...] = get_args(DecompositionModule)
 FEATURE_PARTS: tuple[FeaturePart, ...] = get_args(FeaturePart)

@@ -14,7 +14,7 @@ from torch.nn.functional import embedding_bag
 
 @dataclass(eq=False)
 class ClipBatch:
-    """B clips laid end to end, without padding.
+    """B clips, their frames one after another without padding.
 
     Three clips of 2, 1 and 3 frames:
 
@@ -155,7 +155,7 @@ def resample(clips: ClipBatch, start: Tensor, span: Tensor, frames: int) -> Tens
 
 
 def whole(clips: ClipBatch, frames: int) -> Tensor:
-    """Resize every clip, from its first to its last frame: what evaluation sees.
+    """Resize every clip, from its first to its last frame. Evaluation sees clips this way.
 
     Args:
         clips: B clips.

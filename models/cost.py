@@ -1,4 +1,4 @@
-"""What an encoder and its pretraining cost: parameters, and operations as torch counts them."""
+"""The cost of an encoder and of its pretraining: parameters and floating-point operations."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def flops(call: Callable[[], object]) -> int:
 
 
 def cost(backbone: Backbone) -> dict[str, float]:
-    """Count what the encoder costs.
+    """Count the cost of an encoder.
 
     Returns:
-        Its `parameters`, and `gflops`: of one clip's inference, which is one pass, with late fusion
-        of every network.
+        `parameters`, and `gflops` of the inference for one clip. With late fusion both are the sum
+        over all networks.
     """
     weight = next(backbone.parameters())
     view = weight.new_zeros(_view_shape(backbone, clips=1))
@@ -50,9 +50,9 @@ def cost(backbone: Backbone) -> dict[str, float]:
 
 
 def training_cost(framework: Framework, batch: int) -> dict[str, float]:
-    """Count what pretraining costs in steps of `batch` clips.
+    """Count the cost of pretraining in steps of `batch` clips.
 
-    The count needs shapes alone, not the memory and the time of a step.
+    The count uses shapes alone (the device "meta"), not the memory and the time of a step.
 
     Returns:
         `training_parameters`, heads included; `training_gflops_step` of one step, forward and
@@ -72,5 +72,5 @@ def training_cost(framework: Framework, batch: int) -> dict[str, float]:
 
 
 def _view_shape(backbone: Backbone, clips: int) -> tuple[int, ...]:
-    """[B, T, M, V, 3]."""
+    """The shape of the views of some clips, [B, T, M, V, 3]."""
     return (clips, backbone.frames, backbone.persons, backbone.layout.num_joints, 3)

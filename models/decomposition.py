@@ -1,4 +1,4 @@
-"""Decomposition: what the fused feature holds of each modality, and what that modality itself says.
+"""Decomposition: take a feature for each modality out of the fused one, and project both sides.
 
 The Decomposition and Composition paper (arXiv 2512.21064) names the step; UmURL (ACM MM 2023) is
 the case of the "identity" module. Shapes: n clips, T and M*V tokens of the two streams, D the width
@@ -87,7 +87,10 @@ class Decomposition(nn.Module):
         of_parts = nn.ModuleDict()
         for part in self.parts:
             inputs = len(STREAMS[part]) * self.width
-            of_parts[part] = nn.ModuleDict({name: build_projector(inputs, sizes) for name in names})
+            projectors = nn.ModuleDict()
+            for name in names:
+                projectors[name] = build_projector(inputs, sizes)
+            of_parts[part] = projectors
         return of_parts
 
     def forward(
@@ -115,7 +118,9 @@ class Decomposition(nn.Module):
         targets: list[Tensor] = []
         predictions: list[Tensor] = []
         for part in self.parts:
-            true = [self._part_of(unimodal[name], part) for name in self.modalities]
+            true = []
+            for name in self.modalities:
+                true.append(self._part_of(unimodal[name], part))
             taken = self.apart[part](self._source(part, fused, tokens))
             part_targets, part_predictions = self._project(part, true, taken)
             targets.extend(part_targets)
@@ -154,9 +159,16 @@ class Decomposition(nn.Module):
             targets = self._each(projectors, true)
             predictions = self._each(fused_projectors, taken)
             return targets, predictions
-        pairs = [torch.stack([u, y]) for u, y in zip(true, taken, strict=True)]
-        projected = self._each(projectors, pairs)
-        return [pair[0] for pair in projected], [pair[1] for pair in projected]
+        # One pass for both sides of a modality, as groups [2, n, ...].
+        pairs = []
+        for u_m, y_m in zip(true, taken, strict=True):
+            pairs.append(torch.stack([u_m, y_m]))
+        targets = []
+        predictions = []
+        for pair in self._each(projectors, pairs):
+            targets.append(pair[0])
+            predictions.append(pair[1])
+        return targets, predictions
 
     def _each(self, projectors: nn.ModuleDict, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Project the tensor of each modality by that modality's projector."""
@@ -173,7 +185,10 @@ def _build_apart(kind: str, width: int, streams: int, modalities: Sequence[str])
     """
     if kind == "attention":
         return Attention(width, streams, len(modalities))
-    return Each({name: _build_one(kind, width, streams) for name in modalities})
+    each = Each()
+    for name in modalities:
+        each[name] = _build_one(kind, width, streams)
+    return each
 
 
 def _build_one(kind: str, width: int, streams: int) -> nn.Module:
@@ -209,7 +224,9 @@ class Convolution(nn.Module):
 
     def __init__(self, width: int, streams: int) -> None:
         super().__init__()
-        self.streams = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(streams))
+        self.streams = nn.ModuleList()
+        for _ in range(streams):
+            self.streams.append(nn.Conv1d(width, width, 3, padding=1))
         self.out = nn.Linear(streams * width, streams * width)
 
     def forward(self, tokens: Sequence[Tensor]) -> Tensor:

@@ -55,9 +55,13 @@ class _Gather(torch.autograd.Function):
         ctx.counts = counts
         padded = x.new_zeros(max(counts), *x.shape[1:])
         padded[: len(x)] = x
-        parts = [torch.empty_like(padded) for _ in counts]
-        dist.all_gather(parts, padded)
-        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+        received = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(received, padded)
+        # Cut the padding off again.
+        rows = []
+        for part, count in zip(received, counts, strict=True):
+            rows.append(part[:count])
+        return torch.cat(rows)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
@@ -76,7 +80,7 @@ def gather(x: Tensor, counts: Sequence[int] | None = None) -> Tensor:
 
     Args:
         x: this worker's rows, [n, ...].
-        counts: what `shares` says, where the caller already knows; it saves the exchange.
+        counts: the result of `shares`, if the caller has it already; this saves an exchange.
 
     Returns:
         [n_0 + n_1 + ..., ...].
@@ -92,8 +96,8 @@ def gather_all(tensors: Sequence[Tensor], counts: Sequence[int]) -> list[Tensor]
     """Gather several tensors in one exchange.
 
     Args:
-        tensors: each [n, d], with a width d of its own.
-        counts: what `shares` says.
+        tensors: each [n, d]; every tensor may have another width d.
+        counts: the result of `shares`.
 
     Returns:
         For each tensor the rows of all workers, see `gather`.
@@ -106,6 +110,8 @@ def gather_all(tensors: Sequence[Tensor], counts: Sequence[int]) -> list[Tensor]
 
 
 class _GlobalSum(torch.autograd.Function):
+    """The sum over all workers. It is its own adjoint."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         total = x.clone()
@@ -122,7 +128,7 @@ class _GlobalSum(torch.autograd.Function):
 def global_sum(x: Tensor) -> Tensor:
     """Sum a tensor over all workers, element by element.
 
-    Each worker may use the result in its own way: the backward sums over the workers too.
+    Each worker may use the result in another way, because the backward sums over the workers, too.
     """
     if world_size() == 1:
         return x

@@ -24,11 +24,11 @@ from models.views import Views
 
 
 class Framework(nn.Module):
-    """Normalises the clips, draws a view for each pass, encodes all passes as one, compares.
+    """Pretraining: normalise clips, draw a view for each pass, encode all views, compare features.
 
     Args:
-        backbone: what pretraining is for; its `state_dict` stands alone.
-        objective: the heads, which nobody needs after pretraining.
+        backbone: the encoder. Only its weights are kept after pretraining.
+        objective: the losses, with the projectors that only pretraining needs.
         views: how views are drawn.
         centre: see `models.normalise.normalise`.
         align: see `models.normalise.normalise`.
@@ -77,7 +77,7 @@ class Framework(nn.Module):
     ) -> dict[str, Tensor]:
         """Draw one view of each clip for each of the named passes.
 
-        The second fused view shows what `clips.other` holds, where there is one.
+        If the batch has `clips.other`, the second fused view shows those clips.
 
         Args:
             clips: B clips.
@@ -93,8 +93,8 @@ class Framework(nn.Module):
             own = self._normalised(clips)
             other = own
             if clips.other is not None and "fused_other" in names:
-                # A view depends on the id of the clip that it is drawn for: a clip that is the
-                # other one of two clips is seen in two ways.
+                # A view depends on the id of its clip. With the ids of `clips`, a clip that is the
+                # other one of two clips gets two different views.
                 other = replace(self._normalised(clips.other), ids=clips.ids)
             views = {}
             for name in names:
@@ -127,12 +127,15 @@ class Framework(nn.Module):
 
         With late fusion they are the worst of all networks.
         """
-        names = [name for name in ("fused", "fused_other") if name in tokens]
-        local = [self.backbone.pooled(tokens[name]) for name in names]
+        local = []
+        for name in ("fused", "fused_other"):
+            if name in tokens:
+                local.append(self.backbone.pooled(tokens[name]))
         views = gather_all(local, shares(len(local[0]), local[0].device))
         networks = []
         for columns in self.backbone.parts.values():
-            networks.append(figures(*[view[:, columns] for view in views]))
+            of_network = [view[:, columns] for view in views]
+            networks.append(figures(*of_network))
         return worst(networks)
 
 
@@ -145,7 +148,7 @@ def build(
     views: Mapping[str, Any],
     normalise: Mapping[str, Any],
 ) -> Framework:
-    """Build the training module that sections of the configuration describe.
+    """Build the training module from sections of the configuration.
 
     Args:
         layout: the skeleton.

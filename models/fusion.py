@@ -16,7 +16,7 @@ from models.attention import LearnedQueries
 
 
 class _Projection(nn.Module):
-    """A linear layer without bias, whose weight has the name that checkpoints know."""
+    """A linear layer without bias. Its weight is called `weight` in checkpoints."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Linear maps of points. Points are rows: a map takes x to x @ matrix."""
+"""Linear maps of points: a point is a row x, and a map takes it to x @ matrix."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ def yaw(cosine: Tensor, sine: Tensor) -> Tensor:
 
 def _matrices(rows: list[list[Tensor]]) -> Tensor:
     """Matrices [..., 3, 3] of nine entries [...], row by row."""
-    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+    stacked = []
+    for row in rows:
+        stacked.append(torch.stack(row, dim=-1))
+    return torch.stack(stacked, dim=-2)
 
 
 def rotation_to_x(directions: Tensor) -> Tensor:

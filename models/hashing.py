@@ -1,5 +1,6 @@
-"""Random numbers that depend on what they are for, not on when or where they are drawn.
+"""Random numbers for the views of a clip, the same in every order, process and device.
 
+They depend only on the seed, the epoch, the clip and the number of the view. The generator is
 SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014) in
 int64 tensor arithmetic, which wraps around like the unsigned original and gives the same bits on
 the CPU and the GPU.
@@ -21,8 +22,8 @@ _BITS = 24
 def uniform(seed: int, epoch: int, ids: Tensor, draw: int, count: int) -> Tensor:
     """Draw uniform numbers for one view of each clip.
 
-    A clip's numbers are the first `count` outputs of SplitMix64, the upper 24 bits of each. The
-    state that they start from is hashed out of seed, epoch, draw and id, in this order.
+    A clip's numbers are the first `count` outputs of SplitMix64, the upper 24 bits of each. Its
+    first state is a hash of seed, epoch, draw and id, in this order.
 
     Args:
         seed: of the run.

@@ -1,4 +1,4 @@
-"""Figures that say during training whether features still tell clips apart.
+"""Figures that show during training whether features still distinguish clips.
 
 Shapes: N clips of the global batch, D features. Features are [N, D]; row i of all comes from
 clip i.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.precision import full_precision
 
-# Fewer clips do not show how features are spread: N clips never use more than N - 1 dimensions.
+# Fewer clips do not show the spread of features: N clips never use more than N - 1 dimensions.
 LEAST_CLIPS = 8
 # On NW-UCLA random encoders have a deviation of 0.20 to 0.34 (1 to 6 layers, width 16 to 1024), and
 # encoders that learned well 0.16 to 0.46. Those that mean squared error alone made collapse fell
@@ -24,7 +24,7 @@ LEAST_DEVIATION = 0.08
 # Below this, features use one direction alone. Clips of K classes, however tight, spread over
 # K - 1.
 LEAST_RANK = 2.0
-# The figures of which a small value is the bad one.
+# Figures for which a small value is bad. For the others a large value is.
 _WORST_IS_LEAST = ("collapse/deviation", "collapse/effective_rank")
 
 
@@ -65,9 +65,9 @@ def worst(networks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     result = {}
     for name in networks[0]:
         values = torch.stack([network[name] for network in networks])
-        # Both ends stay NaN where one value is NaN.
-        least, greatest = values.aminmax()
-        result[name] = least if name in _WORST_IS_LEAST else greatest
+        # If one of the values is NaN, both extremes are NaN.
+        extremes = values.aminmax()
+        result[name] = extremes.min if name in _WORST_IS_LEAST else extremes.max
     return result
 
 
@@ -75,10 +75,10 @@ def collapsed(row: Mapping[str, float]) -> str | None:
     """Say in a few words why features with these figures are useless.
 
     Args:
-        row: what was logged of a step; only its figures of collapse are looked at.
+        row: the logged metrics of a step. Only those that begin with "collapse/" are used.
 
     Returns:
-        None where the features are fine, or the row holds no figures.
+        The reason in words; None if the features are fine, or the row has no such metrics.
     """
     values = {name: value for name, value in row.items() if name.startswith("collapse/")}
     if not values:

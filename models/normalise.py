@@ -1,8 +1,8 @@
-"""Where a body stands and which way it faces: centring and alignment of whole ragged batches.
+"""Normalisation of clips: move each body to the origin, and turn it to face one way.
 
-Two recipes are made of these. UmURL's (the AGCN preparation) is centre "frame" with align
-"first_frame"; the NW-UCLA recipe is centre "first" with align "mean_yaw". Shapes: B clips, F frames
-of all clips together, M persons, V joints.
+UmURL's recipe (the AGCN preparation) is centre "frame" with align "first_frame". The NW-UCLA recipe
+is centre "first" with align "mean_yaw". Shapes: B clips, F frames of all clips together, M persons,
+V joints.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from models.clips import ClipBatch
 from models.geometry import rotation_to_x, transform, yaw
 from models.skeleton import SkeletonLayout
 
-# Metres; a shoulder line below this has no direction.
+# A shoulder line that is shorter than this, in metres, has no direction.
 _SHORTEST = 1e-6
 
 
 def normalise(clips: ClipBatch, layout: SkeletonLayout, centre: str, align: str) -> ClipBatch:
     """Move and turn each clip as one body, by its main person (index 0).
 
-    What is exactly zero (missing) stays zero.
+    A missing joint, which is exactly zero, stays zero.
 
     Args:
         clips: B clips; they are left as they are.

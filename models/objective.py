@@ -1,4 +1,4 @@
-"""From the features of a step's inputs to named losses: the terms of Decomposition and Composition.
+"""The loss: the terms of Decomposition and Composition, computed from the features of a step.
 
 UmURL's objective (ACM MM 2023) is made of the same pieces, see `conf/objective/umurl.yaml`.
 `docs/method.md` has the equations. Shapes: n clips of this worker, N clips of the global batch, D
@@ -67,7 +67,7 @@ class ObjectiveSettings:
 
 @dataclass
 class Projections:
-    """What the terms compare: each a list of [n, output], or gathered [N, output].
+    """The projections that the terms compare: each a list of [n, output], or gathered [N, output].
 
     Args:
         targets: h_m u_m, part after part, in each part the modalities in their order.
@@ -113,7 +113,7 @@ class Objective(nn.Module):
     - composition: mean over y and y' of align(g y, k c), over y alone where the view term is off;
       with prototypes as guidance, how well g y and k c predict each other's category;
     - view: align(g y, g y');
-    - regularisation: mean over all projected tensors of what keeps them from collapsing.
+    - regularisation: mean over all projected tensors of `VarianceCovariance.regularisation`.
 
     Args:
         width: D of the backbone.
@@ -226,9 +226,12 @@ class Objective(nn.Module):
         """
         counts = shares(len(features["fused"]), features["fused"].device)
         _check_shares(counts)
+        # Each worker projects its own clips; the terms then compare the clips of all workers.
         projections = self._project(features, tokens).gathered(counts)
         terms = self._terms(projections)
-        weighted = [self.weights[name] * term for name, term in terms.items()]
+        weighted = []
+        for name, term in terms.items():
+            weighted.append(self.weights[name] * term)
         losses = {"loss": torch.stack(weighted).sum()}
         for name, term in terms.items():
             losses[f"loss/{name}"] = term.detach()
@@ -239,18 +242,23 @@ class Objective(nn.Module):
     def _project(
         self, features: Mapping[str, Tensor], tokens: Mapping[str, Tokens] | None
     ) -> Projections:
-        """What the terms compare, of this worker's clips."""
-        unimodal = {name: features[name] for name in self.modalities if name in features}
-        if self.stop_gradient:
-            unimodal = {name: feature.detach() for name, feature in unimodal.items()}
+        """The projections of this worker's clips."""
+        unimodal = {}
+        for name in self.modalities:
+            if name in features:
+                feature = features[name]
+                unimodal[name] = feature.detach() if self.stop_gradient else feature
         result = Projections()
         if "decomposition" in self.weights:
             fused_tokens = tokens.get("fused") if tokens else None
-            result.targets, result.predictions = self.decomposition(
-                unimodal, features["fused"], fused_tokens
-            )
+            targets, predictions = self.decomposition(unimodal, features["fused"], fused_tokens)
+            result.targets = targets
+            result.predictions = predictions
         if self._has_any("composition", "view"):
-            fused = [features[name] for name in self.passes if name not in MODALITIES]
+            fused = []
+            for name in self.passes:
+                if name not in MODALITIES:
+                    fused.append(features[name])
             result.fused = list(self.fused_projector(torch.stack(fused)))
         if "composition" in self.weights:
             result.guide = [self.guide_projector(self.composition(unimodal))]
@@ -268,7 +276,7 @@ class Objective(nn.Module):
             terms["composition"] = _mean(self.guide(y, z.guide[0]) for y in z.fused)
         if "view" in self.weights:
             terms["view"] = self.align(*z.fused)
-        # Whatever regularises has a weight: `_check` refuses anything else.
+        # `_check` makes sure that the term has a weight exactly with this class.
         if isinstance(self.align, VarianceCovariance):
             terms["regularisation"] = _mean(self.align.regularisation(x) for x in z.all())
         return terms
@@ -276,8 +284,10 @@ class Objective(nn.Module):
     def _by_part(self, projections: list[Tensor]) -> list[list[Tensor]]:
         """Cut a list of targets or predictions into one list for each part of the feature."""
         size = len(self.modalities)
-        starts = range(0, len(projections), size)
-        return [projections[start : start + size] for start in starts]
+        parts = []
+        for start in range(0, len(projections), size):
+            parts.append(projections[start : start + size])
+        return parts
 
     def _to_mean(self, z: Sequence[Tensor]) -> Tensor:
         """Mean alignment [] of the modalities' projections with their mean."""
@@ -289,12 +299,13 @@ class Objective(nn.Module):
         """Name "decomposition/<modality>" -> mean cosine over the parts; see `forward`."""
         if "decomposition" not in self.weights:
             return {}
-        pairs = zip(z.predictions, z.targets, strict=True)
-        cosines = [cosine(prediction, target) for prediction, target in pairs]
+        cosines = []
+        for prediction, target in zip(z.predictions, z.targets, strict=True):
+            cosines.append(cosine(prediction, target))
         size = len(self.modalities)
         result = {}
         for number, name in enumerate(self.modalities):
-            # Part after part, so that every `size`-th cosine is of this modality.
+            # The list goes part after part, so every `size`-th cosine is of this modality.
             result[f"decomposition/{name}"] = _mean(cosines[number::size])
         return result
 

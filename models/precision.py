@@ -1,4 +1,4 @@
-"""Statistics, softmax and regularisers are computed in full precision, also under autocast."""
+"""Full precision for statistics, softmax and regularisers, also under autocast."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def full_precision(function: Callable[Arguments, Tensor]) -> Callable[Arguments,
     @wraps(function)
     def wrapped(*arguments: Arguments.args, **options: Arguments.kwargs) -> Tensor:
         device = next(value.device.type for value in arguments if isinstance(value, Tensor))
-        wide = [_widen_tensor(value) for value in arguments]
+        wide = map(_widen_tensor, arguments)
         # The "meta" device, on which costs are counted, has no autocast to switch off.
         context: AbstractContextManager = nullcontext()
         if torch.amp.is_autocast_available(device):

@@ -1,15 +1,15 @@
-"""How good frozen features are: a linear classifier trained on them, and retrieval by neighbours.
+"""Measuring frozen features: a linear classifier that is trained on them, and nearest neighbours.
 
-Both take plain tensors (features [N, D] and labels [N] of the training and of the test side), run
-on the device that the features are on, and depend on their arguments and the seed alone. Shapes: N
-clips of a side, D features, C classes, K neighbours.
+Both take features [N, D] and labels [N] of the training side and of the test side, and run on the
+device of the features. The results depend on the arguments and the seed alone. Shapes: N clips of a
+side, D features, C classes, K neighbours.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -72,10 +72,10 @@ class LinearProbe:
 
 @dataclass(frozen=True)
 class LinearResult:
-    """What a linear evaluation found.
+    """The result of a linear evaluation.
 
-    The last epoch is the result. The best epoch is a choice made on the test side, so that it is
-    only named beside the result.
+    The last epoch counts. The best epoch is chosen on the test side, so it is only reported beside
+    the result.
 
     Args:
         logits: float32 [N_test, C] after the last epoch, on the CPU; of several parts log scores.
@@ -101,7 +101,7 @@ class LinearResult:
 
 @dataclass(frozen=True)
 class RetrievalResult:
-    """What a retrieval found.
+    """The result of a retrieval.
 
     Args:
         predictions: int64 [N_test] labels.
@@ -140,26 +140,24 @@ def linear_evaluation(
         ValueError: A side is empty, clips have no label (a negative one), a test label never occurs
             in training, or features or a loss are not finite.
     """
-    classes, train_targets, test_targets = checked_targets(
-        train_features, train_labels, test_features, test_labels
-    )
+    targets = checked_targets(train_features, train_labels, test_features, test_labels)
     if probe.standardise:
         train_features, test_features = standardise(train_features, test_features)
 
     # On the CPU, so that every device sees the same draws. A generator for each part, so that each
     # layer starts, and each epoch runs, as with this part alone.
     generators = [torch.Generator().manual_seed(seed) for _ in parts]
-    probes = _PartProbes(train_features, parts, len(classes), generators)
-    train = _Side(train_features, train_targets)
-    test = _Side(test_features, test_targets)
-    logits, test_accuracy, train_loss = _train(probes, probe, generators[0], train, test)
+    probes = _PartProbes(train_features, parts, len(targets.classes), generators)
+    train = _Side(train_features, targets.train)
+    test = _Side(test_features, targets.test)
+    logits, curves = _train(probes, probe, generators[0], train, test)
     return LinearResult(
         logits=logits.cpu(),
-        classes=classes.cpu(),
-        predictions=classes[logits.argmax(1)].cpu(),
-        accuracy=test_accuracy[-1],
-        test_accuracy=test_accuracy,
-        train_loss=train_loss,
+        classes=targets.classes.cpu(),
+        predictions=targets.classes[logits.argmax(1)].cpu(),
+        accuracy=curves.test_accuracy[-1],
+        test_accuracy=curves.test_accuracy,
+        train_loss=curves.train_loss,
     )
 
 
@@ -169,6 +167,14 @@ class _Side:
 
     features: Tensor
     targets: Tensor
+
+
+@dataclass
+class _Curves:
+    """One number for each epoch: the accuracy on the test side, and the mean training loss."""
+
+    test_accuracy: list[float] = field(default_factory=list)
+    train_loss: list[float] = field(default_factory=list)
 
 
 class _PartProbes(nn.Module):
@@ -191,20 +197,28 @@ class _PartProbes(nn.Module):
 
     def forward(self, features: Tensor) -> list[Tensor]:
         """Logits [n, C] of each part."""
-        layers = zip(self.layers, self.parts, strict=True)
-        return [layer(features[:, part]) for layer, part in layers]
+        logits = []
+        for layer, part in zip(self.layers, self.parts, strict=True):
+            logits.append(layer(features[:, part]))
+        return logits
 
     def loss(self, features: Tensor, targets: Tensor) -> Tensor:
-        """The sum of all parts' losses: no layer's gradient depends on how many there are."""
-        losses = [F.cross_entropy(logits, targets) for logits in self(features)]
-        total = losses[0]
-        for loss in losses[1:]:
-            total = total + loss
+        """The sum of the losses of all parts.
+
+        With the mean, the gradient of a layer would depend on the number of parts.
+        """
+        logits = self(features)
+        total = F.cross_entropy(logits[0], targets)
+        for part_logits in logits[1:]:
+            total = total + F.cross_entropy(part_logits, targets)
         return total
 
     @torch.no_grad()
     def scores(self, features: Tensor) -> Tensor:
-        """What decides, [n, C]: logits of one part, of several the log of their mean softmax."""
+        """The scores of the classes, [n, C].
+
+        These are the logits of a single part, or the log of the mean softmax of several parts.
+        """
         logits = self(features)
         if len(logits) == 1:
             return logits[0]
@@ -235,25 +249,24 @@ def _train(
     generator: torch.Generator,
     train: _Side,
     test: _Side,
-) -> tuple[Tensor, list[float], list[float]]:
-    """Train for all epochs; returns the last scores, and each epoch's test accuracy and loss."""
+) -> tuple[Tensor, _Curves]:
+    """Train for all epochs; returns the last scores of the test side, and the curves."""
     optimiser = _optimiser(probes, probe)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, probe.milestones, probe.gamma)
-    test_accuracy = []
-    train_loss = []
+    curves = _Curves()
     for _ in range(probe.epochs):
         order = torch.randperm(len(train.targets), generator=generator)
         batches = order.to(train.features.device).split(probe.batch_size)
         total = _train_epoch(probes, optimiser, train, batches)
         schedule.step()
         logits = probes.scores(test.features)
-        test_accuracy.append(_accuracy(logits.argmax(1), test.targets))
-        train_loss.append(total.item() / len(batches) / len(probes.parts))
+        curves.test_accuracy.append(_accuracy(logits.argmax(1), test.targets))
+        curves.train_loss.append(total.item() / len(batches) / len(probes.parts))
     if not torch.isfinite(logits).all():
         raise ValueError(
             f"the linear probe diverged at lr={probe.lr}: lower it or standardise the features"
         )
-    return logits, test_accuracy, train_loss
+    return logits, curves
 
 
 def _train_epoch(
@@ -303,33 +316,34 @@ def retrieval(
     Raises:
         ValueError: See `linear_evaluation`; or the gallery has fewer clips than neighbours.
     """
-    classes, train_targets, test_targets = checked_targets(
-        train_features, train_labels, test_features, test_labels
-    )
-    if not 1 <= neighbours <= len(train_targets):
+    targets = checked_targets(train_features, train_labels, test_features, test_labels)
+    if not 1 <= neighbours <= len(targets.train):
         raise ValueError(
-            f"retrieval asks for {neighbours} neighbours of a gallery of {len(train_targets)} clips"
+            f"retrieval asks for {neighbours} neighbours of a gallery of {len(targets.train)} clips"
         )
     if len(parts) > 1:
         train_features = _of_unit_length(train_features, parts)
         test_features = _of_unit_length(test_features, parts)
     gallery = F.normalize(train_features, dim=1).T
-    chunk = max(1, chunk_elements // len(train_targets))
-    votes = []
+    chunk = max(1, chunk_elements // len(targets.train))
+    winners = []
     for queries in test_features.split(chunk):
         similarity = F.normalize(queries, dim=1) @ gallery
-        votes.append(_vote(similarity, train_targets, neighbours, len(classes)))
-    found = torch.cat(votes)
-    return RetrievalResult(classes[found].cpu(), _accuracy(found, test_targets))
+        winners.append(_vote(similarity, targets.train, neighbours, len(targets.classes)))
+    found = torch.cat(winners)
+    return RetrievalResult(targets.classes[found].cpu(), _accuracy(found, targets.test))
 
 
 def _of_unit_length(features: Tensor, parts: Sequence[slice]) -> Tensor:
     """The parts side by side, each of length 1."""
-    return torch.cat([F.normalize(features[:, part], dim=1) for part in parts], dim=1)
+    normalised = []
+    for part in parts:
+        normalised.append(F.normalize(features[:, part], dim=1))
+    return torch.cat(normalised, dim=1)
 
 
 def _vote(similarity: Tensor, targets: Tensor, neighbours: int, classes: int) -> Tensor:
-    """Winning class index [n] from similarities [n, N_train].
+    """The index of the class with most votes for each query, [n], from similarities [n, N_train].
 
     With K = 4 neighbours, nearest first, of the classes 2 0 0 2:
 

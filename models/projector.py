@@ -1,4 +1,4 @@
-"""The heads between features and losses; only pretraining uses them."""
+"""The projectors between features and losses. Only pretraining uses them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.batchnorm import GlobalBatchNorm1d
 
 @dataclass(frozen=True)
 class ProjectorSizes:
-    """How large a projector is, its input aside.
+    """The sizes of a projector, without its input.
 
     Args:
         hidden: width of the hidden layers.

@@ -1,4 +1,4 @@
-"""Guidance as a category without labels: prototypes, and assignments balanced over the batch.
+"""Guidance by prototypes: learned categories without labels, in equal use over the batch.
 
 Shapes: N clips of the global batch, D features, K prototypes.
 """
@@ -20,7 +20,7 @@ class Prototypes(nn.Module):
     the balanced assignment of the batch to the prototypes (see `balanced`), without gradient. The
     other feature predicts it as p = softmax(s / temperature). The loss is
     mean_i -sum_k q_ik log p_ik, of b's categories predicted from a, averaged with a's predicted
-    from b. Without the second half nothing would train what made b.
+    from b. Without the second half no gradient would reach the modules that made b.
 
     Args:
         width: D.

@@ -1,4 +1,4 @@
-"""What a skeleton is: its joints, the tree of bones, and which joints mirror each other."""
+"""The skeleton layout: joints, the tree of bones, and the pairs of joints that a mirror swaps."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ class SkeletonLayout:
     @property
     def _paired(self) -> list[int]:
         """The joints of all mirror pairs, one after the other."""
-        return [joint for pair in self.mirror for joint in pair]
+        joints: list[int] = []
+        for pair in self.mirror:
+            joints.extend(pair)
+        return joints
 
     def _check_numbers(self) -> None:
         """Every joint has a name of its own and a parent, and every number names a joint."""
@@ -64,8 +67,11 @@ class SkeletonLayout:
                 raise self._error(f"joint number {joint} is not one of 0 to {count - 1}")
 
     def _check_tree(self) -> None:
-        """There is one root at most, and every joint's way up ends at a root."""
-        roots = [self.joints[joint] for joint, parent in enumerate(self.parents) if joint == parent]
+        """At most one joint is a root, and the way up from every joint ends at a root."""
+        roots = []
+        for joint, parent in enumerate(self.parents):
+            if joint == parent:
+                roots.append(self.joints[joint])
         if len(roots) > 1:
             raise self._error(
                 f"one joint must be the root, but {' and '.join(roots)} have no parent"
@@ -74,6 +80,7 @@ class SkeletonLayout:
             self._check_way_up(joint)
 
     def _check_way_up(self, joint: int) -> None:
+        """Following the parents from a joint never comes back to a joint."""
         seen = {joint}
         parent = self.parents[joint]
         while parent != joint:
@@ -92,7 +99,7 @@ class SkeletonLayout:
                 )
 
     def _check_symmetry(self) -> None:
-        """The mirror takes every bone to a bone; otherwise it would make other skeletons."""
+        """The mirror takes every bone to a bone, so that a mirrored body has the same bones."""
         other = self.mirror_permutation
         for left, right in self.mirror:
             left_parent = self.parents[left]
@@ -128,15 +135,15 @@ class SkeletonLayout:
             mirror: see the class.
 
         Raises:
-            ValueError: A name is unknown, there are more or fewer than one root, the bones form a
-                cycle, or a joint is in two mirror pairs.
+            ValueError: A name is unknown, the joints do not form a tree with one root, or a joint
+                is in two mirror pairs.
         """
-        number = {joint: place for place, joint in enumerate(joints)}
+        number_of = {joint: number for number, joint in enumerate(joints)}
 
-        def find(joint: str, where: str) -> int:
-            if joint not in number:
-                raise ValueError(f"skeleton {name}: {where} names the unknown joint {joint}")
-            return number[joint]
+        def find(joint: str, key: str) -> int:
+            if joint not in number_of:
+                raise ValueError(f"skeleton {name}: {key} names the unknown joint {joint}")
+            return number_of[joint]
 
         for pair in mirror:
             if len(pair) != 2:
@@ -148,30 +155,39 @@ class SkeletonLayout:
             # The root is its own parent.
             above = joint if parent is None else parent
             parents.append(find(above, f"the parent of {joint}"))
+        named = {
+            "centre": find(centre, "centre"),
+            "left_shoulder": find(left_shoulder, "left_shoulder"),
+            "right_shoulder": find(right_shoulder, "right_shoulder"),
+        }
+        pairs = []
+        for left, right in mirror:
+            pairs.append((find(left, "mirror"), find(right, "mirror")))
         return cls(
             name=name,
             joints=tuple(joints),
             parents=tuple(parents),
-            centre=find(centre, "centre"),
-            left_shoulder=find(left_shoulder, "left_shoulder"),
-            right_shoulder=find(right_shoulder, "right_shoulder"),
-            mirror=tuple((find(left, "mirror"), find(right, "mirror")) for left, right in mirror),
+            mirror=tuple(pairs),
+            **named,
         )
 
     @property
     def num_joints(self) -> int:
-        """V."""
+        """The number of joints, V."""
         return len(self.joints)
 
     @property
     def bones(self) -> tuple[tuple[int, int], ...]:
-        """(joint, its parent) of every bone, V - 1 in all, in the order of the joints."""
-        pairs = enumerate(self.parents)
-        return tuple((joint, parent) for joint, parent in pairs if joint != parent)
+        """The V - 1 bones in the order of the joints, each as (joint, its parent)."""
+        pairs = []
+        for joint, parent in enumerate(self.parents):
+            if joint != parent:
+                pairs.append((joint, parent))
+        return tuple(pairs)
 
     @property
     def mirror_permutation(self) -> tuple[int, ...]:
-        """For each joint the one that takes its place in a mirror; its own inverse."""
+        """For each joint the joint that replaces it in a mirrored body. It is its own inverse."""
         order = list(range(self.num_joints))
         for left, right in self.mirror:
             order[left] = right

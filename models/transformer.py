@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class PositionTable(nn.Module):
-    """Adds something to each token that tells it from the others.
+    """Adds a vector to each token, which tells the transformer the token's position.
 
     Args:
         kind: "sinusoidal" (sine and cosine, Vaswani et al., 2017), "learned" (a table), or "none".
@@ -60,9 +60,9 @@ def sinusoids(tokens: int, width: int) -> Tensor:
 
 
 class Layer(nn.Module):
-    """A ReLU encoder layer, equal to `nn.TransformerEncoderLayer`.
+    """An encoder layer with ReLU, which computes the same as `nn.TransformerEncoderLayer`.
 
-    Unlike torch's it makes no copies and has one code path.
+    The layer of torch copies tensors, and takes different code paths in training and evaluation.
 
     Args:
         width: D.
@@ -91,7 +91,7 @@ class Layer(nn.Module):
         self.norm_attention = nn.LayerNorm(width)
         self.norm_feedforward = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
-        # As nn.MultiheadAttention starts.
+        # The initial weights of nn.MultiheadAttention.
         nn.init.xavier_uniform_(self.qkv.weight)
         nn.init.zeros_(self.qkv.bias)
         nn.init.zeros_(self.out.bias)

@@ -16,9 +16,9 @@ from models.geometry import transform, yaw
 from models.hashing import uniform
 from models.skeleton import SkeletonLayout, index_tensor
 
-# How many random numbers each decision takes, in this order; the choice of joints comes last and
-# takes one for each joint. Every number has its place whether it is used or not, so that one
-# setting does not touch the randomness of the others.
+# The number of random numbers for each decision, in this order. The choice of joints comes last,
+# with one number for each joint. A number is drawn even if it is not used, so that a setting does
+# not change the random numbers of the other decisions.
 _NUMBERS = {
     "ratio": 1,
     "start": 1,
@@ -148,7 +148,7 @@ class Views:
         return views.index_select(-2, order)
 
     def _matrices(self, random: dict[str, Tensor]) -> Tensor:
-        """Everything that happens in space, as one matrix for each joint: [B, V, 3, 3]."""
+        """All changes in space, as one matrix for each joint: [B, V, 3, 3]."""
         body_B33 = self._body(random)
         chosen_B33, others_B33 = self._distortions(random)
         chosen_BV = self._corrupted_joints(random["joints"])
@@ -166,7 +166,7 @@ class Views:
         return torch.stack([body[:, 0] * flip[:, None], body[:, 1], body[:, 2]], dim=1)
 
     def _distortions(self, random: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """What happens to the chosen joints and to the others, each [B, 3, 3].
+        """The matrices of the chosen joints and those of the other joints, each [B, 3, 3].
 
                             corrupted view     sheared view
         chosen joints       zero or noise      shear
@@ -184,7 +184,7 @@ class Views:
 
     def _corrupted_joints(self, numbers_BV: Tensor) -> Tensor:
         """Which joints are chosen: those with the smallest numbers, bool [B, V]."""
-        # stable: equal numbers must not be ranked differently on another device
+        # A stable sort ranks equal numbers alike on every device.
         order = numbers_BV.argsort(dim=1, stable=True)[:, : self.corrupt_joints]
         none = torch.zeros_like(numbers_BV, dtype=torch.bool)
         return none.scatter_(1, order, True)
