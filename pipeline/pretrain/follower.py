@@ -1,6 +1,8 @@
 """The thread on the driver that follows training while Ray Train blocks."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from queue import Empty
 
 from ray.exceptions import RayError
@@ -25,6 +27,29 @@ from pipeline.runs.metric_names import (
 
 # How long to wait before looking for messages again.
 PAUSE_SECONDS = 0.5
+
+
+class Outage:
+    """A place that metrics go to, and that may be away for a while: training does not stop for it.
+
+    Args:
+        consequence: what becomes of the metrics meanwhile, for the console.
+    """
+
+    def __init__(self, consequence: str):
+        self.consequence = consequence
+        self._lasts = False
+
+    @contextmanager
+    def tolerated(self) -> Iterator[None]:
+        """Say a UserError of the block instead of raising it, once until the block succeeds."""
+        try:
+            yield
+            self._lasts = False
+        except UserError as error:
+            if not self._lasts:
+                say(f"  {error}; {self.consequence}")
+            self._lasts = True
 
 
 class Follower(threading.Thread):
@@ -54,7 +79,8 @@ class Follower(threading.Thread):
         self._stopping = threading.Event()
         # Raised in this thread, to be raised again in the driver's.
         self._error: Exception | None = None
-        self._tracking_reached = True
+        self._storage = Outage("rows are kept and written later")
+        self._tracking = Outage("metrics are kept and sent later")
         # The newest figures of a checkpoint, as the console shows them.
         self._newest_figures = ""
 
@@ -69,12 +95,13 @@ class Follower(threading.Thread):
         if kind is None and self._error is None:
             self._collect_figures(WAIT_SECONDS)
         self.watch.close()
+        failed = kind is not None or self.failure is not None or self._error is not None
+        self._write_last_rows(failed)
         if isinstance(self._error, RayError):
             reason = first_line(self._error)
             raise UserError(f"training cannot be followed: {reason}") from self._error
         if self._error is not None:
             raise self._error
-        self._write_last_rows(failing=kind is not None)
 
     def run(self) -> None:
         """Follow until the training ends; what came last is taken, too."""
@@ -102,8 +129,10 @@ class Follower(threading.Thread):
             elif isinstance(message, TrainingFailed):
                 self.failure = message.reason
         if rows:
-            self.history.extend(rows)
-            self._send()
+            with self._storage.tolerated():
+                self.history.extend(rows)
+            with self._tracking.tolerated():
+                self.history.send()
             self.bar.update(rows[-1][STEP], text=progress(rows[-1]) + self._newest_figures)
         self._collect_figures()
 
@@ -117,26 +146,23 @@ class Follower(threading.Thread):
         for name, value in figures.items():
             shown.append(f"{name.removeprefix(WATCH_PREFIX)} {value:.3f}")
         self._newest_figures = f"  (step {step}: {'  '.join(shown)})"
-        self.history.add(step, figures)
-        self._send()
-
-    def _send(self) -> None:
-        """Bring MLflow up to date; training does not stop for a server that is away for a while."""
-        try:
+        with self._storage.tolerated():
+            self.history.add(step, figures)
+        with self._tracking.tolerated():
             self.history.send()
-            self._tracking_reached = True
-        except UserError as error:
-            if self._tracking_reached:
-                say(f"  {error}; metrics are kept and sent later")
-            self._tracking_reached = False
 
-    def _write_last_rows(self, failing: bool) -> None:
-        """Complete the metrics file. A storage that is away hides no earlier error."""
+    def _write_last_rows(self, failed: bool) -> None:
+        """Complete the metrics file.
+
+        Args:
+            failed: whether training failed. A storage that is away does not hide why.
+        """
         try:
             self.history.write()
-        except UserError:
-            if not failing:
+        except UserError as error:
+            if not failed:
                 raise
+            say(f"  {error}; the newest rows are not in it")
 
 
 def progress(row: Row) -> str:

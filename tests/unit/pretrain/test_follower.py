@@ -8,21 +8,25 @@ from ray.exceptions import RayActorError
 from pipeline.core.errors import UserError
 from pipeline.pretrain.cadence import Position
 from pipeline.pretrain.follower import Follower, progress
+from pipeline.pretrain.history import History
 from pipeline.pretrain.messages import CheckpointWritten, RowLogged, TrainingFailed
+from pipeline.pretrain.metrics_file import read_rows
 
 
 class Remembers:
     """A history, a bar and a watch in one, which remember what they are told."""
 
-    def __init__(self, figures=None, reachable=True):
-        self.figures, self.reachable = figures, reachable
+    def __init__(self, figures=None, reachable=True, writable=True):
+        self.figures, self.reachable, self.writable = figures, reachable, writable
         self.rows, self.added, self.texts, self.offers, self.calls = [], [], [], [], []
 
     def extend(self, rows):
         self.rows += rows
+        self._flush()
 
     def add(self, step, figures):
         self.added.append((step, figures))
+        self._flush()
 
     def send(self):
         if not self.reachable:
@@ -30,6 +34,11 @@ class Remembers:
 
     def write(self):
         self.calls.append("write")
+        self._flush()
+
+    def _flush(self):
+        if not self.writable:
+            raise UserError("metrics.jsonl: cannot be written (disk full)")
 
     def update(self, done, text):
         self.texts.append((done, text))
@@ -104,6 +113,65 @@ def test_a_tracking_server_that_is_away_is_one_line_and_no_failure(capsys):
     shown = capsys.readouterr().out
     assert shown == "  tracking.uri=http://away: cannot be used; metrics are kept and sent later\n"
     assert ears.rows == [row(10), row(20)]
+
+
+FULL = "metrics.jsonl: cannot be written (disk full)"
+
+
+def test_a_full_disk_is_one_line_and_training_is_followed_on(capsys):
+    ears = Remembers(figures=(10, {"watch/knn_top1": 0.5}), writable=False)
+    follower = follow(ears)
+    for step in (10, 20):
+        follower.channel.put(RowLogged(row(step)))
+        follower.channel.put(CheckpointWritten(Position(3, 1, step)))
+        follower._drain()
+    follower._collect_figures(1)
+    assert capsys.readouterr().out == f"  {FULL}; rows are kept and written later\n"
+    assert ears.rows == [row(10), row(20)] and len(ears.offers) == 2
+    assert ears.added == [(10, {"watch/knn_top1": 0.5})]
+    assert [done for done, _ in ears.texts] == [10, 20]
+
+    # Space comes and goes again: that is another line.
+    for ears.writable in (True, False):
+        follower.channel.put(RowLogged(row(30)))
+        follower._drain()
+    assert capsys.readouterr().out == f"  {FULL}; rows are kept and written later\n"
+
+
+def test_rows_of_a_disk_that_was_full_are_in_the_file_at_the_end(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    ears = Remembers()
+    history = History(str(path), Remembers())
+    history.send = ears.send
+    path.unlink()
+    # Nothing can be written to a directory.
+    path.mkdir()
+    with Follower(queue.Queue(), history, ears, ears, "run/attempt") as follower:
+        follower.channel.put(RowLogged(row(10)))
+        follower._drain()
+        path.rmdir()
+        follower.channel.put(RowLogged(row(20)))
+    assert read_rows(str(path)) == [row(10), row(20)]
+
+
+def test_a_disk_that_is_still_full_at_the_end_is_an_error():
+    with pytest.raises(UserError, match="disk full"), follow(Remembers(writable=False)):
+        pass
+
+
+def test_a_full_disk_does_not_hide_why_training_failed(capsys):
+    ears = Remembers(writable=False)
+    with follow(ears) as follower:
+        follower.channel.put(TrainingFailed("loss is not finite"))
+    assert follower.failure == "loss is not finite" and "write" in ears.calls
+    with pytest.raises(KeyError), follow(ears):
+        raise KeyError
+    with (
+        pytest.raises(UserError, match="training cannot be followed"),
+        follow(ears, Broken()),
+    ):
+        pass
+    assert capsys.readouterr().out == 3 * f"  {FULL}; the newest rows are not in it\n"
 
 
 def test_a_channel_that_is_lost_is_an_error_in_the_drivers_thread():
