@@ -13,8 +13,11 @@ from pydantic import ValidationError
 from pipeline.config.section import Section
 from pipeline.core import storage
 from pipeline.core.errors import UserError
+from pipeline.runs.code_version import DIRTY
 from pipeline.runs.metric_names import ACCURACIES, COSTS, LINEAR_BEST, LOSS, random_start
 
+# Between the versions in `Record.code`.
+CODE_SEPARATOR = ", "
 # The figures of a cell's summary that its record keeps.
 RECORDED = frozenset(
     [
@@ -53,7 +56,8 @@ class Record(Section):
         gpu: whether each had one.
         date: on which the cell was finished.
         seconds: that its stages took.
-        code: the commit of the code; it ends with `+dirty` where the code differed from it.
+        code: the commit of the code that measured it, with `+dirty` where the code differed from
+            it. Several versions where the stages of the cell were run by several.
         stores: the fingerprints of its clip store and of those that it pools.
     """
 
@@ -78,9 +82,14 @@ class Record(Section):
         return cell_name(self.variant, self.seed)
 
     @property
+    def code_versions(self) -> list[str]:
+        """The versions in `code`, one by one."""
+        return self.code.split(CODE_SEPARATOR)
+
+    @property
     def is_committed(self) -> bool:
-        """Whether the commit in `code` holds the code that measured this."""
-        return not self.code.endswith("+dirty")
+        """Whether the commits in `code` hold the code that measured this."""
+        return not any(version.endswith(DIRTY) for version in self.code_versions)
 
 
 def cell_name(variant: str, seed: int) -> str:

@@ -21,13 +21,13 @@ from pipeline.ablate.cells import (
 )
 from pipeline.ablate.measured import Measured
 from pipeline.ablate.page import print_table, write_markdown, write_pages
-from pipeline.ablate.records import RECORDED, Record
+from pipeline.ablate.records import CODE_SEPARATOR, RECORDED, Record
 from pipeline.ablate.rows import flat
 from pipeline.config.identity import digest
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError
 from pipeline.runs import files
-from pipeline.runs.code_version import code_version
+from pipeline.runs.code_version import UNKNOWN
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.perform import Stages, perform, summarise
 from pipeline.runs.resolved import ResolvedRun, resolve
@@ -177,9 +177,23 @@ def _run_cell(cell: Cell, table: ResolvedRun, tracker: Tracker, stages: Stages) 
         gpu=cell.config.cluster.gpu,
         date=time.strftime("%Y-%m-%d"),
         seconds=round(sum(directory.state.seconds.values())),
-        code=code_version(),
+        code=_code(directory.state),
         stores=_stores(directory.state, pooled=len(cell.config.data.pool)),
     )
+
+
+def _code(state: RunState) -> str:
+    """Return the versions of the code that finished a run's stages, each version once.
+
+    A cell that was finished earlier, and whose record is only written now, was measured by the
+    code of that time.
+    """
+    versions = []
+    for stage in state.stages:
+        code = state.code.get(stage, UNKNOWN)
+        if code not in versions:
+            versions.append(code)
+    return CODE_SEPARATOR.join(versions)
 
 
 def _stores(state: RunState, pooled: int) -> list[str]:

@@ -142,7 +142,7 @@ def description(table: Table) -> str:
     seconds = 0
     for record in records:
         seeds.add(record.seed)
-        codes.add(record.code)
+        codes.update(record.code_versions)
         seconds += record.seconds
     shown_seeds = ", ".join(map(str, sorted(seeds)))
     return (

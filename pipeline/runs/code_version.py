@@ -1,5 +1,6 @@
 """The version of the code, which every run records."""
 
+import functools
 import hashlib
 import subprocess
 from pathlib import Path
@@ -9,8 +10,15 @@ from pipeline.core.paths import ROOT
 # The folders that decide what a run computes. Other files, such as results, may change.
 CODE = ("pipeline", "models", "conf")
 SUFFIXES = (".py", ".yaml")
+# The end of a version whose code is in no commit.
+DIRTY = "+dirty"
+# The version of a stage that was run before runs recorded versions. No commit is known to hold it.
+UNKNOWN = f"unknown{DIRTY}"
 
 
+# Python has loaded the code already: what is changed or committed from now on, this process does
+# not run.
+@functools.cache
 def code_version() -> str:
     """Return the git commit, followed by `+dirty` if code or configuration differ from it.
 
@@ -25,7 +33,7 @@ def code_version() -> str:
     except (OSError, subprocess.CalledProcessError):
         return _hash_of_files()
     if changes:
-        return f"{commit}+dirty"
+        return f"{commit}{DIRTY}"
     return commit
 
 

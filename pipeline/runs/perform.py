@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.runs import files
+from pipeline.runs.code_version import code_version
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.runs.tracking import Tracker
 
@@ -24,6 +25,8 @@ def perform(stages: Stages, todo: Iterable[str], run: ResolvedRun, tracker: Trac
         run: the run that they belong to.
         tracker: the record of the run in MLflow.
     """
+    # Before the stages, which may take hours: meanwhile somebody may change the code.
+    code = code_version()
     for stage in todo:
         started = time.monotonic()
         say(f"{stage} ...")
@@ -33,6 +36,7 @@ def perform(stages: Stages, todo: Iterable[str], run: ResolvedRun, tracker: Trac
         # Last, because this marks the stage as finished: after an interruption before this line
         # the stage runs again.
         run.directory.state.seconds[stage] = seconds
+        run.directory.state.code[stage] = code
         run.directory.finish(stage, results)
         say(f"{stage}: done in {seconds:.0f} s")
 

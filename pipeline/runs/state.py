@@ -22,6 +22,7 @@ class RunState(BaseModel):
         summarised: whether the summary and MLflow have the results of all finished stages.
         mlflow_run_id: the id of the run in MLflow.
         seconds: the name of a stage -> its duration when it last ran, in seconds.
+        code: the name of a stage -> the version of the code that finished it (`code_version`).
         cache: the kind of cache that training began with, such as `memory`.
         stores: `store`, `pool_0`, ... -> the fingerprint of the clip store when the run began.
     """
@@ -33,6 +34,7 @@ class RunState(BaseModel):
     summarised: bool = False
     mlflow_run_id: str | None = None
     seconds: dict[str, float] = {}
+    code: dict[str, str] = {}
     cache: str | None = None
     stores: dict[str, str] = {}
 

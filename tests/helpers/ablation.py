@@ -10,6 +10,7 @@ from pipeline.ablate.stage import ablate
 from pipeline.config.compose import Request, load
 from pipeline.config.places import settle_places
 from pipeline.config.root import Config
+from pipeline.runs import perform
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.resolved import ResolvedRun
 from tests.helpers.cli import TRACKING
@@ -203,7 +204,7 @@ def untracked(monkeypatch) -> None:
     monkeypatch.setattr(cells, "load", load_once)
     monkeypatch.setattr(stage, "Tracker", UntrackedRun)
     monkeypatch.setattr(stage, "resolve", unbuilt)
-    monkeypatch.setattr(stage, "code_version", lambda: "0123456789ab")
+    monkeypatch.setattr(perform, "code_version", lambda: "0123456789ab")
 
 
 def records_of(output: Path) -> dict[str, Record]:

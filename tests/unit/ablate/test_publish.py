@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
-from pipeline.ablate import stage
 from pipeline.ablate.publish import draw, problems, publish
 from pipeline.ablate.records import read_records, write_records
 from pipeline.core.errors import ConfigError
+from pipeline.runs import perform
 from tests.helpers.ablation import (
     ONE_VARIANT,
     VARIANTS,
@@ -17,6 +17,7 @@ from tests.helpers.ablation import (
     forget,
     play,
     record,
+    records_of,
     table_run,
     untracked,
 )
@@ -97,12 +98,56 @@ def test_hand_written_text_stays(tmp_path):
 
 def test_records_of_uncommitted_code_are_refused(tmp_path, command, capsys, monkeypatch):
     results = tmp_path / "results"
-    monkeypatch.setattr(stage, "code_version", lambda: "0123456789ab+dirty")
+    monkeypatch.setattr(perform, "code_version", lambda: "0123456789ab+dirty")
     play(table_run(tmp_path, variants=ONE_VARIANT), PlayedStages())
     assert command(tmp_path / "run", "--folder", results) == 2
     error = capsys.readouterr().err
     assert "measured by code that is in no commit: full-0 (0123456789ab+dirty), full-1" in error
     assert error.count("\n") == 1 and not results.exists()
+
+
+def test_a_cell_is_of_the_code_that_measured_it(tmp_path, command, capsys, monkeypatch):
+    """What is committed after a stage was finished does not make it measured by a commit."""
+    run = table_run(tmp_path, "ablate.seeds=[0]", variants=ONE_VARIANT)
+    output = tmp_path / "run"
+    monkeypatch.setattr(perform, "code_version", lambda: "0123456789ab+dirty")
+    with pytest.raises(KeyboardInterrupt):
+        play(run, PlayedStages(die_at=("evaluate", "full-0")))
+    monkeypatch.setattr(perform, "code_version", lambda: "ba9876543210")
+    play(run, PlayedStages())
+    full = records_of(output)["full-0"]
+    assert full.code_versions == ["0123456789ab+dirty", "ba9876543210"] and not full.is_committed
+    assert "code 0123456789ab+dirty, ba9876543210." in (output / "ablation.md").read_text()
+
+    # The record is written anew, of a cell that was finished before.
+    forget(output / "records.jsonl", "full-0")
+    monkeypatch.setattr(perform, "code_version", lambda: "a later commit")
+    stages = PlayedStages()
+    play(run, stages)
+    assert stages.pretrained == [] and records_of(output)["full-0"].code == full.code
+    assert command(output, "--folder", tmp_path / "results") == 2
+    assert "full-0 (0123456789ab+dirty, ba9876543210)" in capsys.readouterr().err
+
+
+def test_a_cell_of_unknown_code_is_refused(tmp_path):
+    """As that of a run which the version before finished."""
+    run = table_run(tmp_path, "ablate.seeds=[0]", variants=ONE_VARIANT)
+    output = tmp_path / "run"
+    play(run, PlayedStages())
+    forget(output / "records.jsonl", "full-0")
+    state = output / "full-0" / "run.json"
+    values = json.loads(state.read_text())
+    assert values.pop("code") == {"pretrain": "0123456789ab", "evaluate": "0123456789ab"}
+    state.write_text(json.dumps(values))
+    play(run, PlayedStages())
+    with pytest.raises(ConfigError, match=r"in no commit: full-0 \(unknown\+dirty\); commit"):
+        publish(str(output), str(tmp_path / "results"))
+
+
+def test_stages_of_two_commits_are_committed():
+    both = record("full", 0, linear_top1=0.9, knn_top1=0.8)
+    both = both.model_copy(update={"code": "0123456789ab, ba9876543210"})
+    assert both.is_committed and both.code_versions == ["0123456789ab", "ba9876543210"]
 
 
 def test_what_cannot_be_published_is_refused(tmp_path, command, capsys):

@@ -33,7 +33,14 @@ def test_the_version_before_is_read_whole(tmp_path):
     assert state.summarised
     assert (state.mlflow_run_id, state.cache) == ("abc", "memory")
     assert state.seconds == {"ingest": 1.5}
+    assert state.code == {}
     assert state.stores == {OWN_STORE: "f0", "pool_0": "f1"}
+
+
+def test_a_state_without_versions_of_the_code_is_read(tmp_path):
+    values = RunState(stages={"ingest": {"clips": 7}}).model_dump()
+    del values["code"]
+    assert read_state(write(tmp_path / "run.json", values)).code == {}
 
 
 @pytest.mark.parametrize(
