@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from models.monitors import collapsed
@@ -23,6 +23,19 @@ from pipeline.stream.plan import StreamPlan, open_stream
 
 if TYPE_CHECKING:  # MLflow takes seconds to import.
     from pipeline.runs.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """The checkpoint that training goes on from, without its tensors.
+
+    Args:
+        uri: its directory.
+        epochs_done: whole epochs before it.
+    """
+
+    uri: str
+    epochs_done: int
 
 
 def pretrain(run: ResolvedRun, tracker: Tracker) -> dict[str, Any]:
@@ -46,17 +59,23 @@ def pretrain(run: ResolvedRun, tracker: Tracker) -> dict[str, Any]:
         tracker.dataset(part.store, "pretraining")
     plan = _plan(run)
     say(f"  {plan.description}")
+    final = checkpoint.newest(run.directory.path(CHECKPOINTS))
+    history = History(run.directory.path(METRICS), tracker, final)
     # A run that was killed after its last epoch has only the export to do.
-    newest = checkpoint.newest(run.directory.path(CHECKPOINTS))
-    history = History(run.directory.path(METRICS), tracker, newest)
-    if newest is None or newest.position.epoch < run.config.train.epochs:
-        newest = _train(run, plan, history, newest)
-    _export(run, newest)
+    if final is None or final.position.epoch < run.config.train.epochs:
+        resume = None
+        if final is not None:
+            resume = ResumePoint(final.uri, final.position.epoch)
+        # Weights and optimiser state would stay in the driver's memory through all of training; the
+        # workers read them from the storage.
+        del final
+        final = _train(run, plan, history, resume)
+    _export(run, final)
     exported = []
     for name in (export.CONFIG, export.WEIGHTS):
         exported.append(run.directory.path(ENCODER, name))
     tracker.artifacts(exported, ENCODER)
-    return _results(run, history, newest)
+    return _results(run, history, final)
 
 
 def _plan(run: ResolvedRun) -> StreamPlan:
@@ -81,14 +100,14 @@ def _plan(run: ResolvedRun) -> StreamPlan:
 
 
 def _train(
-    run: ResolvedRun, plan: StreamPlan, history: History, resume: Checkpoint | None
+    run: ResolvedRun, plan: StreamPlan, history: History, resume: ResumePoint | None
 ) -> Checkpoint:
     """Train from a checkpoint, or from the start, to the last epoch."""
     resume_uri = None
     epochs_done = 0
     if resume is not None:
         resume_uri = resume.uri
-        epochs_done = resume.position.epoch
+        epochs_done = resume.epochs_done
         say(f"  going on from {storage.name(resume.uri)}")
     job = TrainingJob(
         config=run.config,
