@@ -155,20 +155,14 @@ class SkeletonLayout:
             # The root is its own parent.
             above = joint if parent is None else parent
             parents.append(find(above, f"the parent of {joint}"))
-        named = {
-            "centre": find(centre, "centre"),
-            "left_shoulder": find(left_shoulder, "left_shoulder"),
-            "right_shoulder": find(right_shoulder, "right_shoulder"),
-        }
-        pairs = []
-        for left, right in mirror:
-            pairs.append((find(left, "mirror"), find(right, "mirror")))
         return cls(
             name=name,
             joints=tuple(joints),
             parents=tuple(parents),
-            mirror=tuple(pairs),
-            **named,
+            centre=find(centre, "centre"),
+            left_shoulder=find(left_shoulder, "left_shoulder"),
+            right_shoulder=find(right_shoulder, "right_shoulder"),
+            mirror=tuple((find(left, "mirror"), find(right, "mirror")) for left, right in mirror),
         )
 
     @property

@@ -37,7 +37,7 @@ def run(request: Request) -> None:
     if config.stages == ["protocols"]:
         from pipeline.ingest.protocol_counts import count_protocols
 
-        print(json.dumps(count_protocols(config)))
+        print(json.dumps(count_protocols(config.data)))
         return
     plan = plan_run(config, request)
     # This imports torch, Ray and MLflow, which takes seconds. A request that is refused above

@@ -1,4 +1,4 @@
-"""The data card of a clip store: its contents, its flaws, and what its clips look like.
+"""The data card of a clip store: its contents, its flaws, and pictures of its clips.
 
     clips of the store
       |  measure        on Ray, a block at a time

@@ -1,7 +1,8 @@
-"""What is usual for the lengths of each bone in a store. Shapes: N clips, M persons, K bones.
+"""The usual lengths of each bone in a store, and how far a clip is from them.
 
-Everything is in logarithms of lengths: a bone of half the usual length is then as far off as one of
-twice the usual length, and short bones are judged as strictly as long ones.
+All comparisons use logarithms of lengths. So a bone of half the usual length is as far off as one
+of twice the usual length, and short bones are judged as strictly as long ones. Shapes: N clips, M
+persons, K bones.
 """
 
 from dataclasses import dataclass
@@ -13,16 +14,16 @@ from pipeline.card.statistics import Columns
 # The median absolute deviation of normally distributed values, times this, is their standard
 # deviation.
 MAD_TO_SD = 1.4826
-# Spreads below this count as this: where all bodies are nearly equal (a few persons, synthetic
-# recordings), a few percent off would be many standard deviations.
+# A smaller spread counts as this. If all bodies are nearly equal (a few persons, synthetic
+# recordings), a difference of a few percent would be many standard deviations.
 LEAST_SPREAD = 0.02
-# Metres. Two joints in one place have a length of zero, which has no logarithm.
+# In metres. Two joints at the same point have a length of zero, which has no logarithm.
 LEAST_LENGTH = 1e-4
 
 
 @dataclass(frozen=True)
 class BoneNorms:
-    """What is usual for each bone over all clips and persons; NaN where a bone was never seen.
+    """The usual values of each bone over all clips and persons; NaN if a bone was never seen.
 
     Attributes:
         length: [K], median of the log of a bone's length (in metres).

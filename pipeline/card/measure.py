@@ -1,6 +1,6 @@
-"""Statistics of every clip of a store, in Ray Data tasks.
+"""Computing statistics of every clip of a store, in tasks of Ray Data.
 
-Coordinates never leave the task that reads them; only their statistics come back.
+A task reads coordinates and returns only their statistics.
 """
 
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ from pipeline.stream.instructions import instructions, read_pieces
 
 
 def measure(store: ClipStore, layout: SkeletonLayout) -> dict[str, np.ndarray]:
-    """Measure all clips of a store. Needs a connected Ray.
+    """Measure all clips of a store. This needs a connected Ray.
 
     Args:
         store: an opened store.
-        layout: of its joints.
+        layout: the skeleton layout of the store.
 
     Returns:
-        The `statistics`, one row a clip in the order of their ids.
+        The columns of `statistics`, one row for each clip, in the order of their ids.
 
     Raises:
         UserError: a shard cannot be read.
@@ -36,7 +36,7 @@ def measure(store: ClipStore, layout: SkeletonLayout) -> dict[str, np.ndarray]:
     done = 0
     try:
         with Bar("inspect", store.clips, unit="clips") as bar:
-            # Parts come back in any order; the ids say which rows they are.
+            # Parts come back in any order. Their ids say to which rows they belong.
             for part in _described(store, layout).iter_batches(
                 batch_format="numpy", batch_size=None
             ):
@@ -64,7 +64,7 @@ def _described(store: ClipStore, layout: SkeletonLayout) -> ray.data.Dataset:
         batch_format="pyarrow",
         num_cpus=1,
     )
-    # All CPUs work on this operator: there is no other one to reserve some for.
+    # Ray would keep half of the CPUs for other operators, but this is the only one.
     described.context.op_resource_reservation_enabled = False
     return described
 

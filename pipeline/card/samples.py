@@ -1,4 +1,4 @@
-"""Which clips of a store a card shows, and under which names."""
+"""Choosing the clips that a data card shows, and their titles."""
 
 from collections.abc import Sequence
 
@@ -9,24 +9,33 @@ from pipeline.store.index import StoreIndex
 from pipeline.store.manifest import UNKNOWN
 from pipeline.store.samples import choose_clips, longer_half
 
-SAMPLES = 6  # animations on a page: enough to see a pattern, few enough to load
-CROWDED_SAMPLES = 2  # of these, so many with several persons, where there are any
-# Metres. Two names beside joints that are this far apart do not touch.
+# Animations on a page: enough to see a pattern, and few enough to load quickly.
+SAMPLES = 6
+# So many of them show several persons, if the store has such clips.
+CROWDED_SAMPLES = 2
+# In metres. The names beside two joints at this distance do not overlap in the figure.
 CLEAR = 0.08
 
 
 def choose(index: StoreIndex, seed: int) -> np.ndarray:
-    """Ids of SAMPLES clips of the longer half of a store, drawn by the seed.
+    """Choose SAMPLES clips at random from the longer half of a store.
 
-    They are of different classes as far as possible, and CROWDED_SAMPLES of them show several
-    persons, where the store has such clips.
+    Their classes are different as far as possible. CROWDED_SAMPLES of them show several persons, if
+    the store has such clips.
+
+    Args:
+        index: the index of the store.
+        seed: decides the choice.
+
+    Returns:
+        The ids of the clips.
     """
     candidates = np.random.default_rng(seed).permutation(longer_half(index))
     return choose_clips(index, candidates, SAMPLES, CROWDED_SAMPLES)
 
 
 def title(index: StoreIndex, row: int, classes: Sequence[str]) -> str:
-    """What a clip is, in a line: its class, its name, and its subject and camera if known."""
+    """Return the title of a clip: its class, its name, and its subject and camera if known."""
     parts = [f"{class_name(int(index.label[row]), classes)}: {index.clip_id[row]}"]
     for column in ("subject", "camera"):
         number = getattr(index, column)[row]
@@ -36,13 +45,14 @@ def title(index: StoreIndex, row: int, classes: Sequence[str]) -> str:
 
 
 def clearest(clips: Sequence[np.ndarray]) -> np.ndarray:
-    """The body whose joints can be told apart best, seen from the front.
+    """Find the body whose joints are easiest to tell apart, seen from the front.
 
-    Of the bodies with the fewest joints missing, it is the one whose joints lie farthest from each
-    other. A distance above CLEAR counts as CLEAR, or the body with the wildest error would win.
+    Among the bodies with the fewest missing joints, it is the one with the largest distances
+    between neighbouring joints. A distance above CLEAR counts as CLEAR, because otherwise a body
+    with a large tracking error would win.
 
     Args:
-        clips: coordinates [T, M, V, 3] of each.
+        clips: coordinates [T, M, V, 3] of each clip.
 
     Returns:
         One body of one frame, [V, 3].

@@ -1,4 +1,4 @@
-"""What a data card warns of: what is wrong with a store as a whole."""
+"""The warnings of a data card: faults of a store as a whole."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,9 +7,13 @@ from pipeline.core.console import percent
 
 
 def store_warnings(card: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the store as a whole, a sentence each."""
+    """Yield the faults of a store as a whole, each as a sentence.
+
+    Args:
+        card: the values of the card, see `pipeline.card.contents`.
+    """
     posture = card["posture"]
-    # With the wrong axis up, nothing can be said of left and right: one warning, not two.
+    # If the wrong axis points up, the test of left and right means nothing: only one warning.
     if posture and posture["upright_clips"] < 0.5:
         yield (
             "y does not seem to point up: bodies stand along it in only "

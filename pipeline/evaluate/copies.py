@@ -7,7 +7,7 @@ from pipeline.store.splits import Split
 
 
 def copies_of_training_clips(digests: np.ndarray, split: Split) -> np.ndarray:
-    """Tell which test clips are exact copies of a training clip.
+    """Find the test clips that are exact copies of a training clip.
 
     Args:
         digests: of `split.ids`, as `extract` returns them.
@@ -21,11 +21,17 @@ def copies_of_training_clips(digests: np.ndarray, split: Split) -> np.ndarray:
 
 
 def has_unseen(copies: np.ndarray) -> bool:
-    """Tell whether a second figure says anything: some test clips are copies, and some are not."""
+    """True if an accuracy without copies makes sense: some test clips are copies, but not all."""
     return bool(copies.any() and not copies.all())
 
 
 def unseen_accuracy(predictions: np.ndarray, labels: np.ndarray, copies: np.ndarray) -> float:
-    """Return the accuracy over the test clips that are no copies; all arguments are [N_test]."""
+    """Return the accuracy over the test clips that are not copies, a fraction.
+
+    Args:
+        predictions: int64 [N_test], labels.
+        labels: int64 [N_test], the true labels.
+        copies: bool [N_test], from `copies_of_training_clips`.
+    """
     correct = predictions == labels
     return float(correct[~copies].mean())

@@ -14,7 +14,7 @@ from pipeline.evaluate.labelled import LabelledFeatures
 
 @dataclass(frozen=True)
 class KnnMeasurement:
-    """What nearest neighbours measured on one encoder.
+    """The result of nearest neighbours for one encoder.
 
     Attributes:
         top1: accuracy on the test side, a fraction.
@@ -31,12 +31,12 @@ def measure_knn(
     """Find the nearest training clips of every test clip and let them vote.
 
     Args:
-        features: of both sides.
-        neighbours: how many of them vote.
+        features: the features and labels of both sides.
+        neighbours: the number of training clips that vote.
         parts: the columns of each network, see `Backbone.parts`.
 
     Raises:
-        ValueError: features that are not finite, or fewer training clips than neighbours.
+        ValueError: features are not finite, or the training clips are fewer than the neighbours.
     """
     result = retrieval(
         features.train,

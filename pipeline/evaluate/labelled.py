@@ -1,4 +1,4 @@
-"""Features of both sides of a protocol with their labels: what every evaluation protocol takes."""
+"""The features and labels of both sides of a protocol, which every evaluation protocol takes."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Something of the clips of the training side, and of those of the test side.
+# An array with a row for each training clip, and one with a row for each test clip.
 Sides = tuple[np.ndarray, np.ndarray]
 
 
@@ -29,7 +29,15 @@ class LabelledFeatures:
 
     @classmethod
     def of(cls, features: Sides, labels: Sides, device: str) -> Self:
-        """Copy features and labels to a device. Ray's own arrays are shared and read-only."""
+        """Copy features and labels to a device.
+
+        A copy is needed on the CPU, too: arrays that come from Ray are shared and read-only.
+
+        Args:
+            features: of the training side and of the test side.
+            labels: of the training side and of the test side.
+            device: such as "cpu" or "cuda".
+        """
         train, test = features
         train_labels, test_labels = labels
         return cls(

@@ -1,7 +1,7 @@
 """The linear protocol: a linear classifier is trained on frozen features.
 
 With late fusion each network has a linear classifier of its own, and the mean of their softmax
-scores decides, as the field fuses late.
+scores decides. This is the usual way of late fusion in the literature.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,16 @@ from pipeline.evaluate.labelled import LabelledFeatures
 
 @dataclass(frozen=True)
 class LinearMeasurement:
-    """What the linear protocol measured on one encoder.
+    """The result of the linear protocol for one encoder.
 
     Attributes:
-        top1: accuracy on the test side after the last epoch, a fraction.
-        best_top1: the best epoch's accuracy. It is chosen on the test side, so it is no result.
-        test_accuracy: after each epoch.
-        train_loss: mean cross-entropy of each epoch.
-        logits: float32 [N_test, classes] after the last epoch; a column a label of the training
-            side, ascending.
+        top1: the accuracy on the test side after the last epoch, a fraction.
+        best_top1: the accuracy of the best epoch. This epoch is chosen on the test side, so the
+            number must not be reported as a result.
+        test_accuracy: the accuracy after each epoch.
+        train_loss: the mean cross-entropy of each epoch.
+        logits: float32 [N_test, classes] after the last epoch. The columns are the labels of the
+            training side, ascending.
         predictions: int64 [N_test], labels.
     """
 
@@ -41,13 +42,13 @@ def measure_linear(
     """Train a linear classifier on the training side and measure it on the test side.
 
     Args:
-        features: of both sides.
+        features: the features and labels of both sides.
         probe: the recipe.
         parts: the columns of each network, see `Backbone.parts`.
-        seed: of the classifier's weights and of the order of clips.
+        seed: decides the initial weights of the classifier and the order of the clips.
 
     Raises:
-        ValueError: features or losses that are not finite.
+        ValueError: features or losses are not finite.
     """
     result = linear_evaluation(
         features.train,

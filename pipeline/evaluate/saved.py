@@ -1,4 +1,4 @@
-"""The features of one encoder as a file, for the report and for whoever wants to measure more."""
+"""Writing the features of one encoder as a file, for the report and for other measurements."""
 
 import numpy as np
 from safetensors.numpy import save
@@ -11,14 +11,14 @@ def features_file(features: np.ndarray, split: Split, measurement: Measurement) 
     """Return the content of `features/<encoder>.safetensors`.
 
     Args:
-        features: [N, D] of `split.ids`.
+        features: [N, D], of the clips `split.ids`.
         split: the clips of both sides.
-        measurement: what was measured on these features.
+        measurement: the accuracies and predictions from these features.
 
     Returns:
-        Safetensors: `train/` and `test/` with ids, labels and features [N, D]; of the test side
-        also the linear probe's logits [N, classes] (a column a label of the training side,
-        ascending) and the predictions of both protocols.
+        A file of safetensors: `train/` and `test/` with ids, labels and features [N, D]. The test
+        side also has the logits of the linear probe [N, classes] (the columns are the labels of the
+        training side, ascending), and the predictions of both protocols.
     """
     train, test = split.rows(features)
     arrays = {

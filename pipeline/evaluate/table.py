@@ -1,4 +1,4 @@
-"""What the console shows of an evaluation."""
+"""The table of an evaluation on the console."""
 
 from pipeline.core.console import percent, say, table
 from pipeline.evaluate.copies import has_unseen
@@ -14,7 +14,7 @@ from pipeline.runs.metric_names import (
 
 
 def show(evaluation: Evaluation) -> None:
-    """Print a row an encoder: its accuracies, and what they cost."""
+    """Print a table with a row for each encoder: its accuracies and its cost."""
     split = evaluation.split
     title = (
         f"{evaluation.protocol}: {len(split.train)} training and {len(split.test)} test clips, "
@@ -29,7 +29,7 @@ def show(evaluation: Evaluation) -> None:
 
 
 def _columns(evaluation: Evaluation) -> list[str]:
-    """Names short enough for a narrow console."""
+    """Return the headings, short enough for a narrow console."""
     nearest = f"{evaluation.neighbours}-NN"
     columns = ["", "linear", nearest]
     if has_unseen(evaluation.copies):
@@ -47,7 +47,7 @@ def _row(evaluation: Evaluation, encoder: str) -> list[str]:
     cost = evaluation.cost
     row += [f"{cost[PARAMETERS] / 1e6:.2f} M", f"{cost[GFLOPS]:.3g}"]
     if encoder == RANDOM_ENCODER:
-        # It was not trained.
+        # This encoder was not trained.
         row.append("0")
     else:
         row.append(f"{cost[PRETRAINING_GFLOPS]:.3g}")

@@ -1,4 +1,4 @@
-"""Measures all encoders at the same time, each in a Ray task."""
+"""Measuring all encoders at the same time, each in a Ray task."""
 
 import numpy as np
 import ray
@@ -18,16 +18,19 @@ def measure(
     """Measure every encoder's features, each in a task with the resources of a training worker.
 
     Args:
-        features: name of the encoder -> features [N, D] of `split.ids`.
+        features: name of the encoder -> features [N, D] of the clips `split.ids`.
         split: the clips of both sides.
-        protocols: what is measured.
-        cluster: what the run may use.
+        protocols: the settings of the linear probe and of nearest neighbours.
+        cluster: the resources that the run may use.
+
+    Returns:
+        Name of the encoder -> its measurement.
 
     Raises:
-        UserError: features that cannot be measured; one line that says why.
+        UserError: features cannot be measured; one line says why.
     """
     resources = bundle(cluster)
-    # What fails would fail again: the same features, the same seed.
+    # No retries: with the same features and the same seed a task would fail again.
     task = ray.remote(num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0), max_retries=0)(
         measure_encoder
     )

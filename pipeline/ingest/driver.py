@@ -1,6 +1,6 @@
-"""Write the shards of an ingest on a Ray cluster: one task a shard.
+"""Writing the shards of an ingest on a Ray cluster, one task for each shard.
 
-This is the only file of ingest that knows Ray.
+No other module of `ingest` imports Ray.
 """
 
 import json
@@ -21,11 +21,11 @@ from pipeline.ingest.source import Member
 
 
 def ingest_recordings(request: IngestRequest, progress: Progress | None = None) -> dict[str, Any]:
-    """Make or reuse a clip store, with the shards written by Ray tasks. Needs a connected Ray.
+    """Make or reuse a clip store. Ray tasks write its shards, so this needs a connected Ray.
 
     Args:
-        request: what is asked for.
-        progress: called with the recordings done and all of them.
+        request: the request for a store.
+        progress: called with the number of recordings done and the number of all recordings.
 
     Returns:
         The manifest.
@@ -59,8 +59,7 @@ def write_shards_on_ray(
         try:
             report = ingest_shard(job, row["shard"], members)
         except UserError as error:
-            # As a value: Ray would print an error that is raised here with its own frames around
-            # it.
+            # Returned as a value, because Ray would wrap a raised error in a long traceback.
             return {"report": json.dumps({"error": str(error)})}
         return {"report": json.dumps(report.to_json())}
 
@@ -70,7 +69,7 @@ def write_shards_on_ray(
             {"shard": number, "members": json.dumps([astuple(member) for member in members])}
         )
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(task)
-    # Half of the CPUs would be kept for other operators, of which there are none.
+    # Ray would keep half of the CPUs for other operators, but this is the only one.
     dataset.context.op_resource_reservation_enabled = False
     try:
         for row in dataset.iter_rows():

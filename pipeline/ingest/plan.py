@@ -1,7 +1,7 @@
-"""Which recording goes into which shard. The recordings' names and a seed alone decide it.
+"""Assigning recordings to shards. The result depends on their names and a seed alone.
 
 members    b  a  d  c  a'       a' has the name of a: a duplicate, rejected
-kept       b  a  d  c           without what the authors of the data set say to leave out
+kept       b  a  d  c           without the recordings that are to be left out
 ordered    d  a  c  b           by a hash of seed and name
 shards     [d a] [c b]          files_per_shard=2
 """
@@ -18,16 +18,16 @@ from pipeline.ingest.source import Member
 
 @dataclass(frozen=True)
 class IngestPlan:
-    """All that is decided about an ingest before the first recording is read.
+    """The decisions of an ingest before it reads the first recording.
 
     Attributes:
-        request: what is asked for.
-        recordings: what was found.
-        settings: what the store is identified by, see `settings_of`.
-        job: what all shards share.
+        request: the request for a store.
+        recordings: the recordings that were found.
+        settings: the settings that identify the store, see `settings_of`.
+        job: the values that all shards share.
         shards: the recordings of each shard.
         duplicates: recordings that have the name of an earlier one.
-        left_out: how many recordings are left out unread.
+        left_out: the number of recordings that are left out unread.
     """
 
     request: IngestRequest
@@ -45,13 +45,13 @@ def plan_ingest(
     """Put recordings into a random order and cut them into shards.
 
     Args:
-        request: what is asked for.
-        recordings: what was found.
+        request: the request for a store.
+        recordings: the recordings that were found.
         settings: see `pipeline.ingest.settings.settings_of`.
     """
     distinct, duplicates = _distinct(recordings.listing.members)
-    # Names that say what a file holds let it be left out unread. Other readers name clips when they
-    # read.
+    # With a reader of single files, the name of a file is the name of its clip, so a clip can be
+    # left out unread. Other readers know the names of clips only after reading.
     suffix = ""
     if isinstance(request.reader, FileReader):
         suffix = request.reader.suffix

@@ -1,11 +1,11 @@
-"""The stage `protocols`: how many clips of a list of names are on each side of every protocol.
+"""The stage `protocols`: count the clips of a list of names on each side of every protocol.
 
-It reads no recording.
+It needs only the names of the clips, not the recordings.
 """
 
 import numpy as np
 
-from pipeline.config.root import Config
+from pipeline.config.data import Data
 from pipeline.core.errors import ConfigError
 from pipeline.ingest.clip_names import left_out_clips, read_clip_names
 from pipeline.ingest.formats import reader_for
@@ -15,26 +15,29 @@ from pipeline.store.protocols import SPLIT, counts
 from pipeline.store.shards import INTEGERS
 
 
-def count_protocols(config: Config) -> dict[str, list[int]]:
-    """Count the clips that the list `data.names` names. A name that comes twice counts once.
+def count_protocols(data: Data) -> dict[str, list[int]]:
+    """Count the clips in the list `data.names`. A name that is repeated counts once.
 
-    The samples of `data.left_out` do not count.
+    The clips in `data.left_out` do not count.
+
+    Args:
+        data: the section `data` of the configuration.
 
     Returns:
-        {protocol: [clips for training, clips for testing]}
+        Name of a protocol -> [clips for training, clips for testing].
 
     Raises:
-        ConfigError: the list cannot be read or names no clip, or the names of this kind of
-            recordings say nothing.
+        ConfigError: the list cannot be read or has no clip, or the names of this format do not tell
+            the subject, the action and the camera.
     """
-    data = config.data
     reader = reader_for(data.reader, data.classes)
     if not isinstance(reader, FileReader):
         raise ConfigError(
             f"data.reader.format={reader.name}: the names of its clips do not say who, what and "
             "where"
         )
-    if data.names is None:  # The configuration asks for one with stages=[protocols].
+    # The check of the configuration requires a list with stages=[protocols].
+    if data.names is None:
         raise ConfigError("data.names: names the list of clips to count")
     names = set(read_clip_names("data.names", data.names, reader))
     names.difference_update(left_out_clips(data.left_out, reader))
@@ -43,12 +46,12 @@ def count_protocols(config: Config) -> dict[str, list[int]]:
 
 
 def _columns(names: list[str], reader: FileReader) -> dict[str, np.ndarray]:
-    """Return what the names of clips say, as the columns of a store that protocols filter on."""
-    said = [reader.who(name + reader.suffix) for name in names]
+    """Return the numbers in the names of clips, as the columns on which protocols filter."""
+    numbers_of_clips = [reader.who(name + reader.suffix) for name in names]
     columns = {}
     for column in INTEGERS:
-        values = [who.get(column, UNKNOWN) for who in said]
+        values = [numbers.get(column, UNKNOWN) for numbers in numbers_of_clips]
         columns[column] = np.array(values, np.int64)
-    # Names do not say in which of the data set's own splits a clip is.
+    # A name does not tell to which of the data set's own splits a clip belongs.
     columns[SPLIT] = np.fromiter([()] * len(names), object, len(names))
     return columns

@@ -1,4 +1,4 @@
-"""Persons that come as one array [M, T, V, 3]: what several readers have in common."""
+"""Turning an array of persons [M, T, V, 3] into a recording, for several readers."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ LARGEST = 2**31 - 1
 def bodies_of(persons: np.ndarray) -> dict[str, Any]:
     """Turn an array of persons into bodies frame by frame.
 
-    A joint that is not a number was not seen and becomes zero. A person without any joint in a
-    frame is not in it. But persons keep the place that the array gives them: one who is away while
-    a later one is there stands as zeros.
+    A joint that is not a number was not seen, and becomes zero. A person without any joint in a
+    frame is absent from it. But persons keep their positions in the array: if a person is absent
+    and a later one is present, the absent person becomes a body of zeros.
 
         frame             0     1     2     3        x: seen, .: all zero
         person 0          x     .     .     x
@@ -30,7 +30,8 @@ def bodies_of(persons: np.ndarray) -> dict[str, Any]:
         `bodies`, `body_ids`, `offsets` and `flaws` of a `RawRecording`.
 
     Raises:
-        RejectedRecording: there is no frame, nobody in any, or the coordinates are no metres.
+        RejectedRecording: the array has no frames, nobody appears, or the coordinates are not in
+            metres.
     """
     count, frames = persons.shape[:2]
     if not count or not frames:
@@ -46,7 +47,7 @@ def bodies_of(persons: np.ndarray) -> dict[str, Any]:
             f"{flawed} of {frames} frames have joints that are not numbers, taken as not seen",
         )
 
-    # A frame holds as many bodies as the number of its last person who is there.
+    # A frame has bodies up to its last person who is present.
     present = np.asarray(persons.any(axis=(2, 3))).T  # bool [T, M]
     last = count - present[:, ::-1].argmax(axis=1)
     bodies_in_frame = np.where(present.any(axis=1), last, 0)

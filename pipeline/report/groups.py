@@ -1,7 +1,6 @@
-"""Accuracies over parts of the test side: the clips of each subject and of each camera.
+"""Accuracies of parts of the test side: the clips of each subject, and the clips of each camera.
 
-A mean hides that features fail on one person, whose tracking was worse, or from one place of the
-camera.
+The accuracy of all clips does not show if features fail on a single person or a single camera.
 """
 
 from collections.abc import Mapping
@@ -18,12 +17,12 @@ GROUPED = ("subject", "camera")
 
 @dataclass(frozen=True)
 class GroupAccuracy:
-    """How well the clips of one subject or camera are recognised.
+    """The accuracies over the clips of one subject or one camera.
 
     Attributes:
         name: the number of the subject or camera, or "unknown".
-        clips: test clips of it.
-        accuracies: fractions of these clips: of every encoder the linear probe, then nearest
+        clips: the number of its test clips.
+        accuracies: fractions of these clips: for each encoder first the linear probe, then nearest
             neighbours.
     """
 
@@ -35,38 +34,38 @@ class GroupAccuracy:
 def accuracies_by_group(
     index: StoreIndex, saved: Mapping[str, SavedFeatures]
 ) -> dict[str, list[GroupAccuracy]]:
-    """Accuracies by subject and by camera.
+    """Compute accuracies by subject and by camera.
 
     Args:
-        index: of the store.
-        saved: name of an encoder -> what evaluation left of it; at least one.
+        index: the index of the store.
+        saved: name of an encoder -> its features and predictions; at least one encoder.
 
     Returns:
         Name of the column -> its groups in ascending order, for columns with several groups.
     """
     ids = next(iter(saved.values())).ids
-    right = []
-    for one in saved.values():
-        right.append(one.linear == one.labels)
-        right.append(one.knn == one.labels)
+    correct = []
+    for encoder in saved.values():
+        correct.append(encoder.linear == encoder.labels)
+        correct.append(encoder.knn == encoder.labels)
     tables = {}
     for name in GROUPED:
-        groups = _groups(index.columns[name][ids], right)
+        groups = _groups(index.columns[name][ids], correct)
         if len(groups) > 1:
             tables[name] = groups
     return tables
 
 
-def _groups(values: np.ndarray, right: list[np.ndarray]) -> list[GroupAccuracy]:
-    """One group for each different value.
+def _groups(values: np.ndarray, correct: list[np.ndarray]) -> list[GroupAccuracy]:
+    """Return one group for each different value.
 
     Args:
-        values: [N], number of the subject or camera of each test clip.
-        right: bool [N] each, whether the clip was recognised.
+        values: [N], the number of the subject or camera of each test clip.
+        correct: bool [N] each, whether a prediction for the clip is correct.
     """
     numbers, group = np.unique(values, return_inverse=True)
     clips = np.bincount(group)
-    shares = [np.bincount(group, hits) / clips for hits in right]
+    shares = [np.bincount(group, hits) / clips for hits in correct]
     groups = []
     for row, number in enumerate(numbers.tolist()):
         name = "unknown" if number == UNKNOWN else str(number)

@@ -1,4 +1,4 @@
-"""The page of a report: figures, accuracies, every number of the summary, the configuration."""
+"""The page of a report: pictures, accuracies, all figures of the summary, the configuration."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,9 +9,10 @@ from pipeline.report.groups import GroupAccuracy
 from pipeline.runs import metric_names
 from pipeline.runs.metric_names import random_start
 
-OPEN_ROWS = 15  # a longer table opens on a click
+# A table of more rows is folded, and opens on a click.
+OPEN_ROWS = 15
 
-# The figures of the page from the top down, and what stands under them.
+# The pictures of the page from the top down, and the text below each.
 CAPTIONS = {
     "losses": "Every term of the loss over the steps of pretraining; the total is their weighted "
     "sum.",
@@ -22,7 +23,7 @@ CAPTIONS = {
     "confusion": "What the linear probe on the pretrained encoder takes each action for.",
     "skeletons": "A few clips of the store as recorded, evenly spaced in time.",
 }
-# The headline numbers: names in the summary, and what they are called.
+# The large numbers at the top: names in the summary, and their labels.
 ACCURACIES = {
     metric_names.LINEAR: "linear evaluation",
     random_start(metric_names.LINEAR): "linear evaluation, random start",
@@ -46,13 +47,13 @@ def page(
     images: Mapping[str, bytes],
     groups: Mapping[str, Sequence[GroupAccuracy]],
 ) -> bytes:
-    """The report as a page that embeds all it shows.
+    """Make the page of a report. Its pictures are embedded, so it is a single file.
 
     Args:
-        config: of the run.
-        summary: flat results of all finished stages.
-        images: PNG files by the names of CAPTIONS; those that are there are shown.
-        groups: of `accuracies_by_group`, empty where nothing was evaluated.
+        config: the configuration of the run.
+        summary: the flat results of all finished stages.
+        images: name -> PNG file. The names are those of CAPTIONS; some may be missing.
+        groups: the result of `accuracies_by_group`; empty if nothing was evaluated.
 
     Returns:
         The HTML file.

@@ -1,4 +1,4 @@
-"""Batches of clips from Arrow memory: gathered from many chunks, or a table taken as it is.
+"""Batches of clips from Arrow memory: gathered from many chunks, or made of a whole table.
 
 Shapes: B clips, F frames, M persons, V joints, C = M * V * 3 numbers a frame.
 """
@@ -17,7 +17,7 @@ from pipeline.store.manifest import UNKNOWN
 
 
 class Blocks:
-    """Chunks whose clips are numbered through, in the order of the list; never concatenated.
+    """A list of chunks, which together number their clips from 0. They are never concatenated.
 
     Attributes:
         chunks: the chunks.
@@ -46,12 +46,12 @@ class Blocks:
 
         Args:
             rows: int64 [B], ascending row numbers.
-            pin: allocate page-locked memory, for copies to a GPU.
+            pin: whether to allocate page-locked memory, from which copies to a GPU are faster.
 
         Returns:
             frames float32 [F, C] and offsets int64 [B + 1].
         """
-        # Clips edges[k] to edges[k + 1] of the batch lie in chunk k.
+        # Chunk k holds the clips edges[k] to edges[k + 1] of the batch.
         edges = np.searchsorted(rows, self.first)
         touched = np.flatnonzero(np.diff(edges))
 
@@ -83,8 +83,8 @@ def _empty(frames: int, width: int, pin: bool) -> Tensor:
     """Allocate float32 [frames, width]."""
     if pin:
         return torch.empty((frames, width), pin_memory=True)
-    # Memory from numpy: torch aligns blocks to 64 bytes, so that they do not fit where blocks of
-    # their size were freed, and the heap grew to ten batches.
+    # The memory comes from numpy. torch aligns blocks to 64 bytes, so a new block does not fit into
+    # the space of a freed one, and the heap grew to ten batches.
     return torch.from_numpy(np.empty((frames, width), np.float32))
 
 
@@ -105,13 +105,13 @@ def table_to_clips(table: pa.Table, persons: int, joints: int) -> ClipBatch:
         joints: V.
 
     Returns:
-        A batch; ids and labels are -1 where the table has none. If `joints` has one chunk, the
-        frames lie in the table's own memory: only read them, because every process of the node may
-        share it. More chunks are copied once.
+        A batch; an id or label that the table does not have is -1. If `joints` has one chunk, the
+        frames are in the table's own memory: only read them, because other processes of the node
+        may share it. Several chunks are copied once.
 
     Raises:
-        ValueError: there are no rows, or `joints` does not hold whole frames of M persons with V
-            joints.
+        ValueError: the table has no rows, or `joints` does not hold whole frames of M persons with
+            V joints.
     """
     parts = chunks(table["joints"], persons * joints * 3)
     if not parts:

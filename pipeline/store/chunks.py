@@ -1,8 +1,8 @@
 """Clips in Arrow memory: the frames of a `binary` column, mapped into numpy without a copy.
 
-A store keeps the coordinates of a clip as one binary value. Arrow lays the values of a column end
-to end, so that its data are already the frames of a ragged batch, and its offsets cut them into
-clips. Nothing here needs torch.
+A store keeps the coordinates of a clip as one binary value. Arrow stores the values of a column one
+after another. So its data are already the frames of a batch of clips, and its offsets say where
+each clip begins. This module does not import torch.
 
 Shapes: F frames, M persons, V joints, C = M * V * 3 numbers a frame.
 """
@@ -57,7 +57,11 @@ class Chunk:
         return len(self._offsets) - 1
 
     def spans(self, rows: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
-        """Return where clips lie in `frames`: first frame and number of frames, both int64."""
+        """Return the first frame and the number of frames of clips in `frames`, both int64 [B].
+
+        Args:
+            rows: the clips of the chunk, by default all.
+        """
         begin = self._offsets[:-1][rows].astype(np.int64)
         end = self._offsets[1:][rows].astype(np.int64)
         first_frame = (begin - self._start) // self._bytes_per_frame

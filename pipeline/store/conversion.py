@@ -1,4 +1,4 @@
-"""Clips of one skeleton layout, read as clips of another by a mapping between their joints."""
+"""Reading the clips of one skeleton layout as clips of another, by a mapping of their joints."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Conversion:
     Attributes:
         persons: M of the store.
         joints: V of the store.
-        order: for every joint that is wanted, the number of the store's joint.
-        wanted_persons: M that is wanted.
+        order: for each joint of the result, the number of the joint in the store.
+        wanted_persons: M of the result.
     """
 
     persons: int
@@ -46,19 +46,19 @@ class Conversion:
         """Find the conversion of a store's clips to a layout.
 
         Args:
-            record: the store's layout, as its manifest holds it.
+            record: the layout of the store, from its manifest.
             persons: M of the store.
-            layout: the layout that is wanted.
-            wanted_persons: M that is wanted.
-            mapping: `data.mapping` of the configuration (wanted joint -> store's joint), or None.
-                It is used only if the store has its source layout.
+            layout: the layout of the result.
+            wanted_persons: M of the result.
+            mapping: `data.mapping` of the configuration (joint of the result -> joint of the
+                store), or None. It is used only if the store has its source layout.
 
         Returns:
             The conversion, or None if there is nothing to convert.
 
         Raises:
-            ConfigError: the mapping names a joint that the store does not have, or leaves out one
-                that is wanted.
+            ConfigError: the mapping names a joint that the store does not have, or lacks a joint of
+                the result.
         """
         recorded = record["joints"]
         as_recorded = tuple(range(len(recorded)))
@@ -71,7 +71,7 @@ class Conversion:
 
     @property
     def same_layout(self) -> bool:
-        """True where only the number of persons changes."""
+        """True if only the number of persons changes."""
         return self.order == tuple(range(self.joints))
 
     def dumps(self) -> str:
@@ -86,10 +86,10 @@ class Conversion:
         return cls(**values)
 
     def frames(self, frames: np.ndarray, lengths: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Convert clips that lie end to end.
+        """Convert clips whose frames follow one another.
 
-        Where persons are cut, those stay that are ever in the clip, so that a second person who is
-        alone is not lost. With one person wanted of two (`.` is a frame without the person)::
+        If persons have to be left out, those who appear in a clip stay. So a second person who is
+        alone in it is not lost. From two persons to one (`.` is a frame without the person)::
 
             clip             A A A   B B
             first person     x x x   . .

@@ -14,27 +14,29 @@ DIGEST_BYTES = 8
 
 
 def digests(clips: Iterable[bytes | memoryview | pa.Buffer]) -> np.ndarray:
-    """Hash what each clip holds.
+    """Hash the coordinates of each clip.
 
     Args:
-        clips: the coordinates of each clip as bytes, see `ClipStore`.
+        clips: the coordinates of N clips as bytes, see `ClipStore`.
 
     Returns:
         uint64 [N], equal for exact copies.
     """
-    hashes = [hashlib.blake2b(clip, digest_size=DIGEST_BYTES).digest() for clip in clips]
+    hashes = []
+    for clip in clips:
+        hashes.append(hashlib.blake2b(clip, digest_size=DIGEST_BYTES).digest())
     return np.frombuffer(b"".join(hashes), np.uint64)
 
 
 def copied_from(clips: np.ndarray, originals: np.ndarray) -> np.ndarray:
-    """Tell which clips are copies of others.
+    """Find the clips that are copies of others.
 
     Args:
-        clips: digests [N] of the clips in question.
-        originals: digests [M] of the clips that they may be copies of.
+        clips: digests [N] of the clips to check.
+        originals: digests [M] of the other clips.
 
     Returns:
-        bool [N].
+        bool [N], True if a clip is a copy of one of the originals.
     """
     return np.isin(clips, originals)
 

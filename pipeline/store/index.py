@@ -1,4 +1,4 @@
-"""The index of a clip store: its small columns, read whole, so that protocols can choose rows."""
+"""The index of a clip store: all columns but the coordinates, by which protocols choose rows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -13,10 +13,11 @@ from pipeline.store.shards import read_columns
 
 @dataclass(frozen=True)
 class StoreIndex:
-    """The small columns of all rows in file order, one array [N] each; a row number is an id.
+    """The columns of all N clips but their coordinates, each an array [N].
 
-    Integer columns are int64, -1 (`UNKNOWN`) where the store holds a null. `split` is an object
-    array of tuples, the names of the splits that hold each clip.
+    The rows have the order of the files, and the number of a row is the id of its clip. Integer
+    columns are int64; a null of the store is -1 (`UNKNOWN`). `split` is an object array of tuples,
+    the names of the splits of each clip.
     """
 
     clip_id: np.ndarray

@@ -1,4 +1,4 @@
-"""Chooses clips of a store that are worth looking at: varied, and not too short."""
+"""Choosing clips of a store to show: of different classes, and not too short."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from pipeline.store.index import StoreIndex
 
 
 def longer_half(index: StoreIndex) -> np.ndarray:
-    """Ids (ascending) of the clips with at least the median number of frames."""
+    """Return the ids (ascending) of the clips with at least the median number of frames."""
     return np.flatnonzero(index.num_frames >= np.median(index.num_frames))
 
 
@@ -14,10 +14,11 @@ def choose_clips(index: StoreIndex, candidates: np.ndarray, count: int, crowded:
     """Choose clips of as many classes as possible, some of them with several persons.
 
     Args:
-        index: of the store.
-        candidates: ids to choose from; earlier ones are preferred.
-        count: how many clips to choose, fewer where there are fewer candidates.
-        crowded: how many of these come first and show several persons, where there are such.
+        index: the index of the store.
+        candidates: the ids to choose from; earlier ones are preferred.
+        count: the number of clips to choose. All candidates are chosen if they are fewer.
+        crowded: the number of chosen clips with several persons, as far as the store has them. They
+            come first.
 
     Returns:
         The chosen ids, each once.
@@ -38,10 +39,11 @@ def _class_by_class(order: np.ndarray, labels: np.ndarray, kept: int = 0) -> np.
         result    10 12 11 14 13
 
     Args:
-        order: ids, in the order that decides which clip of a class is its first.
-        labels: of all clips of the store.
+        order: ids. Their order decides which clip of a class is its first.
+        labels: the labels of all clips of the store.
         kept: so many ids stay in front, whatever their turn.
     """
+    # Bring the clips of a class together. The turn of a clip is its position among them.
     grouped = np.argsort(labels[order], kind="stable")
     _, first, count = np.unique(labels[order][grouped], return_index=True, return_counts=True)
     turn = np.empty(len(order), np.int64)

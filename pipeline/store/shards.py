@@ -18,8 +18,8 @@ ROW_GROUP_BYTES = 12 << 20
 
 INTEGERS = ("label", "subject", "camera", "setup", "replication")
 
-# Of an untrimmed recording: what happens when, in frames from 0, `end` not included. Null where
-# the row is a clip.
+# The annotated actions of an untrimmed recording, in frames from 0, `end` not included. Null if the
+# row is a single clip.
 SEGMENTS = pa.list_(
     pa.struct([("label", pa.int32()), ("start", pa.int32()), ("end", pa.int32())]),
 )
@@ -29,7 +29,7 @@ FIELDS = pa.schema(
         pa.field("clip_id", pa.string(), nullable=False),
         pa.field("dataset", pa.string(), nullable=False),
         pa.field("performance_id", pa.string(), nullable=False),
-        # `INTEGERS`; a null is a value that nobody knows.
+        # `INTEGERS`; a null is an unknown value.
         pa.field("label", pa.int32()),
         pa.field("subject", pa.int32()),
         pa.field("camera", pa.int32()),
@@ -88,7 +88,7 @@ def write_shard(
 
 
 def _content_digest(values: Mapping[str, list], joints: Sequence[bytes]) -> str:
-    """Digest the rows themselves, so that another version of Parquet changes nothing."""
+    """Return a digest of the rows. It does not change with the version of Parquet."""
     digest = hashlib.blake2b(digest_size=32)
     digest.update(json.dumps(values, sort_keys=True).encode())
     for clip in joints:
@@ -99,7 +99,7 @@ def _content_digest(values: Mapping[str, list], joints: Sequence[bytes]) -> str:
 def _to_parquet(table: pa.Table, row_groups: Sequence[int]) -> pa.Buffer:
     """Encode a table with these numbers of rows in its row groups."""
     sink = pa.BufferOutputStream()
-    # No two clips have equal coordinates: a dictionary of them would only cost time.
+    # Clips hardly ever have equal coordinates, so a dictionary of them would only cost time.
     with pq.ParquetWriter(
         sink,
         table.schema,

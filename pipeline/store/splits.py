@@ -17,7 +17,7 @@ class Split:
     """The clips of both sides of a protocol. Their labels have been checked.
 
     Attributes:
-        index: the small columns of the whole store.
+        index: the index of the whole store.
         train: int64 [N_train], ids (rows of the store) of the training side, ascending.
         test: int64 [N_test], ids of the test side, ascending.
     """
@@ -35,7 +35,7 @@ class Split:
         Args:
             store: an opened store.
             sides: the sides `train` and `test` of the protocol.
-            index: of the store, if it has been read already.
+            index: the index of the store, if it has been read already.
 
         Raises:
             UserError: a side is empty, a clip is on both sides or has no label, or the test side
@@ -50,6 +50,7 @@ class Split:
         if shared:
             raise UserError(f"{protocol} has {shared} clips on both its sides")
         split = cls(index, train, test)
+        # Called for its checks alone.
         try:
             class_targets(torch.from_numpy(split.train_labels), torch.from_numpy(split.test_labels))
         except ValueError as error:
@@ -72,7 +73,14 @@ class Split:
         return np.union1d(self.train, self.test)
 
     def rows(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Cut features of all `ids` [N, ...] into those of the training and of the test side."""
+        """Cut features of all `ids` into those of both sides.
+
+        Args:
+            features: [N, ...], in the order of `ids`.
+
+        Returns:
+            Those of the training side [N_train, ...], and of the test side [N_test, ...].
+        """
         of_train = features[np.searchsorted(self.ids, self.train)]
         of_test = features[np.searchsorted(self.ids, self.test)]
         return of_train, of_test

@@ -1,8 +1,8 @@
-"""Which cache a stream uses, by the room there is. No Ray.
+"""Choosing the cache of a stream by the free memory. This module does not import Ray.
 
-`memory` maps Arrow blocks that lie in the object store, `device` holds a copy of them on the
-worker's device, `none` reads the files all along. `auto` chooses by size: the driver between
-`memory` and `none`, and a worker with room on its GPU takes `device` for `memory`.
+With `memory` the clips stay in Ray's object store, with `device` each worker has a copy of them on
+its GPU, and with `none` every epoch reads the files. `auto` chooses by size: the driver chooses
+`memory` or `none`, and a worker with room on its GPU then uses `device` instead of `memory`.
 """
 
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ class CacheChoice:
 
     Attributes:
         cache: the cache.
-        automatic: whether the user left the choice to us.
+        automatic: whether the user left the choice to the program.
         description: the cache and why, for the console.
     """
 
@@ -38,12 +38,12 @@ class CacheChoice:
 
 @dataclass(frozen=True)
 class StreamSize:
-    """How much a stream serves.
+    """The size of the clips that a stream reads.
 
     Attributes:
-        clips: selected clips.
-        bytes: of their coordinates.
-        stores: how many stores they lie in.
+        clips: the number of selected clips.
+        bytes: the size of their coordinates.
+        stores: the number of stores that they come from.
     """
 
     clips: int
@@ -61,10 +61,10 @@ class StreamSize:
 
 
 def require_cache(cache: str) -> None:
-    """Check that a cache is known, or is `auto`.
+    """Check the name of a cache.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: the name is unknown.
     """
     if cache not in ("auto", *CACHES):
         raise ConfigError(f"stream.cache={cache}: allowed are auto, {', '.join(CACHES)}")
@@ -75,8 +75,8 @@ def choose_cache(cache: str, size: StreamSize, free: int) -> CacheChoice:
 
     Args:
         cache: `auto`, or the cache that the user wants.
-        size: of the clips.
-        free: bytes of object store on the node that has least.
+        size: the size of the clips.
+        free: the free object store, in bytes, of the node that has least.
 
     Raises:
         ConfigError: the object store cannot hold the clips that the user wants there.
@@ -99,12 +99,12 @@ def choose_cache(cache: str, size: StreamSize, free: int) -> CacheChoice:
 
 
 def choose_on_device(choice: CacheChoice, size: StreamSize, device: torch.device) -> CacheChoice:
-    """Choose between the mapped blocks and a copy of them on the device, on a worker.
+    """Choose on a worker between the object store and a copy of the clips on its device.
 
     Args:
-        choice: of the driver, `memory` or `device`.
-        size: of the clips.
-        device: of the worker.
+        choice: the choice of the driver, `memory` or `device`.
+        size: the size of the clips.
+        device: the device of the worker.
 
     Raises:
         UserError: `device` was asked for, and the clips do not fit there.
@@ -130,7 +130,7 @@ def choose_on_device(choice: CacheChoice, size: StreamSize, device: torch.device
 
 
 def size_text(count: int) -> str:
-    """Return a number of bytes as people read it."""
+    """Return a number of bytes in MB or GB, such as `1.5 GB`."""
     if count >= 1e9:
         return f"{count / 1e9:.1f} GB"
     return f"{count / 1e6:.1f} MB"

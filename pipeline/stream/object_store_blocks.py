@@ -18,9 +18,9 @@ def load_blocks(shards: Shards, ids: np.ndarray, sizes: np.ndarray) -> tuple[ray
     """Read clips into the object store.
 
     Args:
-        shards: the shards that hold them.
-        ids: int64 [N], the clips, ascending.
-        sizes: int64 [N], bytes of each, as the index of the store says.
+        shards: the shards of the store.
+        ids: int64 [N], the ids of the clips, ascending.
+        sizes: int64 [N], the bytes of each clip, from the index of the store.
 
     Returns:
         References to Arrow tables of `joints` and `id`, in order.
@@ -28,8 +28,8 @@ def load_blocks(shards: Shards, ids: np.ndarray, sizes: np.ndarray) -> tuple[ray
     Raises:
         UserError: a shard cannot be read, or holds other clips than its index says.
     """
-    # Ray cuts a small store into two hundred blocks, and a gather visits every block. So make as
-    # many as their size asks for.
+    # A gather visits every block, so there should be few. By itself Ray would cut even a small
+    # store into two hundred.
     tasks = ceil_div(int(sizes.sum()), BLOCK_BYTES)
     dataset = shards.instructions(ids, tasks).map_batches(
         read_pieces, batch_size=None, batch_format="pyarrow", num_cpus=READ_CPUS

@@ -1,4 +1,4 @@
-"""Which clips show one performance from different cameras, and who is drawn as a partner."""
+"""Pairs of clips that show one performance from two cameras."""
 
 from dataclasses import dataclass
 
@@ -41,8 +41,8 @@ class Pairs:
         """Sort clips into pairs.
 
         Args:
-            performance: [N], anything that sorts.
-            camera: int64 [N], -1 where unknown: such a clip has no partner.
+            performance: [N], the ids of the performances, as text or numbers.
+            camera: int64 [N]. A clip with -1, an unknown camera, has no partner.
         """
         clips = np.arange(len(camera))
         number = np.unique(performance, return_inverse=True)[1]
@@ -65,19 +65,24 @@ class Pairs:
 
     @property
     def paired_clips(self) -> int:
-        """How many clips have a partner."""
+        """The number of clips that have a partner."""
         return int((self.others > 0).sum())
 
     def partners(self, seed: int, epoch: int) -> np.ndarray:
         """Draw a partner for every clip, anew in every epoch.
 
+        Args:
+            seed: the seed of the run.
+            epoch: the number of the epoch.
+
         Returns:
             int64 [N], positions in the selected clips: for every clip a clip of the same
-            performance from another camera, or itself where there is none.
+            performance from another camera, or the clip itself if no such clip exists.
         """
         clips = np.arange(len(self.sorted_clips))
         draw = generator(seed, Purpose.PAIRS, epoch).random(len(clips))
-        # The others of clip 0 in the example are numbered 0 1 2 and lie at the places 0 1 4.
+        # In the example of the class, the clips 0 1 2 that may be drawn for clip 0 have the places
+        # 0 1 4.
         place = self.performance_start + (draw * self.others).astype(np.int64)
         # Step over the clips of the own camera.
         place += np.where(place >= self.camera_start, self.camera_size, 0)

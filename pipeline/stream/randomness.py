@@ -1,4 +1,4 @@
-"""Random numbers that depend on nothing but a key, so that no state travels between epochs."""
+"""Random numbers that depend on a key alone, so that no state is carried from epoch to epoch."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a sequence of random numbers is for. The same seed never serves two purposes."""
+    """The purpose of a sequence of random numbers. Each purpose has a sequence of its own."""
 
     CLIPS = 0
     ROW_GROUPS = 1
@@ -15,18 +15,26 @@ class Purpose(IntEnum):
     PAIRS = 4
 
 
-def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:
-    """Return a generator for one purpose at one place.
+def generator(seed: int, purpose: Purpose, *indices: int) -> np.random.Generator:
+    """Return a generator for one use of random numbers.
 
     Args:
-        seed: of the run.
-        purpose: what the numbers are for.
-        place: where they are used, such as an epoch; non-negative integers.
+        seed: the seed of the run.
+        purpose: the purpose of the numbers.
+        indices: what tells this use from others of its purpose, such as the number of the epoch;
+            non-negative integers.
     """
-    key = (seed, int(purpose), *place)
+    key = (seed, int(purpose), *indices)
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
-def permutation(count: int, seed: int, purpose: Purpose, *place: int) -> np.ndarray:
-    """Return a permutation of `count` numbers, int64; arguments as for `generator`."""
-    return generator(seed, purpose, *place).permutation(count)
+def permutation(count: int, seed: int, purpose: Purpose, *indices: int) -> np.ndarray:
+    """Return a permutation of the numbers from 0 to `count` - 1, int64 [count].
+
+    Args:
+        count: the length of the permutation.
+        seed: see `generator`.
+        purpose: see `generator`.
+        indices: see `generator`.
+    """
+    return generator(seed, purpose, *indices).permutation(count)
