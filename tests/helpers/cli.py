@@ -89,7 +89,7 @@ def start(
 
 
 def finish(
-    process: subprocess.Popen[str], timeout: float = 300
+    process: subprocess.Popen[str], timeout: float = 500
 ) -> subprocess.CompletedProcess[str]:
     """Wait for the end of a process that was started; output as text."""
     try:
@@ -104,7 +104,7 @@ def finish(
 def run(
     *overrides: str,
     cwd: Path | None = None,
-    timeout: float = 300,
+    timeout: float = 500,
     ray: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run to the end, as `start` does; the caller checks the exit code."""
