@@ -41,8 +41,11 @@ def server(main_job, tmp_path_factory):
     with log.open("w") as out:
         process = subprocess.Popen(
             [Path(sys.executable).parent / "mlflow", "server", *arguments, "--workers", "1"],
-            env=environment(MLFLOW_DISABLE_TELEMETRY="true"), stdout=out, stderr=out, cwd=log.parent,
-        )  # fmt: skip
+            env=environment(MLFLOW_DISABLE_TELEMETRY="true"),
+            stdout=out,
+            stderr=out,
+            cwd=log.parent,
+        )
     address = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 120
     while True:
