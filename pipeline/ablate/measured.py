@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pipeline.ablate.cells import Cell, Variant
 from pipeline.ablate.records import Record, read_records, write_records
 from pipeline.ablate.rows import Table
+from pipeline.core import storage
 from pipeline.core.console import say
+from pipeline.runs import files
 
 
 @dataclass
@@ -15,7 +17,10 @@ class Measured:
 
     Attributes:
         name: of the table.
-        uri: the file of the run's own records.
+        output: the output directory of the run. RECORDS in it holds the run's own records that
+            belong in the table, and is what publishing reads. OTHER_RECORDS holds its others:
+            stale ones, and those of variants that the table no longer has. They stay until their
+            cells are measured again, because the settings may be set back.
         published_uris: see `Ablate.published`.
         variants: what current records are of, in the order of the table.
         own: the run's own records by the names of their cells.
@@ -23,7 +28,7 @@ class Measured:
     """
 
     name: str
-    uri: str
+    output: str
     published_uris: Sequence[str]
     variants: Mapping[str, Variant]
     own: dict[str, Record] = field(default_factory=dict)
@@ -35,8 +40,10 @@ class Measured:
         Raises:
             UserError: a file holds something else.
         """
-        for record in read_records(self.uri):
-            self.own[record.name] = record
+        # A cell that is in both files was measured again, so RECORDS comes last.
+        for name in (files.OTHER_RECORDS, files.RECORDS):
+            for record in read_records(storage.join(self.output, name)):
+                self.own[record.name] = record
         self.read_published()
 
     def read_published(self) -> None:
@@ -52,7 +59,7 @@ class Measured:
         """
         current: dict[str, Record] = {}
         for record in self._of_the_table():
-            if record.name not in current and self._why_stale(record) is None:
+            if record.name not in current and self._belongs(record):
                 current[record.name] = record
         return current
 
@@ -82,7 +89,7 @@ class Measured:
         self._write()
 
     def complete(self) -> None:
-        """Take over what completes the table, forget what is stale, and write the own records.
+        """Take over what completes the table, and write the run's own records.
 
         Records that another table has published are part of this one from now on. So a published
         table holds all that it shows:
@@ -95,15 +102,26 @@ class Measured:
         this_table: list[Record] = []
         if self.published_uris:
             this_table = self.published[self.published_uris[0]]
-        completing = {}
         for name, record in self.current().items():
             if name in self.own or record not in this_table:
-                completing[name] = record
-        self.own = completing
+                self.own[name] = record
         self._write()
 
     def _write(self) -> None:
-        write_records(self.uri, self.own.values(), list(self.variants))
+        """Write both files of the run's own records (see `output`)."""
+        belonging = []
+        others = []
+        for record in self.own.values():
+            if self._belongs(record):
+                belonging.append(record)
+            else:
+                others.append(record)
+        order = list(self.variants)
+        other_uri = storage.join(self.output, files.OTHER_RECORDS)
+        # First: a record that leaves the table must be here before it is no longer there.
+        if others or storage.exists(other_uri):
+            write_records(other_uri, others, order)
+        write_records(storage.join(self.output, files.RECORDS), belonging, order)
 
     def _of_the_table(self) -> Iterator[Record]:
         """Iterate over all records of the table's variants, the run's own first."""
@@ -111,6 +129,10 @@ class Measured:
             for record in records:
                 if record.variant in self.variants:
                     yield record
+
+    def _belongs(self, record: Record) -> bool:
+        """True if a record is of a variant of the table, and not stale."""
+        return record.variant in self.variants and self._why_stale(record) is None
 
     def _why_stale(self, record: Record) -> str | None:
         return self.variants[record.variant].why_stale(record)

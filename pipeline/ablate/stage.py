@@ -26,7 +26,6 @@ from pipeline.ablate.rows import flat
 from pipeline.config.identity import digest
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError
-from pipeline.runs import files
 from pipeline.runs.code_version import UNKNOWN
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.perform import Stages, perform, summarise
@@ -113,7 +112,7 @@ def _measured(run: ResolvedRun, table_cells: list[Cell]) -> Measured:
     store = run.directory.state.stores[OWN_STORE]
     measured = Measured(
         name=run.config.name,
-        uri=run.directory.path(files.RECORDS),
+        output=run.directory.uri,
         published_uris=ablate.published,
         variants=variants_by_name(table_cells, ablate.splits, store),
     )

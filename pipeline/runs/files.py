@@ -18,6 +18,7 @@ output/
   report.html       the report
   card/             the data card
   records.jsonl     the figures of each cell of an ablation table
+  other_records.jsonl  those of cells that the table no longer has, or has with other settings
   ablation.md       the table
   ablation.png      its plot
   ablation.html     both as a page
@@ -38,6 +39,7 @@ FIGURES = "figures"
 REPORT = "report.html"
 CARD = "card"
 RECORDS = "records.jsonl"
+OTHER_RECORDS = "other_records.jsonl"
 ABLATION = "ablation.md"
 ABLATION_PLOT = "ablation.png"
 ABLATION_PAGE = "ablation.html"

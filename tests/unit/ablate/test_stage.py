@@ -9,6 +9,7 @@ from pipeline.ablate import page
 from pipeline.ablate import publish as publish_module
 from pipeline.ablate.cells import cells
 from pipeline.ablate.publish import publish
+from pipeline.ablate.records import read_records
 from pipeline.config.compose import load
 from pipeline.config.identity import digest
 from pipeline.core.errors import UserError
@@ -144,6 +145,44 @@ def test_what_is_done_is_skipped_and_what_is_stale_done_again(tmp_path, capsys):
     assert play(smaller, PlayedStages())["full_linear_top1"] == pytest.approx(
         np.mean([linear("full", seed) for seed in (0, 1, 2)])
     )
+
+
+def test_records_outlive_settings_that_are_tried(tmp_path):
+    """Another meaning of `early`, and a table without `late`: both may be set back."""
+    output = tmp_path / "run"
+    play(table_run(tmp_path), PlayedStages())
+    before = records_of(output)
+    tried = "{full: [], early: [objective=umurl]}"
+    stages = PlayedStages()
+    play(table_run(tmp_path, "ablate.only=[full]", variants=tried), stages)
+    assert stages.calls == INGESTED
+    assert list(records_of(output)) == ["full-0", "full-1"]
+    assert "| early |" not in (output / "ablation.md").read_text()
+    # They are not part of the table that is published.
+    publish(str(output), str(tmp_path / "results"))
+    published = read_records(str(tmp_path / "results" / "small_table.jsonl"))
+    assert [record.name for record in published] == ["full-0", "full-1"]
+
+    play(table_run(tmp_path), stages)
+    assert stages.calls == INGESTED * 2
+    assert records_of(output) == before
+    assert (output / "other_records.jsonl").read_text() == ""
+
+
+def test_a_record_is_kept_until_its_cell_is_measured_again(tmp_path):
+    output = tmp_path / "run"
+    play(table_run(tmp_path), PlayedStages())
+    before = records_of(output)
+    tried = VARIANTS.replace("objective=early", "objective=umurl")
+    stages = PlayedStages(die_at=("pretrain", "early-1"))
+    with pytest.raises(KeyboardInterrupt):
+        play(table_run(tmp_path, variants=tried), stages)
+    assert records_of(output)["early-0"].overrides == ["objective=umurl"]
+    others = read_records(str(output / "other_records.jsonl"))
+    assert others == [before["early-1"]] and "early-1" not in records_of(output)
+    play(table_run(tmp_path, variants=tried), PlayedStages())
+    assert records_of(output)["early-1"].overrides == ["objective=umurl"]
+    assert read_records(str(output / "other_records.jsonl")) == []
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "evaluate"])
