@@ -13,6 +13,8 @@ from pipeline.config.data import Synthetic
 from pipeline.config.places import settle_places
 from pipeline.config.root import Config
 from pipeline.core.errors import ConfigError
+from pipeline.ingest.formats import reader_for
+from pipeline.ingest.settings import require_same_recordings
 from pipeline.ingest.synthetic.recorder import require_limits
 from pipeline.runs.directory import RunDirectory, require_data
 
@@ -42,9 +44,9 @@ class Plan:
         return not self.todo and self.directory.state.summarised
 
     @property
-    def skips_ingest(self) -> bool:
-        """True if the request asks for an ingest that was done before."""
-        return "ingest" in self.config.stages and "ingest" not in self.todo
+    def skipped(self) -> list[str]:
+        """The stages that were asked for and are finished already, in order."""
+        return [stage for stage in self.config.ordered_stages if stage not in self.todo]
 
 
 def plan_run(config: Config, request: Request) -> Plan:
@@ -54,14 +56,17 @@ def plan_run(config: Config, request: Request) -> Plan:
 
     Raises:
         ConfigError: the synthetic recorder refuses its settings, a path cannot work, the output
-            directory holds something else, or the run has no data.
+            directory holds something else, the run has no data, or its recordings changed.
     """
     require_recorder(config.data.synthetic)
     settled = settle_places(config, in_job=in_submitted_job())
     directory = RunDirectory.open(settled)
     todo = tuple(directory.unfinished(settled))
     require_data(settled, ingesting=any(stage in INGESTING for stage in todo))
-    return Plan(settled, request, directory, todo)
+    plan = Plan(settled, request, directory, todo)
+    if "ingest" in plan.skipped:
+        _require_same_recordings(settled)
+    return plan
 
 
 def require_recorder(synthetic: Synthetic | None) -> None:
@@ -77,3 +82,15 @@ def require_recorder(synthetic: Synthetic | None) -> None:
         require_limits(**synthetic.model_dump(exclude={"noise"}))
     except ValueError as error:
         raise ConfigError(f"data.{error}") from None
+
+
+def _require_same_recordings(config: Config) -> None:
+    """Check that the recordings are the ones that a finished ingest read.
+
+    Raises:
+        ConfigError: they are other recordings.
+    """
+    data = config.data
+    if data.sources is not None:
+        reader = reader_for(data.reader, data.classes)
+        require_same_recordings(data.sources, config.store, reader)

@@ -17,6 +17,7 @@ from pipeline.core.console import say
 from pipeline.core.environment import prepare_environment
 from pipeline.core.errors import UserError
 from pipeline.preflight import plan_run
+from pipeline.runs.announce import announce
 
 
 def run(request: Request) -> None:
@@ -40,11 +41,15 @@ def run(request: Request) -> None:
         print(json.dumps(count_protocols(config.data)))
         return
     plan = plan_run(config, request)
-    # This imports torch, Ray and MLflow, which takes seconds. A request that is refused above
-    # does not wait for them.
-    from pipeline.stages import run_stages
+    for stage in plan.skipped:
+        say(f"{stage}: done before, skipped")
+    if not plan.is_done:
+        # This imports torch, Ray and MLflow, which takes seconds. A request that is refused above
+        # or has nothing left to do does not wait for them.
+        from pipeline.stages import run_stages
 
-    run_stages(plan)
+        run_stages(plan)
+    announce(plan.config, plan.directory)
     say(f"run: {time.monotonic() - started:.0f} s")
 
 

@@ -13,12 +13,11 @@ from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import UserError
 from pipeline.evaluate.stage import evaluate
-from pipeline.ingest.stage import ingest, require_same_recordings
+from pipeline.ingest.stage import ingest
 from pipeline.preflight import Plan
 from pipeline.pretrain.stage import pretrain
 from pipeline.report.stage import report
 from pipeline.runs import files
-from pipeline.runs.announce import announce
 from pipeline.runs.perform import Stages, perform, summarise
 from pipeline.runs.resolved import ResolvedRun, resolve
 from pipeline.runs.tracking import Tracker
@@ -41,7 +40,7 @@ STAGES: Stages = {
 
 
 def run_stages(plan: Plan) -> None:
-    """Run the stages of a plan, and show the results.
+    """Run the stages of a plan, and write the summary.
 
     Args:
         plan: a request that passed the quick checks.
@@ -52,22 +51,15 @@ def run_stages(plan: Plan) -> None:
     """
     # First the checks that need torch. Nothing is written before they have passed.
     run = resolve(plan.config, plan.request, plan.directory)
-    if plan.skips_ingest:
-        require_same_recordings(run)
     if "ablate" in plan.todo:
         check_variants(run)
     # From here on the output directory belongs to this run.
     run.directory.begin(plan.config)
-    for stage in plan.config.ordered_stages:
-        if stage not in plan.todo:
-            say(f"{stage}: done before, skipped")
-    if not plan.is_done:
-        with Tracker(run.config, run.directory) as tracker:
-            if plan.todo:
-                _perform_on_ray(plan, run, tracker)
-            summarise(run, tracker)
-        run.directory.conclude()
-    announce(run)
+    with Tracker(run.config, run.directory) as tracker:
+        if plan.todo:
+            _perform_on_ray(plan, run, tracker)
+        summarise(run, tracker)
+    run.directory.conclude()
 
 
 def _perform_on_ray(plan: Plan, run: ResolvedRun, tracker: Tracker) -> None:

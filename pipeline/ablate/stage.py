@@ -9,7 +9,7 @@ over days and on several machines.
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.ablate.cells import (
     Cell,
@@ -31,7 +31,9 @@ from pipeline.runs.directory import RunDirectory
 from pipeline.runs.perform import Stages, perform, summarise
 from pipeline.runs.resolved import ResolvedRun, resolve
 from pipeline.runs.state import OWN_STORE, RunState
-from pipeline.runs.tracking import Tracker
+
+if TYPE_CHECKING:  # MLflow takes more than a second to import.
+    from pipeline.runs.tracking import Tracker
 
 VERSIONS = ("torch", "ray", "numpy")
 
@@ -49,7 +51,7 @@ def check_variants(run: ResolvedRun) -> None:
             raise ConfigError(f"ablate.variants.{name}: {error}") from None
 
 
-def ablate(run: ResolvedRun, tracker: Tracker, stages: Stages) -> dict[str, Any]:
+def ablate(run: ResolvedRun, tracker: "Tracker", stages: Stages) -> dict[str, Any]:
     """Run what is missing of a table, or of its variants `ablate.only`.
 
     Leaves in `output` the records of these cells, and the table as Markdown, plot and page.
@@ -151,11 +153,11 @@ class _Remaining:
         return f"   about {minutes // 60} h {minutes % 60:02d} min left"
 
 
-def _run_cell(cell: Cell, table: ResolvedRun, tracker: Tracker, stages: Stages) -> Record:
+def _run_cell(cell: Cell, table: ResolvedRun, tracker: "Tracker", stages: Stages) -> Record:
     """Run a cell to its end, from where it was."""
     directory = _take_up(cell)
     run = resolve(cell.config, cell.request, directory)
-    with Tracker(cell.config, directory, parent=tracker.run_id) as child:
+    with tracker.child(cell.config, directory) as child:
         perform(stages, directory.unfinished(cell.config), run, child)
         summary = summarise(run, child)
     directory.conclude()

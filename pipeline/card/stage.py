@@ -6,7 +6,7 @@ It is made to see what is wrong with the clips before anything is trained on the
 import csv
 import io
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -26,9 +26,11 @@ from pipeline.pages.skeletons import skeletons
 from pipeline.pages.style import png
 from pipeline.runs import files
 from pipeline.runs.resolved import ResolvedRun
-from pipeline.runs.tracking import Tracker
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.manifest import FLAWS
+
+if TYPE_CHECKING:  # MLflow takes more than a second to import.
+    from pipeline.runs.tracking import Tracker
 
 # The files in `card/`, beside the charts and the animations.
 PAGE = "card.html"
@@ -38,7 +40,7 @@ CLIPS = "clips.csv"
 AROUND_A_JUMP = 4  # frames before and after it
 
 
-def inspect(run: ResolvedRun, tracker: Tracker) -> dict[str, Any]:
+def inspect(run: ResolvedRun, tracker: "Tracker") -> dict[str, Any]:
     """Describe the run's clip store and find the clips that somebody should look at.
 
     Needs a connected Ray. Writes `card/card.html`, its charts and animations, `card.json`

@@ -1,10 +1,9 @@
 """The stage `ingest`: from recordings to the clip store."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core import storage
 from pipeline.core.console import Bar, say
-from pipeline.ingest import settings
 from pipeline.ingest.clip_names import left_out_clips
 from pipeline.ingest.driver import ingest_recordings
 from pipeline.ingest.formats import reader_for
@@ -12,14 +11,16 @@ from pipeline.ingest.settings import IngestRequest
 from pipeline.ingest.synthetic.recorder import record
 from pipeline.runs import files
 from pipeline.runs.resolved import ResolvedRun
-from pipeline.runs.tracking import Tracker
 from pipeline.store.manifest import FLAWS, REJECTS
+
+if TYPE_CHECKING:  # MLflow takes more than a second to import.
+    from pipeline.runs.tracking import Tracker
 
 # Rejected recordings that are shown; the rest is in a file.
 REJECTS_SHOWN = 3
 
 
-def ingest(run: ResolvedRun, tracker: Tracker) -> dict[str, Any]:
+def ingest(run: ResolvedRun, tracker: "Tracker") -> dict[str, Any]:
     """Make the clip store of a run, or reuse the one that is there.
 
     Records synthetic recordings first where there are no others.
@@ -45,18 +46,6 @@ def ingest(run: ResolvedRun, tracker: Tracker) -> dict[str, Any]:
         "rejected": len(manifest["rejected"]),
         "store": run.config.store,
     }
-
-
-def require_same_recordings(run: ResolvedRun) -> None:
-    """Check that the recordings of a run are the ones that its store was made of.
-
-    Raises:
-        ConfigError: they are other recordings.
-    """
-    data = run.config.data
-    if data.sources is not None:
-        reader = reader_for(data.reader, data.classes)
-        settings.require_same_recordings(data.sources, run.config.store, reader)
 
 
 def _recordings(run: ResolvedRun) -> list[str] | None:

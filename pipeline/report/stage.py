@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,14 +18,16 @@ from pipeline.runs import files, metric_names
 from pipeline.runs.metric_names import random_start
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.runs.saved_features import SavedFeatures
-from pipeline.runs.tracking import Tracker
 from pipeline.store.samples import choose_clips, longer_half
+
+if TYPE_CHECKING:  # MLflow takes more than a second to import.
+    from pipeline.runs.tracking import Tracker
 
 MAPPED_CLIPS = 1500  # t-SNE of more takes minutes and shows no more
 STRIP_CLIPS = 4
 
 
-def report(run: ResolvedRun, tracker: Tracker) -> dict[str, Any]:
+def report(run: ResolvedRun, tracker: "Tracker") -> dict[str, Any]:
     """Draw the data, and pretraining and evaluation where these stages have run.
 
     Writes `figures/*.png` and `report.html`, and logs them to MLflow.

@@ -2,23 +2,24 @@
 
 from typing import Any
 
+from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.console import percent, say, table
 from pipeline.runs import files
+from pipeline.runs.directory import RunDirectory
 from pipeline.runs.metric_names import HEADLINES, is_accuracy
-from pipeline.runs.resolved import ResolvedRun
 
 
-def announce(run: ResolvedRun) -> None:
+def announce(config: Config, directory: RunDirectory) -> None:
     """Show the main figures, the path of the summary, and how to open MLflow."""
-    summary = storage.read_json(run.directory.path(files.SUMMARY))
+    summary = storage.read_json(directory.path(files.SUMMARY))
     rows = []
     for name in HEADLINES:
         if name in summary:
             rows.append([name, _shown(name, summary[name])])
-    table(run.config.name, ["", ""], rows)
-    say(f"summary: {run.directory.path(files.SUMMARY)}")
-    tracking = run.config.tracking.uri or ""
+    table(config.name, ["", ""], rows)
+    say(f"summary: {directory.path(files.SUMMARY)}")
+    tracking = config.tracking.uri or ""
     # A database has no pages of its own: show the command that serves them.
     if tracking.startswith("sqlite:"):
         tracking = f"mlflow ui --backend-store-uri {tracking}"

@@ -2,21 +2,23 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.runs import files
 from pipeline.runs.code_version import code_version
 from pipeline.runs.resolved import ResolvedRun
-from pipeline.runs.tracking import Tracker
+
+if TYPE_CHECKING:  # MLflow takes more than a second to import.
+    from pipeline.runs.tracking import Tracker
 
 # A stage takes a run and its record in MLflow, and returns flat results: name -> number or text.
-StageFunction = Callable[[ResolvedRun, Tracker], dict[str, Any]]
+StageFunction = Callable[[ResolvedRun, "Tracker"], dict[str, Any]]
 Stages = Mapping[str, StageFunction]
 
 
-def perform(stages: Stages, todo: Iterable[str], run: ResolvedRun, tracker: Tracker) -> None:
+def perform(stages: Stages, todo: Iterable[str], run: ResolvedRun, tracker: "Tracker") -> None:
     """Run stages one after another, and record their results in the directory and in MLflow.
 
     Args:
@@ -41,7 +43,7 @@ def perform(stages: Stages, todo: Iterable[str], run: ResolvedRun, tracker: Trac
         say(f"{stage}: done in {seconds:.0f} s")
 
 
-def summarise(run: ResolvedRun, tracker: Tracker) -> dict[str, Any]:
+def summarise(run: ResolvedRun, tracker: "Tracker") -> dict[str, Any]:
     """Write `summary.json`, and copy it and the configuration to MLflow.
 
     Args:

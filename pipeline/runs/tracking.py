@@ -74,6 +74,10 @@ class Tracker:
             directory.state.mlflow_run_id = self.run_id
             directory.save()
 
+    def child(self, config: Config, directory: RunDirectory) -> "Tracker":
+        """Return the tracker of another run, whose MLflow run is a child of this one's."""
+        return Tracker(config, directory, parent=self.run_id)
+
     def __enter__(self) -> "Tracker":
         return self
 

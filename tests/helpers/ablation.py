@@ -177,6 +177,9 @@ class UntrackedRun:
         directory.state.mlflow_run_id = self.run_id
         directory.save()
 
+    def child(self, config, directory):
+        return UntrackedRun(config, directory)
+
     def __enter__(self):
         return self
 
@@ -195,14 +198,13 @@ def play(run: ResolvedRun, stages: PlayedStages, tracker: Any = None) -> dict:
     opened = RunDirectory.open(run.config)
     run = unbuilt(run.config, run.request, opened)
     opened.begin(run.config)
-    with (tracker or stage.Tracker)(run.config, opened) as tracked:
+    with (tracker or UntrackedRun)(run.config, opened) as tracked:
         return ablate(run, tracked, stages)
 
 
 def untracked(monkeypatch) -> None:
     """Let `ablate` compose once, build no models, track nothing, and see committed code."""
     monkeypatch.setattr(cells, "load", load_once)
-    monkeypatch.setattr(stage, "Tracker", UntrackedRun)
     monkeypatch.setattr(stage, "resolve", unbuilt)
     monkeypatch.setattr(perform, "code_version", lambda: "0123456789ab")
 
