@@ -1,22 +1,27 @@
 """Training on a real Ray: its options, its failures, and what the driver makes of them.
 
-What needs no Ray is in tests/unit/pretrain: the loop, the history, what is due when.
+What needs no Ray is in tests/unit/pretrain: the loop, the history, what is due when. Where Ray
+Train is not the point, its worker runs in this process (the fixture `here`).
 """
 
 import json
 import os
+import queue
+import shutil
 import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from pipeline.config.compose import Request, load
 from pipeline.config.places import settle_places
 from pipeline.core.errors import UserError
 from pipeline.ingest.stage import ingest
-from pipeline.pretrain import checkpoint
+from pipeline.pretrain import checkpoint, fit, stage
 from pipeline.pretrain.stage import pretrain
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.perform import perform
@@ -51,6 +56,44 @@ def without_figures(row):
     return {key: value for key, value in row.items() if not key.startswith("watch/")}
 
 
+class Channel(queue.Queue):
+    """Stands in for Ray's queue, within this process."""
+
+    def shutdown(self):
+        self.closed = True
+
+
+@pytest.fixture
+def here(ray_session, monkeypatch):
+    """Training by one worker in this process: all is real but the processes of Ray Train.
+
+    Starting those takes more than twenty seconds of the CPUs.
+    """
+
+    class TrainerHere:
+        """Stands in for `TorchTrainer`."""
+
+        def __init__(self, loop, *, train_loop_config, scaling_config, run_config):
+            self.loop = loop
+            self.job = train_loop_config
+            self.attempt = Path(run_config.storage_path, run_config.name)
+            assert scaling_config.num_workers == 1
+
+        def fit(self):
+            monkeypatch.setattr(ray_session.train, "report", self.report)
+            self.loop(self.job)
+
+        def report(self, metrics, *, checkpoint, checkpoint_dir_name):
+            shutil.copytree(checkpoint.path, self.attempt / checkpoint_dir_name)
+
+    alone = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
+    monkeypatch.setattr(fit, "TorchTrainer", TrainerHere)
+    monkeypatch.setattr(stage, "open_channel", Channel)
+    monkeypatch.setattr(ray_session.train, "get_context", lambda: alone)
+    monkeypatch.setattr(ray_session.train, "get_checkpoint", lambda: None)
+    monkeypatch.setattr(ray_session.train.torch, "get_device", lambda: torch.device("cpu"))
+
+
 def test_every_option_of_training_at_once(store, tmp_path):
     settings = [
         "objective=umurl",
@@ -59,7 +102,7 @@ def test_every_option_of_training_at_once(store, tmp_path):
         "train.clip_norm=0.5",
         "train.schedule={name: step, warmup_steps: 0, milestones: [2], gamma: 0.1}",
         "train.epochs=3",
-        "cluster.workers=1",
+        "cluster.workers=2",
         "train.log_every=1",
         "stream.cache=none",
         "train.optimiser.name=sgd",
@@ -79,10 +122,13 @@ def test_every_option_of_training_at_once(store, tmp_path):
     assert last.state["history"] == [without_figures(row) for row in logged]
 
 
-def test_a_loss_that_is_not_finite_ends_in_one_line_and_no_checkpoint_of_it(store, tmp_path):
-    run, tracker = begun(
-        tmp_path, store, "train.optimiser.lr=1e30", "train.schedule.warmup_steps=0"
-    )
+def test_a_loss_that_is_not_finite_ends_in_one_line_and_no_checkpoint_of_it(store, here, tmp_path):
+    settings = [
+        "train.optimiser.lr=1e30",
+        "train.schedule.warmup_steps=0",
+        "cluster.workers=1",
+    ]
+    run, tracker = begun(tmp_path, store, *settings)
     with pytest.raises(
         UserError, match=r"loss is not finite at step \d+; lower train.optimiser.lr"
     ) as caught:
@@ -171,7 +217,7 @@ def test_watching_adds_figures_and_leaves_the_weights_as_they_are(store, tmp_pat
     assert [metric.step for metric in logged] == [row["step"] for row in found]
 
 
-def test_a_collapsed_run_is_flagged_and_goes_on(store, tmp_path, capsys):
+def test_a_collapsed_run_is_flagged_and_goes_on(store, here, tmp_path, capsys):
     # Weights decay and learn nothing: what is left are the positions, the same in every clip.
     settings = [
         "train.optimiser={name: sgd, lr: 0.1, weight_decay: 1.0}",
