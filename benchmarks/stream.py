@@ -55,8 +55,15 @@ JOINTS = 25
 ROWS_PER_SHARD = 2000
 CACHES = ("memory", "none")
 OBJECT_STORE_BYTES = 2 << 30
-# What `--quick` measures.
-QUICK = {"clips": 80, "batch": 16, "window": 32, "epochs": 1, "repeats": 1}
+# What `--quick` measures. Processes of their own for the memory would take the most time.
+QUICK = {
+    "clips": 80,
+    "batch": 16,
+    "window": 32,
+    "epochs": 1,
+    "repeats": 1,
+    "own_processes": False,
+}
 
 
 def random_clip(row: int, random: np.random.Generator) -> dict[str, Any]:
@@ -132,9 +139,8 @@ def epochs(plan: StreamPlan, count: int) -> list[np.ndarray]:
     return [np.array(epoch) for epoch in waits[1:]]
 
 
-@ray.remote(num_cpus=0, max_calls=1)
 def private_memory(plan: StreamPlan) -> float:
-    """Return the MB of anonymous memory that two epochs take in a process of their own, at most."""
+    """Return the MB of anonymous memory that two epochs take in this process, at most."""
     torch.set_num_threads(1)
 
     def anonymous() -> float:
@@ -214,9 +220,12 @@ def measure(store: ClipStore, small: ClipStore, settings: argparse.Namespace) ->
             measured.add(cache, store.clips, epochs(plan, settings.epochs))
 
     figures = {"clips": store.clips} | measured.figures()
+    # A process that ends after one call; with 0 it goes on to the next one.
+    calls = int(settings.own_processes)
+    memory_task = ray.remote(num_cpus=0, max_calls=calls)(private_memory)
     for cache, quarter in plans_of(small, settings).items():
-        figures[f"{cache}_private_mb"] = ray.get(private_memory.remote(plans[cache]))
-        figures[f"{cache}_private_mb_quarter"] = ray.get(private_memory.remote(quarter))
+        figures[f"{cache}_private_mb"] = ray.get(memory_task.remote(plans[cache]))
+        figures[f"{cache}_private_mb_quarter"] = ray.get(memory_task.remote(quarter))
     return {name: round(float(value), 4) for name, value in figures.items()}
 
 
@@ -235,6 +244,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="80 clips, read once")
+    parser.set_defaults(own_processes=True)
     options = parser.parse_args(arguments)
     if options.quick:
         for name, value in QUICK.items():

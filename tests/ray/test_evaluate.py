@@ -1,6 +1,10 @@
 """Evaluation over a real store on a real Ray: features are those of the clip, in any company."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -12,6 +16,9 @@ from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.encoder.export import load_encoder
+from pipeline.evaluate import features as features_module
+from pipeline.evaluate import stage
+from pipeline.evaluate.extractor import Extraction, Extractor
 from pipeline.evaluate.features import extract
 from pipeline.evaluate.protocols import Protocols
 from pipeline.evaluate.stage import evaluate
@@ -20,6 +27,7 @@ from pipeline.runs.directory import RunDirectory
 from pipeline.runs.resolved import ResolvedRun, resolve
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.splits import Split
+from pipeline.stream.instructions import Shards, read_pieces
 from tests.helpers.encoders import export_both, small_config, split_of
 from tests.helpers.stores import ACTIONS, ROWS, SHARDS, write_store
 
@@ -57,6 +65,36 @@ def encoders(place, config) -> dict[str, str]:
     return export_both(place, config)
 
 
+@pytest.fixture(scope="module")
+def one_worker(config) -> Config:
+    """The same run with one actor: starting an actor takes seconds of the CPUs."""
+    cluster = config.cluster.model_copy(update={"workers": 1})
+    return config.model_copy(update={"cluster": cluster})
+
+
+class EncodedHere:
+    """Stands in for the dataset of `extract`: the same reading and encoding without an actor."""
+
+    def __init__(self, store, split, encoders, cluster, batch_size):
+        self.extraction = Extraction(
+            encoders, store.persons, store.joints, cluster.threads, device="cpu"
+        )
+        self.pieces = pa.Table.from_pylist(Shards.of([store]).pieces(split.ids))
+        self.clips = batch_size
+
+    def iter_batches(self, **_):
+        extractor = Extractor(self.extraction)
+        rows = pa.concat_tables(read_pieces(self.pieces))
+        for first in range(0, len(rows), self.clips):
+            yield extractor(rows.slice(first, self.clips))
+
+
+@pytest.fixture
+def no_actors(monkeypatch):
+    """Evaluate without actors, where they are not the point."""
+    monkeypatch.setattr(features_module, "_encoded", EncodedHere)
+
+
 def run_of(config: Config) -> ResolvedRun:
     return resolve(config, Request(), RunDirectory(config.output))
 
@@ -85,11 +123,9 @@ def test_features_are_those_of_each_clip_alone(features, store, by_cameras, enco
     assert not np.allclose(features["encoder"], features["random"], atol=0.1)
 
 
-def test_features_do_not_depend_on_the_number_of_actors(
-    features, store, by_cameras, encoders, config
-):
-    one = config.cluster.model_copy(update={"workers": 1})
-    again = extract(store, by_cameras, encoders, one, batch_size=17).features
+def test_features_do_not_depend_on_the_number_of_actors(features, evaluated, encoders):
+    again = evaluated.extracted
+    assert again.keys() == features.keys() == encoders.keys()
     for name in encoders:
         np.testing.assert_array_equal(features[name], again[name])
 
@@ -110,8 +146,8 @@ def test_only_the_clips_of_the_protocol_are_read(features, store, encoders, conf
     assert len(test) == len(split.test) and set(split.index.subject[split.test]) == {1, 4}
 
 
-def test_a_damaged_shard_is_one_line(ray_session, encoders, config, tmp_path):
-    store = ClipStore.open(write_store(str(tmp_path / "store"), config))
+def test_a_damaged_shard_is_one_line(ray_session, encoders, one_worker, tmp_path):
+    store = ClipStore.open(write_store(str(tmp_path / "store"), one_worker))
     split = split_of(store, {"train": {"camera": [1, 2]}, "test": {"camera": [3]}})
     place = tmp_path / "store" / "shard-00001.parquet"
     data = place.read_bytes()
@@ -121,23 +157,44 @@ def test_a_damaged_shard_is_one_line(ray_session, encoders, config, tmp_path):
     with pytest.raises(
         UserError, match=r"^features: .*shard-00001.parquet: row group 0 cannot be read"
     ) as caught:
-        extract(store, split, {"random": encoders["random"]}, config.cluster, batch_size=64)
+        extract(store, split, {"random": encoders["random"]}, one_worker.cluster, batch_size=64)
     assert "\n" not in str(caught.value)
 
 
+@dataclass
+class Evaluated:
+    """A run, what its evaluation returned and told MLflow, and the features that actors gave it."""
+
+    run: ResolvedRun
+    results: dict[str, Any]
+    tracker: Tracker
+    extracted: dict[str, np.ndarray]
+
+
 @pytest.fixture(scope="module")
-def evaluated(ray_session, config, place):
-    """A run, what its evaluation returned, and what it told MLflow."""
-    export_both(f"{place}/run", config)
-    run = run_of(config)
+def evaluated(ray_session, one_worker, place) -> Evaluated:
+    """An evaluation by one actor in batches of 17."""
+    export_both(f"{place}/run", one_worker)
+    run = run_of(one_worker)
     tracker = Tracker()
-    return run, evaluate(run, tracker), tracker
+    extracted = {}
+
+    def keep(*arguments):
+        found = extract(*arguments)
+        # The stage normalises the features of the random start later.
+        extracted.update(found.features)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "extract", keep)
+        results = evaluate(run, tracker)
+    return Evaluated(run, results, tracker, extracted)
 
 
 def test_the_stage_measures_the_encoder_and_its_random_start(
     evaluated, features, config, by_cameras, encoders, place
 ):
-    run, results, tracker = evaluated
+    run, results, tracker = evaluated.run, evaluated.results, evaluated.tracker
     assert tracker.datasets == [(config.store, "evaluation")]
     assert results["train_clips"] == len(by_cameras.train) and results["test_clips"] == len(
         by_cameras.test
@@ -189,13 +246,12 @@ def test_the_stage_measures_the_encoder_and_its_random_start(
     assert len(curves["linear"]["random"]["train_loss"]) == probe.epochs
 
 
-def test_a_repeated_evaluation_gives_the_same(evaluated, config, place):
+def test_a_repeated_evaluation_gives_the_same(evaluated, no_actors, config, place):
     """The statistics that the first one gave to `random/` are not applied twice."""
     paths = [place / "run" / "random" / "model.safetensors"]
     paths += [place / "run" / "features" / f"{name}.safetensors" for name in ("encoder", "random")]
     contents = [path.read_bytes() for path in paths]
-    _, first, _ = evaluated
-    assert evaluate(run_of(config), Tracker()) == first
+    assert evaluate(run_of(config), Tracker()) == evaluated.results
     assert [path.read_bytes() for path in paths] == contents
 
 
@@ -220,7 +276,7 @@ def with_copies(row: dict) -> dict:
 
 
 def test_copies_of_training_clips_are_counted_and_left_out_of_a_second_figure(
-    ray_session, tmp_path
+    ray_session, no_actors, tmp_path
 ):
     # Both encoders are the same here; with a feature norm the random one would be given statistics.
     settings = [
