@@ -2,11 +2,15 @@
 
     python benchmarks/same_results.py > before.json            in the one checkout
     python benchmarks/same_results.py --before before.json     in the other, on the same machine
+    python benchmarks/same_results.py --output DIR             of a run that was made before
 
 Runs the main job on a few synthetic recordings with one worker, and prints as JSON what it
 computed: the fingerprint of the clip store, the losses of the first 20 steps, and the figures of
 the summary. With `--before` it compares the two, names what differs, and exits with 1 where
 anything does. Speed and places are not compared.
+
+`--output` runs nothing. It reads what a finished run computed from the output directory of that
+run, which is on local disk and holds the clip store. It works with `--before` and without.
 
 `--quick` takes half the clips and one epoch: enough to see that the check itself works. Further
 `key=value` arguments go to the run, which is then another one than without them.
@@ -64,6 +68,11 @@ NOT_COMPARED = (
 def run_main_job(checkout: Path, output: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """Run the tiny main job of a checkout; returns what it computed.
 
+    Args:
+        checkout: the version to run.
+        output: where the run puts its files.
+        overrides: further `key=value` settings of the run.
+
     Raises:
         SystemExit: the run failed; its own message is shown.
     """
@@ -74,6 +83,15 @@ def run_main_job(checkout: Path, output: Path, overrides: Sequence[str]) -> dict
     )
     if done.returncode != 0:
         raise SystemExit(done.stdout + done.stderr)
+    return read_results(output)
+
+
+def read_results(output: Path) -> dict[str, Any]:
+    """Read what a run computed: its fingerprint, its first losses, and the figures of its summary.
+
+    Args:
+        output: the output directory of a finished run.
+    """
     manifest = json.loads((output / "store" / "manifest.json").read_text())
     rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     summary = json.loads((output / "summary.json").read_text())
@@ -99,14 +117,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--before", type=Path, help="what another version printed")
     parser.add_argument("--checkout", type=Path, default=ROOT, help="the version to run")
+    parser.add_argument("--output", type=Path, help="a finished run, to read instead of running")
     parser.add_argument("--quick", action="store_true", help="72 clips and one epoch")
     parser.add_argument("overrides", nargs="*", help="key=value, for the run")
     options = parser.parse_args(arguments)
     overrides = list(options.overrides)
     if options.quick:
         overrides = [*QUICK, *overrides]
-    with tempfile.TemporaryDirectory(prefix="same-results-") as folder:
-        after = run_main_job(options.checkout.resolve(), Path(folder) / "run", overrides)
+    if options.output is not None and overrides:
+        parser.error("--output reads a finished run: leave out --quick and key=value")
+    if options.output is not None:
+        after = read_results(options.output)
+    else:
+        with tempfile.TemporaryDirectory(prefix="same-results-") as folder:
+            after = run_main_job(options.checkout.resolve(), Path(folder) / "run", overrides)
     if options.before is None:
         print(json.dumps(after, indent=1))
         return 0

@@ -87,12 +87,12 @@ def empty_database(shared_folder: Path, pytestconfig: pytest.Config) -> Path:
 @pytest.fixture(scope="session")
 def main_job(shared_folder: Path) -> Path:
     """Output directory of the main job, run once a session, tiny, as a user runs it."""
-    from tests.helpers.cli import TINY, run
+    from tests.helpers.cli import MAIN_JOB, run
 
     def make() -> str:
         output = shared_folder / "main" / "run"
         output.parent.mkdir()
-        done = run(*TINY, "tracking.uri=null", f"output={output}")
+        done = run(*MAIN_JOB, "tracking.uri=null", f"output={output}")
         assert done.returncode == 0, done.stdout + done.stderr
         (output.parent / "stdout").write_text(done.stdout)
         return str(output)

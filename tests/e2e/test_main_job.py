@@ -7,7 +7,7 @@ import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 
-from tests.helpers.cli import TINY, run
+from tests.helpers.cli import EPOCHS, MAIN_JOB, run
 
 # 4 actions x 4 subjects x 2 replications x 3 cameras, of which camera 1 is the test side of xview.
 CLIPS, TEST_CLIPS = 96, 32
@@ -21,9 +21,9 @@ def summary(main_job):
 def test_the_summary_says_what_was_done_and_measured(main_job, summary):
     assert (summary["clips"], summary["rejected"]) == (CLIPS, 0)
     assert (summary["train_clips"], summary["test_clips"]) == (CLIPS - TEST_CLIPS, TEST_CLIPS)
-    assert (
-        summary["epochs"] == 2 and summary["probe"] == "standardised_adamw" and summary["seed"] == 0
-    )
+    assert summary["epochs"] == EPOCHS
+    assert summary["probe"] == "standardised_adamw"
+    assert summary["seed"] == 0
     for key in ("linear_top1", "knn_top1", "random_linear_top1", "random_knn_top1"):
         # An accuracy is a whole number of test clips.
         assert summary[key] * TEST_CLIPS == pytest.approx(
@@ -70,23 +70,26 @@ def test_mlflow_holds_the_run(main_job, summary):
         metric.step for metric in client.get_metric_history(found.info.run_id, "loss/decomposition")
     ]
     rows = [json.loads(line) for line in (main_job / "metrics.jsonl").read_text().splitlines()]
-    assert steps == [row["step"] for row in rows] and steps[-1] == 2 * 4
+    assert steps == [row["step"] for row in rows] and steps[-1] == EPOCHS * 4
     (entry,) = {(i.dataset.name, i.dataset.digest) for i in found.inputs.dataset_inputs}
     assert entry[1] == found.data.tags["store.fingerprint"][:36]
     assert client.list_artifacts(found.info.run_id)
 
 
 def test_started_again_it_skips_what_is_finished(main_job, summary):
-    again = run(*TINY, "tracking.uri=null", f"output={main_job}")
+    again = run(*MAIN_JOB, "tracking.uri=null", f"output={main_job}")
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("done before, skipped") == 4
     assert json.loads((main_job / "summary.json").read_text()) == summary
 
 
 def test_other_settings_in_the_same_output_are_refused(main_job):
-    refused = run(*TINY, "train.epochs=3", f"output={main_job}")
+    refused = run(*MAIN_JOB, "train.epochs=3", f"output={main_job}")
     assert refused.returncode == 2
-    assert refused.stderr.count("\n") == 1 and "train.epochs (2 there, 3 now)" in refused.stderr
+    assert (
+        refused.stderr.count("\n") == 1
+        and f"train.epochs ({EPOCHS} there, 3 now)" in refused.stderr
+    )
 
 
 @pytest.mark.slow
@@ -100,7 +103,7 @@ def test_the_seed_decides_the_figures(main_job, tmp_path):
 
     for seed in (0, 1):
         done = run(
-            *TINY,
+            *MAIN_JOB,
             f"seed={seed}",
             "stages=[ingest,pretrain,evaluate]",
             f"output={tmp_path / str(seed)}",
@@ -112,5 +115,5 @@ def test_the_seed_decides_the_figures(main_job, tmp_path):
 
 def test_the_saved_configuration_is_the_resolved_one(main_job):
     saved = yaml.safe_load((main_job / "config.yaml").read_text())
-    assert saved["train"]["epochs"] == 2 and saved["output"] == str(main_job)
+    assert saved["train"]["epochs"] == EPOCHS and saved["output"] == str(main_job)
     assert saved["tracking"]["uri"] == f"sqlite:///{main_job}/mlflow.db"

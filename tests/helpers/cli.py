@@ -35,6 +35,16 @@ TINY = [
     "evaluate.linear.epochs=10",
     "cluster.object_store_gb=0.3",
 ]
+# The session's main job (the fixture `main_job`). It is the unbroken run of test_resume.py too,
+# which needs a random state, checkpoints inside an epoch, and steps after the first of them.
+EPOCHS = 4
+MAIN_JOB = [
+    *TINY,
+    f"train.epochs={EPOCHS}",
+    "train.checkpoint.every_steps=3",
+    "model.dropout=0.1",
+    "cluster.workers=2",
+]
 # Names the file with the token of the session's Ray.
 TOKEN = "SKELFUSE_TESTS_RAY_TOKEN"
 # What steers a run from outside.
