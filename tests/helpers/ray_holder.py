@@ -38,6 +38,9 @@ def main(pid: int, file: Path) -> None:
         include_dashboard=False,
         logging_level=logging.ERROR,
         log_to_driver=False,
+        # Tests ask for an environment of their own: workers that were started before could not
+        # serve them.
+        _system_config={"prestart_worker_first_driver": False},
     )
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
     # Renamed into place: who sees the file sees all of it.

@@ -4,6 +4,7 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.ablate import stage
 from pipeline.runs.directory import RunDirectory
+from pipeline.runs.tracking import Tracker
 from tests.helpers.ablation import ALL_CELLS, PlayedStages, linear, play, table_run, unbuilt
 from tests.helpers.cli import TRACKING
 
@@ -11,7 +12,7 @@ from tests.helpers.cli import TRACKING
 def test_cells_are_children_of_the_tables_run(tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "resolve", unbuilt)
     run = table_run(tmp_path)
-    play(run, PlayedStages())
+    play(run, PlayedStages(), Tracker)
 
     client = MlflowClient(TRACKING)
     parent = RunDirectory.open(run.config).state.mlflow_run_id
