@@ -106,11 +106,14 @@ def jobs(tmp_path_factory, empty_database):
         The finished submissions by name, and the directory with an output of each.
     """
     outputs = tmp_path_factory.mktemp("jobs")
-    main_job = ["python", "pipeline/run.py", *TINY]
+    # How the workers share the work is not the point here.
+    main_job = ["python", "pipeline/run.py", *TINY, "cluster.workers=1"]
     directory = ["--working-dir", str(ROOT)]
     # MLflow takes seconds to make its tables: one of the jobs finds them, the other has none.
     database = shutil.copy(empty_database, outputs / "uploaded.db")
     uploaded = [f"output={outputs}/uploaded", f"tracking.uri=sqlite:///{database}"]
+    # The other job draws the figures.
+    uploaded.append("stages=[ingest,pretrain,evaluate]")
     # A short name: Ray's sockets lie deep in it.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         head = Head(Path(scratch))
@@ -132,9 +135,7 @@ def jobs(tmp_path_factory, empty_database):
 def check_results(output: Path, database: Path, code_version: str):
     summary = json.loads((output / "summary.json").read_text())
     assert summary["clips"] == 4 * 4 * 2 * 3 and 0 <= summary["linear_top1"] <= 1
-    assert (output / "encoder" / "model.safetensors").is_file() and list(
-        (output / "figures").glob("*.png")
-    )
+    assert (output / "encoder" / "model.safetensors").is_file()
     run = MlflowClient(f"sqlite:///{database}").get_run(summary["mlflow_run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.metrics["linear/top1"] == summary["linear_top1"]
@@ -148,7 +149,9 @@ def test_submitted_in_an_installed_checkout(jobs):
     commit = subprocess.run(
         ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
     )
-    check_results(outputs / "installed", outputs / "installed" / "mlflow.db", commit.stdout.strip())
+    output = outputs / "installed"
+    check_results(output, output / "mlflow.db", commit.stdout.strip())
+    assert list((output / "figures").glob("*.png"))
 
 
 def test_submitted_with_its_working_directory(jobs):

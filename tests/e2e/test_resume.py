@@ -10,30 +10,20 @@ import time
 import pytest
 from safetensors.torch import load_file
 
-from tests.helpers.cli import TINY, finish, run, start
+from tests.helpers.cli import MAIN_JOB, finish, run, start
 
-SETTINGS = [
-    *TINY,
-    "train.epochs=4",
-    "model.dropout=0.1",
-    "train.checkpoint.every_steps=3",
-    "cluster.cpus_per_worker=0.4",
-]
+# The session's main job is the unbroken run, and has this many workers.
+MAIN_JOB_WORKERS = 2
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory, session_ray):
-    """Output of a run of one worker that nobody disturbed; others take its clip store."""
-    output = tmp_path_factory.mktemp("unbroken") / "run"
-    settings = [*SETTINGS, "stages=[ingest,pretrain]", "cluster.workers=1", f"output={output}"]
-    done = run(*settings, ray=session_ray)
-    assert done.returncode == 0, done.stderr
-    return output
+def training(main_job, output, workers, *settings):
+    """The arguments that train and evaluate as the main job did, on its clip store.
 
-
-def pretraining(unbroken, output, *settings):
-    store = unbroken / "store"
-    return [*SETTINGS, "stages=[pretrain]", f"data.store={store}", f"output={output}", *settings]
+    The evaluation belongs to it: it writes statistics of features into the random encoder.
+    """
+    resources = ["cluster.cpus_per_worker=0.4", f"cluster.workers={workers}"]
+    places = [f"data.store={main_job}/store", f"output={output}"]
+    return [*MAIN_JOB, "stages=[pretrain,evaluate]", *resources, *places, *settings]
 
 
 def stop_after_first_checkpoint(arguments, checkpoints, how, session_ray):
@@ -48,14 +38,22 @@ def stop_after_first_checkpoint(arguments, checkpoints, how, session_ray):
     return finish(process, timeout=60)
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, unbroken, session_ray, workers):
-    whole, broken = unbroken, tmp_path / "broken"
-    if workers > 1:
+@pytest.mark.parametrize(
+    "workers",
+    [
+        MAIN_JOB_WORKERS,
+        pytest.param(1, marks=pytest.mark.slow),
+        pytest.param(3, marks=pytest.mark.slow),
+    ],
+)
+def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, main_job, session_ray, workers):
+    whole = main_job
+    broken = tmp_path / "broken"
+    if workers != MAIN_JOB_WORKERS:
         whole = tmp_path / "unbroken"
-        done = run(*pretraining(unbroken, whole, f"cluster.workers={workers}"), ray=session_ray)
+        done = run(*training(main_job, whole, workers), ray=session_ray)
         assert done.returncode == 0, done.stderr
-    settings = pretraining(unbroken, broken, f"cluster.workers={workers}")
+    settings = training(main_job, broken, workers)
     stop_after_first_checkpoint(settings, broken / "checkpoints", signal.SIGKILL, session_ray)
 
     metas = [json.loads(meta.read_text()) for meta in broken.glob("checkpoints/*/*/meta.json")]
@@ -82,8 +80,8 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, unbroken, sess
     assert [step for step, _ in histories[1]] == [step for step, _ in histories[0]]
 
 
-def test_an_interrupted_run_says_so_and_is_not_a_success(tmp_path, unbroken, session_ray):
-    settings = pretraining(unbroken, tmp_path / "run", "train.epochs=400")
+def test_an_interrupted_run_says_so_and_is_not_a_success(tmp_path, main_job, session_ray):
+    settings = training(main_job, tmp_path / "run", 1, "train.epochs=400")
     checkpoints = tmp_path / "run" / "checkpoints"
     done = stop_after_first_checkpoint(settings, checkpoints, signal.SIGINT, session_ray)
     assert done.returncode == 1
