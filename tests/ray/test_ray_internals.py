@@ -12,7 +12,7 @@ SAME = 0.25
 def test_ray_says_what_each_node_has_left(ray_session):
     by_node = ray_internals._free_by_node()
     assert len(by_node) == len([node for node in ray_session.nodes() if node["Alive"]])
-    assert all(0 < free for free in by_node)
+    assert all(free > 0 for free in by_node)
     assert free_object_store_bytes() == pytest.approx(min(by_node), rel=SAME)
 
 
