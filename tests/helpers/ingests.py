@@ -7,8 +7,10 @@ from pipeline.config.compose import load
 from pipeline.encoder.build import layout_of
 from pipeline.ingest.build import build_store
 from pipeline.ingest.formats import reader_for
+from pipeline.ingest.recording import RawRecording
 from pipeline.ingest.settings import IngestRequest
 from pipeline.ingest.shard import IngestJob, ingest_shard
+from pipeline.ingest.source import RejectedRecording
 
 
 @cache
@@ -67,3 +69,21 @@ def write_shards_here(job, shards):
 def ingest_here(request, progress=None):
     """Make or reuse a clip store in this process; returns its manifest."""
     return build_store(request, write_shards_here, progress)
+
+
+def read_all(reader, sources, joints):
+    """What sources of one recording a member hold: {clip_id: recording} and {path: why not}."""
+    recordings = {}
+    rejects = {}
+    with reader.opened(sources, joints) as parse:
+        for member in reader.listing(sources).members:
+            try:
+                (recording,) = parse(member)
+            except RejectedRecording as reason:
+                assert "\n" not in str(reason)
+                assert len(str(reason)) < 200
+                rejects[member.path] = str(reason)
+                continue
+            assert isinstance(recording, RawRecording)
+            recordings[recording.clip_id] = recording
+    return recordings, rejects

@@ -32,7 +32,7 @@ from pipeline.ingest.source import Member, RejectedRecording
 from pipeline.ingest.tracks import bodies_of
 from pipeline.store.protocols import parse
 from tests.helpers.examples import examples
-from tests.helpers.ingests import ingest_job
+from tests.helpers.ingests import ingest_job, read_all
 from tests.helpers.paths import SHARED_DATA
 from tests.helpers.recordings import in_place
 
@@ -70,19 +70,9 @@ def reader(**options):
 
 def read(sources, joints=V, **options):
     """What the rows give: {clip_id: recording} and {path: why not}."""
-    arrays, sources = reader(**options), [sources] if isinstance(sources, str) else sources
-    recordings, rejects = {}, {}
-    with arrays.opened(sources, joints) as parse_member:
-        for member in arrays.listing(sources).members:
-            try:
-                (recording,) = parse_member(member)
-            except RejectedRecording as reason:
-                assert "\n" not in str(reason) and len(str(reason)) < 200
-                rejects[member.path] = str(reason)
-                continue
-            assert isinstance(recording, RawRecording)
-            recordings[recording.clip_id] = recording
-    return recordings, rejects
+    if isinstance(sources, str):
+        sources = [sources]
+    return read_all(reader(**options), sources, joints)
 
 
 numbers = st.sampled_from(

@@ -15,11 +15,9 @@ from pipeline.config.compose import load
 from pipeline.core.errors import UserError
 from pipeline.ingest.formats import READERS, reader_for
 from pipeline.ingest.formats.ctrgcn_npz import CtrgcnNpz
-from pipeline.ingest.recording import RawRecording
 from pipeline.ingest.shard import ingest_shard
-from pipeline.ingest.source import RejectedRecording
 from tests.helpers.examples import examples
-from tests.helpers.ingests import ingest_job
+from tests.helpers.ingests import ingest_job, read_all
 from tests.helpers.recordings import in_place
 
 V, T = 25, 12
@@ -56,18 +54,7 @@ def save(path, arrays, write=np.savez):
 
 def read(source, joints=V):
     """What a file holds: {clip_id: recording} and {path: why not}."""
-    reader, recordings, rejects = CtrgcnNpz(), {}, {}
-    with reader.opened([source], joints) as parse:
-        for member in reader.listing([source]).members:
-            try:
-                (recording,) = parse(member)
-            except RejectedRecording as reason:
-                assert "\n" not in str(reason)
-                rejects[member.path] = str(reason)
-                continue
-            assert isinstance(recording, RawRecording)
-            recordings[recording.clip_id] = recording
-    return recordings, rejects
+    return read_all(CtrgcnNpz(), [source], joints)
 
 
 def plain_clip(row):

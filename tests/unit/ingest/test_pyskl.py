@@ -23,12 +23,11 @@ from pipeline.core.errors import UserError
 from pipeline.ingest.decode import pickles as safe
 from pipeline.ingest.formats import READERS, ntu, reader_for
 from pipeline.ingest.formats.pyskl import Pyskl
-from pipeline.ingest.recording import RawRecording
 from pipeline.ingest.shard import ingest_shard
 from pipeline.ingest.source import RejectedRecording
 from pipeline.store.protocols import SPLIT, counts
 from tests.helpers.examples import examples
-from tests.helpers.ingests import ingest_job
+from tests.helpers.ingests import ingest_job, read_all
 from tests.helpers.recordings import in_place, people, skeleton_text
 
 V = 25
@@ -57,18 +56,7 @@ def save(path, content, protocol=4):
 
 def read(source):
     """What a file holds: {clip_id: recording} and {path: why not}."""
-    reader, recordings, rejects = Pyskl(), {}, {}
-    with reader.opened([source], V) as parse:
-        for member in reader.listing([source]).members:
-            try:
-                (recording,) = parse(member)
-            except RejectedRecording as reason:
-                assert "\n" not in str(reason) and len(str(reason)) < 200
-                rejects[member.path] = str(reason)
-                continue
-            assert isinstance(recording, RawRecording)
-            recordings[recording.clip_id] = recording
-    return recordings, rejects
+    return read_all(Pyskl(), [source], V)
 
 
 def shapes_of(array):
