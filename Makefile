@@ -3,9 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-# One more than there are cores: many tests wait for processes more than they compute. What shares a
-# worker, and what comes first, tests/helpers/lanes.py says.
-LANES := -n 3 --dist loadfile --no-loadscope-reorder
+# What shares an xdist worker, and what comes first, tests/helpers/lanes.py says. A worker that dies
+# ends the tests: xdist 3.8 can wait forever for the one that takes its place.
+LANES := --dist loadfile --no-loadscope-reorder --max-worker-restart=0
+# One more than there are cores: many tests wait for processes more than they compute.
+WORKERS := -n 3
 
 .PHONY: run test test-fast test-slow setup lint clean
 
@@ -14,15 +16,15 @@ run: setup
 
 # Everything that a change can break.
 test: setup
-	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest $(LANES)
+	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest $(WORKERS) $(LANES)
 
 # No Ray and no process: within a minute.
 test-fast: setup
-	@HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest tests/unit -n 2 --dist loadfile --no-loadscope-reorder
+	@HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest tests/unit -n 2 $(LANES)
 
 # Whole runs repeated, thousands of damaged files, and every property with five times the examples.
 test-slow: setup
-	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -m "slow or hypothesis" $(LANES)
+	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -m "slow or hypothesis" $(WORKERS) $(LANES)
 
 # Rules and layout of the code, types, and which package may import which.
 lint: setup

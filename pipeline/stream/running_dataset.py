@@ -1,7 +1,9 @@
 """Datasets of Ray Data that read clips ahead, one after another, without a gap between them."""
 
+import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from typing import cast
 
@@ -20,6 +22,8 @@ TASKS = 2
 # Tasks of one dataset. To prepare one takes about a millisecond a task, and the next dataset is
 # started before this one ends.
 TASKS_PER_DATASET = 128
+# How long a dataset that is closed early may go on to its end.
+DRAIN_SECONDS = 2.0
 # Blocks that tasks hand over: about a row group.
 BLOCK_BYTES = 16 << 20
 
@@ -79,7 +83,16 @@ class RunningDataset:
             raise UserError(first_line(error)) from error
 
     def close(self) -> None:
-        """Shut its executor down."""
+        """Shut its executor down.
+
+        What it still reads is taken for a moment and dropped: Ray Data cancels the tasks that are
+        left, and where one ends just then, Ray 2.60 ends the process ("Tried to complete task that
+        was not pending").
+        """
+        deadline = time.monotonic() + DRAIN_SECONDS
+        with suppress(ray.exceptions.RayError):
+            while time.monotonic() < deadline and next(self._tables, None) is not None:
+                pass
         self._tables.close()
 
 
