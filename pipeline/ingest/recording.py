@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -96,11 +96,14 @@ class RecordingReader(ABC):
 
     Attributes:
         name: the name of the format in the configuration.
+        space: "metres" for joints in space. "image" for 2-D key points, which have neither a unit
+            nor a depth: the size of bodies is not checked, and nothing declares their axes.
         fps: frames a second.
         axes: what x, y and z are, for the store's metadata.
     """
 
     name: ClassVar[str]
+    space: ClassVar[Literal["metres", "image"]] = "metres"
     fps: float
     axes: str
 

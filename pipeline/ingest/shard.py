@@ -71,6 +71,7 @@ class IngestJob:
         metadata = {key: settings[key] for key in ("dataset", "layout", "persons", "preparation")}
         metadata["fps"] = request.reader.fps
         metadata["axes"] = request.reader.axes
+        metadata["space"] = request.reader.space
         metadata["source"] = ", ".join(storage.name(uri) for uri in sources)
         metadata["tool"] = f"skelfuse {__version__}"
         return cls(
