@@ -14,7 +14,6 @@ from pipeline.core.errors import UserError, first_line
 from pipeline.pretrain import checkpoint
 from pipeline.pretrain.history import History
 from pipeline.pretrain.messages import CheckpointWritten, Message, RowLogged, TrainingFailed
-from pipeline.pretrain.metrics_file import Row
 from pipeline.pretrain.watch import WAIT_SECONDS, Watch
 from pipeline.runs.metric_names import (
     CLIPS_PER_SECOND,
@@ -24,6 +23,7 @@ from pipeline.runs.metric_names import (
     STEP,
     WATCH_PREFIX,
 )
+from pipeline.runs.metric_rows import Row
 
 # How long to wait before looking for messages again.
 PAUSE_SECONDS = 0.5

@@ -11,9 +11,10 @@ from models.monitors import collapsed
 from pipeline.core.console import say
 from pipeline.pretrain.checkpoint import Checkpoint
 from pipeline.pretrain.loop import RECENT_ROWS
-from pipeline.pretrain.metrics_file import MetricsFile, Row, read_rows
+from pipeline.pretrain.metrics_file import MetricsFile
 from pipeline.runs.files import METRICS
 from pipeline.runs.metric_names import STEP, TIME, WATCH_PREFIX
+from pipeline.runs.metric_rows import Row, read_rows
 
 if TYPE_CHECKING:  # MLflow takes seconds to import.
     from pipeline.runs.tracking import Tracker

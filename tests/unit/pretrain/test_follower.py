@@ -10,7 +10,7 @@ from pipeline.pretrain.cadence import Position
 from pipeline.pretrain.follower import Follower, progress
 from pipeline.pretrain.history import History
 from pipeline.pretrain.messages import CheckpointWritten, RowLogged, TrainingFailed
-from pipeline.pretrain.metrics_file import read_rows
+from pipeline.runs.metric_rows import read_rows
 
 
 class Remembers:

@@ -5,7 +5,8 @@ import pytest
 
 from pipeline.core import storage
 from pipeline.core.errors import UserError
-from pipeline.pretrain.metrics_file import MetricsFile, read_rows
+from pipeline.pretrain.metrics_file import MetricsFile
+from pipeline.runs.metric_rows import read_rows
 
 REMOTE = "s3://bucket/run/metrics.jsonl"
 
