@@ -24,11 +24,13 @@ class RunDirectory:
     Attributes:
         uri: the path or URI of the directory.
         state: the content of the state file.
+        moved_aside: where `begin` put the earlier run, None if there was none.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.state = RunState()
+        self.moved_aside: str | None = None
 
     @classmethod
     def open(cls, config: Config) -> "RunDirectory":
@@ -62,6 +64,7 @@ class RunDirectory:
         elif not differing:
             # No stage was finished and no step trained. Only the run in MLflow is used again.
             directory.state.mlflow_run_id = state.mlflow_run_id
+            directory.state.mlflow_uri = state.mlflow_uri
         return directory
 
     def begin(self, config: Config) -> None:
@@ -180,6 +183,7 @@ class RunDirectory:
         aside = f"{path.rstrip('/')}.{time.strftime('%Y%m%d-%H%M%S')}"
         if isinstance(filesystem, fs.LocalFileSystem):
             filesystem.move(path, aside)
+            self.moved_aside = aside
             return
         # Object storage has no rename: copy, then delete.
         fs.copy_files(path, aside, source_filesystem=filesystem, destination_filesystem=filesystem)

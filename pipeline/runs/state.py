@@ -21,6 +21,7 @@ class RunState(BaseModel):
         stages: the name of a finished stage -> its results.
         summarised: whether the summary and MLflow have the results of all finished stages.
         mlflow_run_id: the id of the run in MLflow.
+        mlflow_uri: the tracking store that holds it (`runs.tracking_uri.remembered`).
         seconds: the name of a stage -> its duration when it last ran, in seconds.
         code: the name of a stage -> the version of the code that finished it (`code_version`).
         cache: the kind of cache that training began with, such as `memory`.
@@ -33,6 +34,7 @@ class RunState(BaseModel):
     stages: dict[str, dict[str, Any]] = {}
     summarised: bool = False
     mlflow_run_id: str | None = None
+    mlflow_uri: str | None = None
     seconds: dict[str, float] = {}
     code: dict[str, str] = {}
     cache: str | None = None
