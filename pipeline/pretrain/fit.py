@@ -24,6 +24,9 @@ from pipeline.pretrain.loop import LoopSettings
 from pipeline.pretrain.watch import Watch
 from pipeline.pretrain.worker import TrainingJob, train
 
+# What Ray Train says where a node does not see the storage of checkpoints.
+STORAGE_NOT_SHARED = "Unable to set up cluster storage"
+
 
 def fit(job: TrainingJob, history: History, watch: Watch) -> Checkpoint:
     """Train to the last epoch.
@@ -53,7 +56,7 @@ def fit(job: TrainingJob, history: History, watch: Watch) -> Checkpoint:
             job.channel, history, bar, watch, storage.join(job.checkpoints, attempt)
         ) as follower,
     ):
-        _run(trainer)
+        _run(trainer, job)
     # The follower has taken all messages: nobody listens any more.
     job.channel.shutdown()
     if follower.failure:
@@ -96,13 +99,13 @@ def _trainer(job: TrainingJob, attempt: str) -> TorchTrainer:
     )
 
 
-def _run(trainer: TorchTrainer) -> None:
+def _run(trainer: TorchTrainer, job: TrainingJob) -> None:
     """Run Ray Train until it ends; its errors become ours."""
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit()
     except (ray.train.TrainingFailedError, RayError) as error:
-        raise UserError(f"training failed: {_cause(error)}") from error
+        raise UserError(f"training failed: {_reason(job, error)}") from error
     except SystemExit:
         # Ray Train ends like this on Ctrl-C.
         raise KeyboardInterrupt from None
@@ -111,12 +114,13 @@ def _run(trainer: TorchTrainer) -> None:
         signal.signal(signal.SIGINT, on_interrupt)
 
 
-def _cause(error: Exception) -> str:
-    """The first worker's exception in one line; Ray's log of that worker has the whole story."""
-    failures = getattr(error, "worker_failures", None)
-    if failures:
-        return first_line(next(iter(failures.values())))
-    return first_line(error)
+def _reason(job: TrainingJob, error: Exception) -> str:
+    """The deepest cause in one line; Ray's log of that worker has the whole story."""
+    reason = first_line(error)
+    # Ray Train writes a file there on the driver, and looks for it on the workers' nodes.
+    if STORAGE_NOT_SHARED in reason:
+        return f"{job.checkpoints}: not every node can write there; choose an output that all share"
+    return reason
 
 
 def _last_checkpoint(job: TrainingJob) -> Checkpoint:
