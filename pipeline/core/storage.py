@@ -18,6 +18,9 @@ from pyarrow import fs
 
 from pipeline.core.errors import UserError, first_line
 
+# Files up to this size are on the disk when `write_bytes` returns.
+SMALL_FILE_BYTES = 1 << 20
+
 
 def is_remote(uri: str) -> bool:
     """True for a URI with a scheme other than `file`."""
@@ -223,22 +226,50 @@ def write_bytes(uri: str, data: bytes | pa.Buffer) -> None:
         UserError: the file cannot be written.
     """
     filesystem, path = resolve(uri)
-    local = isinstance(filesystem, fs.LocalFileSystem)
-    target = f"{path}.{uuid.uuid4().hex[:8]}.tmp" if local else path
     try:
-        if local:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-        with filesystem.open_output_stream(target, compression=None) as stream:
+        if isinstance(filesystem, fs.LocalFileSystem):
+            _write_local(path, data)
+            return
+        with filesystem.open_output_stream(path, compression=None) as stream:
             stream.write(data)
-        if local:
-            os.replace(target, path)
     except OSError as error:
         raise UserError(f"{uri}: cannot be written ({first_line(error)})") from error
+
+
+def _write_local(path: str, data: bytes | pa.Buffer) -> None:
+    """Write a local file under another name, and rename it.
+
+    A small file is on the disk before it has its name: after a power failure it is the old file or
+    the new one, and never an empty one. Large files have checksums instead, for waiting for the
+    disk takes long.
+    """
+    directory = os.path.dirname(path)
+    os.makedirs(directory, exist_ok=True)
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    is_small = memoryview(data).nbytes <= SMALL_FILE_BYTES
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            if is_small:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
     finally:
         # After an error the temporary file is still there.
-        if local:
-            with suppress(OSError):
-                os.remove(target)
+        with suppress(OSError):
+            os.remove(temporary)
+    if is_small:
+        _sync_directory(directory)
+
+
+def _sync_directory(path: str) -> None:
+    """Make the new name of a file last. Some network file systems cannot, which is no error."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def read_json(uri: str) -> Any:
@@ -249,8 +280,8 @@ def read_json(uri: str) -> Any:
     """
     try:
         return json.loads(read_bytes(uri))
-    except ValueError as error:
-        raise UserError(f"{uri}: not valid JSON ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{uri}: not valid JSON ({first_line(error)})") from error
 
 
 def write_json(uri: str, value: Any) -> None:

@@ -1,10 +1,12 @@
+import errno
 import os
+import stat
 
 import pytest
 from pyarrow import fs
 
 from pipeline.core import storage
-from pipeline.core.errors import UserError
+from pipeline.core.errors import NO_SPACE, UserError
 
 
 @pytest.mark.parametrize(
@@ -69,12 +71,46 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["blocked", "file"]
 
 
+@pytest.mark.parametrize(("size", "syncs"), [(10, ["file", "directory"]), (2 << 20, [])])
+def test_a_small_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch, size, syncs):
+    path = tmp_path / "run.json"
+    path.write_bytes(b"old")
+    done = []
+    fsync = os.fsync
+
+    def recorded(descriptor):
+        is_directory = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        done.append("directory" if is_directory else "file")
+        # The name still belongs to the old content while the new one is brought to the disk.
+        assert (path.stat().st_size == 3) is not is_directory
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    storage.write_bytes(str(path), bytes(size))
+    assert done == syncs and path.stat().st_size == size
+
+
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path, monkeypatch):
+    uri = str(tmp_path / "run.json")
+    storage.write_bytes(uri, b"old")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError) as caught:
+        storage.write_bytes(uri, b"new")
+    assert str(caught.value) == f"{uri}: cannot be written ({NO_SPACE})"
+    assert os.listdir(tmp_path) == ["run.json"] and storage.read_bytes(uri) == b"old"
+
+
 def test_what_is_missing_or_no_json_is_named(tmp_path):
     with pytest.raises(UserError, match="gone: not found"):
         storage.read_bytes(str(tmp_path / "gone"))
-    storage.write_bytes(str(tmp_path / "bad.json"), b"{")
-    with pytest.raises(UserError, match=r"bad\.json: not valid JSON"):
-        storage.read_json(str(tmp_path / "bad.json"))
+    for bad in (b"{", b"", b"\xff\x00", b"[" * 100_000):
+        storage.write_bytes(str(tmp_path / "bad.json"), bad)
+        with pytest.raises(UserError, match=r"bad\.json: not valid JSON"):
+            storage.read_json(str(tmp_path / "bad.json"))
 
 
 def test_files_are_sorted_and_a_missing_directory_holds_none(tmp_path):
