@@ -1,29 +1,34 @@
 """What a run shows on the console: short lines, progress bars, and a table of results."""
 
-import re
+import sys
 import time
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
+
+from pipeline.core.shown_text import one_line
 
 # If the output is not a terminal (a job's log, a pipe), a bar cannot be redrawn. Progress is then
 # printed as one line every so many seconds.
 SECONDS_A_LINE = 15
 
-# All control characters but the tab and the line feed: a terminal would obey them.
-CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-REPLACEMENT = "\ufffd"
-
-console = Console(highlight=False, soft_wrap=True)
+# Names are shown as they are: neither `[red]` nor `:smile:` in them means anything.
+console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def say(text: str) -> None:
-    """Show one line about what the run does.
+    """Show one line about what the run does, without secrets and control characters.
 
-    The text may contain file names that others chose, so control characters are replaced.
+    The text may contain file names that others chose.
     """
-    console.print(CONTROL_CHARACTERS.sub(REPLACEMENT, text), markup=False)
+    console.print(Text(one_line(text)))
+
+
+def complain(text: str) -> None:
+    """Show one line on stderr, without secrets and control characters."""
+    print(one_line(text), file=sys.stderr, flush=True)
 
 
 def percent(share: float, form: str = ".1f") -> str:
@@ -46,14 +51,19 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         columns: the headings of the C columns.
         rows: C cells each, as text. The first cell names the row.
     """
-    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    drawn = Table(title=_cell(title), title_justify="left", box=None, pad_edge=False)
     # The first column holds names, the others numbers.
-    drawn.add_column(columns[0], justify="left")
+    drawn.add_column(_cell(columns[0]), justify="left")
     for column in columns[1:]:
-        drawn.add_column(column, justify="right")
+        drawn.add_column(_cell(column), justify="right")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(_cell, row))
     console.print(drawn)
+
+
+def _cell(text: str) -> Text:
+    """Return a text for a table. Plain strings would be read as markup there."""
+    return Text(one_line(text))
 
 
 class Bar:
@@ -66,7 +76,7 @@ class Bar:
     """
 
     def __init__(self, name: str, total: int | None = None, unit: str | None = None) -> None:
-        self.name = name
+        self.name = one_line(name)
         self.total = total
         self.unit = unit
         self.done = 0
@@ -77,11 +87,11 @@ class Bar:
         # None if the output is not a terminal.
         self.task: TaskID | None = None
         self.display = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.completed:g}/{task.total:g}"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             console=console,
             transient=True,
         )
@@ -116,7 +126,8 @@ class Bar:
             speed = (done - self.done_at_first) / (now - self.started)
             text = f"{speed:.0f} {self.unit}/s  {text}"
         if self.task is not None:
-            self.display.update(self.task, completed=done, total=self.total, text=text)
+            shown = one_line(text)
+            self.display.update(self.task, completed=done, total=self.total, text=shown)
         elif now - self.last_printed >= SECONDS_A_LINE:
             self.last_printed = now
             say(f"  {self.name} {done}/{self.total}  {self._time_left(now)}{text}")
