@@ -4,7 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.section import Section
+from pipeline.config.section import Place, Section
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
@@ -28,7 +28,7 @@ class Ablate(Section):
             seeds: [0, 1, 2, 3], splits: [a, b]  ->  seed 0: a, 1: b, 2: a, 3: b
     """
 
-    published: list[str] = Field(default_factory=list)
+    published: list[Place] = Field(default_factory=list)
     seeds: Annotated[list[Seed], Field(min_length=1)]
     variants: Annotated[dict[VariantName, list[str]], Field(min_length=1)]
     only: list[str] | None = None

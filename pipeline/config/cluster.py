@@ -1,6 +1,10 @@
 """The sections `cluster` and `tracking`: the resources of a run, and its record in MLflow."""
 
-from pipeline.config.section import Count, Positive, Section, Weight
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.config.section import Few, Name, Place, Section
 
 
 class Cluster(Section):
@@ -9,14 +13,16 @@ class Cluster(Section):
     They change the results only by the order of floating-point sums.
     """
 
-    address: str | None
-    workers: Count
-    cpus_per_worker: Positive
-    threads: Count
+    address: Place | None = None
+    workers: Few
+    cpus_per_worker: Annotated[float, Field(gt=0, le=1024)]
+    threads: Few
     gpu: bool
-    wait_minutes: Weight
-    storage_endpoint: str | None
-    object_store_gb: Positive | None
+    # A week.
+    wait_minutes: Annotated[float, Field(ge=0, le=7 * 24 * 60)]
+    storage_endpoint: Place | None = None
+    # Ray refuses less than 75 MB.
+    object_store_gb: Annotated[float, Field(ge=0.075, le=1e5)] | None = None
     quiet: bool
 
 
@@ -28,5 +34,5 @@ class Tracking(Section):
         experiment: the name of the MLflow experiment.
     """
 
-    uri: str | None
-    experiment: str
+    uri: Place | None = None
+    experiment: Name

@@ -1,7 +1,6 @@
 """From the command line to a checked configuration, which Hydra composes from `conf/`."""
 
 import difflib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +12,20 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pipeline.config import plain_text
 from pipeline.config.identity import flatten
+from pipeline.config.own_files import require_readable_files
 from pipeline.config.root import STAGES, Config, check
+from pipeline.config.secret_settings import refuse_secrets
+from pipeline.config.variables import read_variable
 from pipeline.core.errors import ConfigError
 from pipeline.core.paths import CONF
+from pipeline.core.secrets import redact
+
+# A wrong value is shown up to this length.
+SHOWN = 300
+# Of a number. A float has up to 309 digits before the point.
+MOST_DIGITS = 400
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,8 @@ class Request:
     """The command line of a run.
 
     Attributes:
-        overrides: `key=value` strings in Hydra's grammar.
+        overrides: `key=value` strings in Hydra's grammar, except that places are plain text (see
+            `pipeline.config.plain_text`).
         config_dir: a directory of the user's own YAML files, with the folders of `conf/`
             (`data/mine.yaml`, `skeleton/mine.yaml`).
     """
@@ -49,20 +59,53 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     own = None
     search = []
     if config_dir is not None:
-        own = Path(config_dir).resolve()
-        if not own.is_dir():
-            raise ConfigError(f"--config-dir {config_dir}: not a directory")
-        # As JSON, because a path may contain characters of Hydra's grammar.
-        search = ["hydra.searchpath=[" + json.dumps(f"file://{own}") + "]"]
+        own = _own_directory(config_dir)
+        search = [f"hydra.searchpath=[{plain_text.quote(f'file://{own}')}]"]
+    words = []
+    for override in overrides:
+        _require_short_numbers(override)
+        words.append(plain_text.quoted(override))
+    # OmegaConf's own resolver would read any variable.
+    OmegaConf.register_new_resolver("oc.env", read_variable, replace=True)
     try:
         with initialize_config_dir(str(CONF), version_base="1.3", job_name="skelfuse"):
-            composed = compose("config", [*search, *overrides])
+            composed = compose("config", [*search, *words])
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except RecursionError:
+        raise ConfigError("the command line: a value has too many brackets in brackets") from None
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         raise ConfigError(_problem(error, own)) from None
+    refuse_secrets(values, overrides)
     # pydantic refuses an unknown stage, too, but suggests no name.
     _require_known_stages(values)
     return check(values)
+
+
+def _require_short_numbers(override: str) -> None:
+    """Raise ConfigError for a number of so many digits that Python reads none of it."""
+    key, _, value = override.partition("=")
+    if re.search(rf"\d{{{MOST_DIGITS}}}", value):
+        raise ConfigError(f"{key}: has a number of more than {MOST_DIGITS} digits")
+
+
+def _own_directory(config_dir: str) -> Path:
+    """Return the absolute path of a directory of the user's own, its YAML files checked.
+
+    Raises:
+        ConfigError: it is no directory, or one of its files is damaged.
+    """
+    if not config_dir.strip():
+        raise ConfigError("--config-dir: is empty; an unset variable?")
+    try:
+        own = Path(config_dir).expanduser().resolve()
+        is_directory = own.is_dir()
+    except (OSError, RuntimeError, ValueError):
+        # The path is too long, no user has this name, or links form a circle.
+        is_directory = False
+    if not is_directory:
+        raise ConfigError(f"--config-dir {config_dir[:SHOWN]!r}: not a directory")
+    require_readable_files(own)
+    return own
 
 
 def experiments() -> list[str]:
@@ -105,6 +148,9 @@ def _require_known_stages(values: Any) -> None:
 
 def _problem(error: Exception, own: Path | None) -> str:
     """Say in one line what Hydra found wrong."""
+    refusal = _refusal_in(error)
+    if refusal is not None:
+        return refusal
     text = " ".join(str(error).split())
     # `data=nothing`: the group exists, the choice does not.
     choice = re.search(r"Could not find '([^']+)/([^'/]+)'", str(error))
@@ -121,9 +167,32 @@ def _problem(error: Exception, own: Path | None) -> str:
         return f"{key}: no such key; {_nearest(key, known)}see --cfg job for all keys"
     # `seed=[1`: not Hydra's grammar.
     grammar = r"Error merging override|Error parsing override|mismatched|token recognition"
+    typed = getattr(error, "override", None)
+    if typed is not None:
+        reason = text.splitlines()[0].removesuffix("See https://hydra.cc for details.")
+        return f"cannot read the command line: {_shortened(typed)}: {_shortened(reason)}"
     if re.search(grammar, text):
-        return f"cannot read the command line: {text}"
-    return text
+        return f"cannot read the command line: {_shortened(text)}"
+    return _shortened(text)
+
+
+def _refusal_in(error: BaseException) -> str | None:
+    """Return the message of our own error, with its key, if OmegaConf packed one into its own."""
+    cause = error.__context__
+    while cause is not None and not isinstance(cause, ConfigError):
+        cause = cause.__context__
+    if cause is None:
+        return None
+    key = getattr(error, "full_key", None)
+    return f"{key}={cause}" if key else str(cause)
+
+
+def _shortened(text: str) -> str:
+    # First, because a part of a secret would not be recognised.
+    text = redact(text)
+    if len(text) <= SHOWN:
+        return text
+    return f"{text[:SHOWN]}..."
 
 
 def _default_values() -> dict[str, Any]:

@@ -5,7 +5,16 @@ from typing import Annotated
 from pydantic import Field
 
 from models.choices import ProbeOptimiser
-from pipeline.config.section import Count, Fraction, Positive, Section, Weight
+from pipeline.config.section import (
+    BatchSize,
+    Count,
+    Fraction,
+    Name,
+    Positive,
+    Rounds,
+    Section,
+    Weight,
+)
 
 
 class Linear(Section):
@@ -18,8 +27,8 @@ class Linear(Section):
     lr: Positive
     weight_decay: Weight
     momentum: Fraction
-    batch_size: Count
-    epochs: Count
+    batch_size: BatchSize
+    epochs: Rounds
     milestones: list[Count]
     gamma: Annotated[float, Field(gt=0, le=1)]
     standardise: bool
@@ -41,7 +50,7 @@ class Evaluate(Section):
         batch_size: the clips in one batch of the encoder.
     """
 
-    probe: str
+    probe: Name
     linear: Linear
     knn: Knn
-    batch_size: Count
+    batch_size: BatchSize

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from models.choices import MODALITIES, FeatureNorm, Fusion, Modality, Norm, Pooling, Positions
-from pipeline.config.section import Count, Fraction, Section, Weight
+from pipeline.config.section import Few, Fraction, Section, Width
 
 
 class Views(Section):
@@ -23,10 +23,10 @@ class Views(Section):
     """
 
     crop: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
-    min_frames: Count
-    corrupt_joints: Annotated[int, Field(ge=0)]
+    min_frames: Width
+    corrupt_joints: Annotated[int, Field(ge=0, le=1024)]
     corrupt_probability: Fraction
-    shear: Weight
+    shear: Annotated[float, Field(ge=0, le=100)]
     rotation: Annotated[float, Field(ge=0, le=180)]
     scale: Annotated[float, Field(ge=0, lt=1)]
     mirror: Fraction
@@ -42,11 +42,11 @@ class Views(Section):
 class Model(Section):
     """The backbone (see `models.backbone`). `conf/model/small.yaml` explains the keys."""
 
-    frames: Count
-    width: Count
-    layers: Count
-    heads: Count
-    feedforward: Count
+    frames: Annotated[int, Field(ge=1, le=4096)]
+    width: Width
+    layers: Few
+    heads: Few
+    feedforward: Width
     dropout: Annotated[float, Field(ge=0, lt=1)]
     norm: Norm
     positions_temporal: Positions

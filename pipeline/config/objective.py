@@ -15,7 +15,7 @@ from models.choices import (
     Guidance,
     Projectors,
 )
-from pipeline.config.section import Count, Positive, Section, Weight
+from pipeline.config.section import Name, Positive, Rounds, Section, Weight
 
 
 class Decomposition(Section):
@@ -30,10 +30,10 @@ class Decomposition(Section):
 class Prototypes(Section):
     """The categories that are predicted if the guidance is by prototypes."""
 
-    count: Annotated[int, Field(ge=2)]
+    count: Annotated[int, Field(ge=2, le=65536)]
     temperature: Positive
     epsilon: Positive
-    iterations: Count
+    iterations: Rounds
 
 
 class Composition(Section):
@@ -71,15 +71,15 @@ class Projector(Section):
         layers: the number of linear layers.
     """
 
-    hidden: Positive
-    output: Positive
-    layers: Count
+    hidden: Annotated[float, Field(gt=0, le=64)]
+    output: Annotated[float, Field(gt=0, le=64)]
+    layers: Annotated[int, Field(ge=1, le=64)]
 
 
 class Objective(Section):
     """The loss: a sum of weighted terms."""
 
-    name: str
+    name: Name
     decomposition: Decomposition
     composition: Composition
     view: Term

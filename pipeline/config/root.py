@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from pipeline.config.ablate import Ablate
 from pipeline.config.cluster import Cluster, Tracking
@@ -15,7 +16,7 @@ from pipeline.config.data import Data
 from pipeline.config.evaluate import Evaluate
 from pipeline.config.model import Model, Views
 from pipeline.config.objective import Objective
-from pipeline.config.section import Section
+from pipeline.config.section import Place, Section
 from pipeline.config.stream import Ingest, Stream
 from pipeline.config.train import Train
 from pipeline.config.upgrade import upgraded
@@ -28,6 +29,8 @@ Stage = Literal["protocols", "ingest", "pretrain", "evaluate", "report", "inspec
 STAGES: tuple[Stage, ...] = get_args(Stage)
 # The folder of the clip store in the output directory, if `data.store` names no other place.
 STORE_FOLDER = "store"
+# A wrong value is shown up to this length.
+SHOWN = 200
 
 
 class Config(Section):
@@ -36,7 +39,7 @@ class Config(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     stages: Annotated[list[Stage], Field(min_length=1)]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
-    output: str
+    output: Place
     fresh: bool
     data: Data
     ingest: Ingest
@@ -139,7 +142,7 @@ def check(values: Any) -> Config:
     try:
         return Config.model_validate(upgraded(values))
     except ValidationError as error:
-        raise ConfigError(_first_problem(error)) from None
+        raise ConfigError(_first_problem(error, values)) from None
 
 
 def to_yaml(config: Config) -> str:
@@ -147,10 +150,17 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(), sort_keys=False, width=120)
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, values: Any) -> str:
     """Return the first problem of pydantic in one line: the key, its value, and what is allowed."""
     first = error.errors()[0]
-    key = ".".join(_location(first["loc"]))
+    key = _location(first, values)
+    # A value that may be one thing or a list of them has a problem with each. The one of an item
+    # says more.
+    for other in error.errors()[1:]:
+        inner = _location(other, values)
+        if inner.startswith(f"{key}."):
+            first, key = other, inner
+            break
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"{key}: no such key; see --cfg job for all keys"
@@ -162,17 +172,38 @@ def _first_problem(error: ValidationError) -> str:
         return message
     if first["type"] == "value_error":
         return f"{key}.{message}"
-    return f"{key}={first['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"{key}={_shown(first['input'])}: {message[0].lower()}{message[1:]}"
 
 
-def _location(location: tuple[int | str, ...]) -> list[str]:
-    """Return the parts of the key that a problem is at, as a user writes it.
+def _shown(value: Any) -> str:
+    """Return a value as text, a long one shortened."""
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python writes no integer of more than some thousand digits.
+        return "(a very long number)"
+    if len(text) > SHOWN:
+        return f"{text[:SHOWN]}..."
+    return text
 
-    Pydantic puts the format of a reader into the location of the reader's options:
+
+def _location(problem: ErrorDetails, values: Any) -> str:
+    """Return the key that a problem is at, as a user writes it.
+
+    Pydantic puts the names of types into a location, where a value may have several:
 
         ("data", "reader", "arrays", "table")  ->  data.reader.table
+        ("data", "raw", "list[str]", 1)        ->  data.raw.1
     """
-    parts = [str(part) for part in location]
-    if parts[:2] == ["data", "reader"]:
-        del parts[2:3]
-    return parts
+    parts = []
+    location = problem["loc"]
+    for number, part in enumerate(location):
+        inside = isinstance(values, dict) and part in values
+        if isinstance(values, list) and isinstance(part, int) and part < len(values):
+            inside = True
+        if inside:
+            values = values[part]
+        is_missing = problem["type"] == "missing" and number == len(location) - 1
+        if inside or is_missing:
+            parts.append(str(part))
+    return ".".join(parts)

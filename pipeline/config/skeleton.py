@@ -1,10 +1,10 @@
 """Skeleton layouts, and the mapping of one layout to another."""
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from pipeline.config.section import Section
+from pipeline.config.section import Name, Section
 
 
 class Skeleton(Section):
@@ -19,8 +19,8 @@ class Skeleton(Section):
         mirror: pairs of joints that change places in a mirrored body.
     """
 
-    name: str
-    joints: dict[str, str | None]
+    name: Name
+    joints: Annotated[dict[str, str | None], Field(min_length=1, max_length=1024)]
     centre: str
     left_shoulder: str
     right_shoulder: str
@@ -38,7 +38,7 @@ class Mapping(Section):
         joints: joint of the target -> joint of the source.
     """
 
-    source: str
+    source: Name
     target: Skeleton
     joints: dict[str, str]
 

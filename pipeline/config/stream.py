@@ -1,10 +1,10 @@
 """The sections `ingest` and `stream`: writing a clip store, and reading it for training."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from pipeline.config.section import Count, Fraction, Section
+from pipeline.config.section import Fraction, Section
 
 
 class Ingest(Section):
@@ -27,7 +27,7 @@ class Stream(Section):
     """
 
     cache: Literal["auto", "device", "memory", "none"]
-    window: Count
+    window: Annotated[int, Field(ge=1, le=10**7)]
     pairs: Literal["none", "cameras"]
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.section import Count, Positive, Section, Weight
+from pipeline.config.section import BatchSize, Count, Positive, Rounds, Section, Weight
 
 
 class Optimiser(Section):
@@ -22,7 +22,7 @@ class Schedule(Section):
     """How the learning rate changes (see `pipeline.pretrain.schedule`)."""
 
     name: Literal["cosine", "step"]
-    warmup_steps: Annotated[int, Field(ge=0)]
+    warmup_steps: Annotated[int, Field(ge=0, le=10**9)]
     milestones: list[Count]
     gamma: Annotated[float, Field(gt=0, le=1)]
 
@@ -30,8 +30,8 @@ class Schedule(Section):
 class CheckpointPolicy(Section):
     """When a checkpoint is written, and how many are kept."""
 
-    every_epochs: Count | None
-    every_steps: Count | None
+    every_epochs: Count | None = None
+    every_steps: Count | None = None
     keep: Count
 
 
@@ -44,22 +44,22 @@ class Watch(Section):
         max_clips: the largest number of clips to measure on.
     """
 
-    every_epochs: Count | None
+    every_epochs: Count | None = None
     share: Annotated[float, Field(gt=0, lt=1)]
-    max_clips: Annotated[int, Field(ge=2)]
+    max_clips: Annotated[int, Field(ge=2, le=10**6)]
 
 
 class Train(Section):
     """How the encoder is pretrained."""
 
-    epochs: Count
-    batch_size: Annotated[int, Field(ge=2)]
+    epochs: Rounds
+    batch_size: Annotated[BatchSize, Field(ge=2)]
     optimiser: Optimiser
     schedule: Schedule
-    clip_norm: Positive | None
-    accumulate: Count
+    clip_norm: Positive | None = None
+    accumulate: BatchSize
     precision: Literal["float32", "bfloat16"]
     checkpoint: CheckpointPolicy
     watch: Watch
-    max_failures: Annotated[int, Field(ge=0)]
+    max_failures: Annotated[int, Field(ge=0, le=10**6)]
     log_every: Count

@@ -1,0 +1,101 @@
+"""Checks of the YAML files in a directory of the user's own (`--config-dir`).
+
+Hydra would read them without a limit and report a mistake without the name of the file. A file may
+come from others, so its tags and aliases are not trusted.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from pipeline.core.errors import ConfigError
+from pipeline.core.paths import CONF
+
+# A file of settings is a few kilobytes; a long list of classes makes it some more.
+MAX_BYTES = 1 << 20
+# An alias (`*name`) stands for all that its anchor holds. Aliases of aliases can stand for billions
+# of values in a few lines.
+MAX_VALUES = 100_000
+_TAG = "tag:yaml.org,2002:"
+_PLAIN = {"null", "bool", "int", "float", "str", "seq", "map", "timestamp", "merge", "value"}
+
+
+def require_readable_files(own: Path) -> None:
+    """Check all YAML files in the folders of a directory that are called as those of `conf/`.
+
+    Raises:
+        ConfigError: a file is no mapping in YAML, has a tag, or refers to itself or to too much.
+            The message names the file.
+    """
+    for path in _yaml_files(own):
+        try:
+            _check(path)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _yaml_files(own: Path) -> Iterator[Path]:
+    """Yield the files that Hydra may read. Other folders may hold anything, and as much."""
+    for folder in sorted(CONF.iterdir()):
+        if folder.is_dir():
+            yield from sorted((own / folder.name).rglob("*.yaml"))
+
+
+def _check(path: Path) -> None:
+    if not path.is_file():
+        raise ConfigError(f"{path}: not a file")
+    # The size of a device or of a pipe would say nothing, but these are no files.
+    if path.stat().st_size > MAX_BYTES:
+        raise ConfigError(f"{path}: larger than {MAX_BYTES >> 20} MiB")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid YAML ({_where(error)})") from None
+    if root is None:
+        return
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"{path}: must hold keys with values (key: value)")
+    if _values(root, path, {}) > MAX_VALUES:
+        raise ConfigError(f"{path}: its aliases stand for more than {MAX_VALUES:,} values")
+
+
+def _where(error: Exception) -> str:
+    """Return what is wrong in a YAML file, and in which line."""
+    problem = getattr(error, "problem", None) or str(error)
+    mark = getattr(error, "problem_mark", None)
+    line = f", line {mark.line + 1}" if mark is not None else ""
+    return " ".join(problem.split())[:200] + line
+
+
+def _values(node: yaml.Node, path: Path, known: dict[int, int | None]) -> int:
+    """Return for how many values a node stands, and check its tags.
+
+    Args:
+        node: of the file.
+        path: of the file, for messages.
+        known: the id of a node -> its values, None while they are counted. Nodes that several
+            aliases refer to are counted once.
+    """
+    if id(node) in known:
+        number = known[id(node)]
+        if number is None:
+            raise ConfigError(f"{path}: line {node.start_mark.line + 1} refers to itself")
+        return number
+    known[id(node)] = None
+    if node.tag.removeprefix(_TAG) not in _PLAIN:
+        raise ConfigError(
+            f"{path}: line {node.start_mark.line + 1} has the tag {node.tag}; "
+            "tags are not read, write plain values"
+        )
+    number = 1
+    if isinstance(node, yaml.CollectionNode):
+        for child in node.value:
+            # The children of a mapping are pairs of a key and a value.
+            parts = child if isinstance(child, tuple) else (child,)
+            number += sum(_values(part, path, known) for part in parts)
+    known[id(node)] = number
+    return number
