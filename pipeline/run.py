@@ -13,9 +13,10 @@ from pipeline.cli import parse_arguments
 from pipeline.cluster.job import reach_storage
 from pipeline.config.compose import Request, load
 from pipeline.config.root import to_yaml
-from pipeline.core.console import say
+from pipeline.core.console import complain, say
 from pipeline.core.environment import prepare_environment
 from pipeline.core.errors import UserError
+from pipeline.core.redacted_streams import redacted_streams
 from pipeline.preflight import plan_run
 from pipeline.runs.announce import announce
 
@@ -53,6 +54,7 @@ def run(request: Request) -> None:
     say(f"run: {time.monotonic() - started:.0f} s")
 
 
+@redacted_streams()
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line, and print an error as one line.
 
@@ -71,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         run(request)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
