@@ -12,11 +12,16 @@ from pipeline.config.compose import Request
 from pipeline.config.data import Synthetic
 from pipeline.config.places import settle_places
 from pipeline.config.root import Config
-from pipeline.core.errors import ConfigError
+from pipeline.core import storage
+from pipeline.core.console import say
+from pipeline.core.errors import ConfigError, UserError
 from pipeline.ingest.formats import reader_for
 from pipeline.ingest.settings import require_same_recordings
 from pipeline.ingest.synthetic.recorder import require_limits
-from pipeline.runs.directory import RunDirectory, require_data
+from pipeline.runs import files
+from pipeline.runs.directory import RunDirectory, has_recordings, has_store, require_data
+from pipeline.runs.inputs import require_same_stores
+from pipeline.runs.owner import refuse_owned
 
 # The stages that can make a clip store.
 INGESTING = ("ingest", "ablate")
@@ -31,12 +36,14 @@ class Plan:
         request: the command line.
         directory: the output directory of the run, opened.
         todo: the stages to run, in order.
+        state_written: when the state of the run was last written, None if it never was.
     """
 
     config: Config
     request: Request
     directory: RunDirectory
     todo: tuple[str, ...]
+    state_written: int | None = None
 
     @property
     def is_done(self) -> bool:
@@ -48,6 +55,18 @@ class Plan:
         """The stages that were asked for and are finished already, in order."""
         return [stage for stage in self.config.ordered_stages if stage not in self.todo]
 
+    def require_unchanged(self) -> None:
+        """Check that no other process has run in the output directory since the plan was made.
+
+        Raises:
+            ConfigError: one has. It has ended, but the plan is not up to date.
+        """
+        if _state_written(self.config) != self.state_written:
+            raise ConfigError(
+                f"output={self.config.output}: another process has just worked on it; "
+                "start the same command again"
+            )
+
 
 def plan_run(config: Config, request: Request) -> Plan:
     """Make paths absolute, open the output directory, and find the stages to run.
@@ -56,17 +75,61 @@ def plan_run(config: Config, request: Request) -> Plan:
 
     Raises:
         ConfigError: the synthetic recorder refuses its settings, a path cannot work, the output
-            directory holds something else, the run has no data, or its recordings changed.
+            directory holds something else, another process works on it, the run has no data, or
+            its stores or recordings are not those that it began with.
     """
     require_recorder(config.data.synthetic)
     settled = settle_places(config, in_job=in_submitted_job())
-    directory = RunDirectory.open(settled)
-    todo = tuple(directory.unfinished(settled))
-    require_data(settled, ingesting=any(stage in INGESTING for stage in todo))
-    plan = Plan(settled, request, directory, todo)
-    if "ingest" in plan.skipped:
+    # Before it is read: what is written afterwards is newer.
+    state_written = _state_written(settled)
+    directory = _open(settled)
+    require_same_stores(settled, directory)
+    todo = _stages_to_run(settled, directory)
+    if todo:
+        require_data(settled, ingesting=any(stage in INGESTING for stage in todo))
+    if "ingest" not in todo and directory.results("ingest") is not None:
         _require_same_recordings(settled)
+    summary = directory.path(files.SUMMARY)
+    if directory.state.summarised and storage.read_object(summary) is None:
+        # It is written again from the results of the stages.
+        directory.state.summarised = False
+    plan = Plan(settled, request, directory, todo, state_written)
+    if not plan.is_done:
+        refuse_owned(settled.output, settled.fresh)
     return plan
+
+
+def _state_written(config: Config) -> int | None:
+    """Return when the state of the run was last written, None if it never was."""
+    return storage.info(storage.join(config.output, files.STATE)).mtime_ns
+
+
+def _open(config: Config) -> RunDirectory:
+    """Open the output directory.
+
+    Raises:
+        ConfigError: another process works on it, or it holds something else.
+    """
+    try:
+        return RunDirectory.open(config)
+    except ConfigError:
+        # The message about what it holds would advise to move it aside.
+        refuse_owned(config.output, config.fresh)
+        raise
+
+
+def _stages_to_run(config: Config, directory: RunDirectory) -> tuple[str, ...]:
+    """Return the stages to run.
+
+    A finished run whose clip store is gone, with the recordings that it could be made of, has
+    nothing to run: it is shown as it is.
+    """
+    todo = tuple(directory.unfinished(config))
+    finished = all(directory.results(stage) is not None for stage in config.ordered_stages)
+    if todo and finished and not has_store(config.store) and not has_recordings(config):
+        say(f"  {config.store}: no clip store there any more; what the run left is shown")
+        return ()
+    return todo
 
 
 def require_recorder(synthetic: Synthetic | None) -> None:
@@ -91,6 +154,10 @@ def _require_same_recordings(config: Config) -> None:
         ConfigError: they are other recordings.
     """
     data = config.data
-    if data.sources is not None:
-        reader = reader_for(data.reader, data.classes)
+    if data.sources is None or not has_store(config.store):
+        return
+    reader = reader_for(data.reader, data.classes)
+    try:
         require_same_recordings(data.sources, config.store, reader)
+    except UserError as error:
+        raise ConfigError(str(error)) from None

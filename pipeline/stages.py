@@ -18,9 +18,10 @@ from pipeline.preflight import Plan
 from pipeline.pretrain.stage import pretrain
 from pipeline.report.stage import report
 from pipeline.runs import files
+from pipeline.runs.owner import take
 from pipeline.runs.perform import Stages, perform, summarise
 from pipeline.runs.resolved import ResolvedRun, resolve
-from pipeline.runs.tracking import Tracker
+from pipeline.runs.tracking import Tracker, check_tracking
 
 
 def _ablate(run: ResolvedRun, tracker: Tracker) -> dict[str, object]:
@@ -46,20 +47,24 @@ def run_stages(plan: Plan) -> None:
         plan: a request that passed the quick checks.
 
     Raises:
-        ConfigError: models, protocols or recordings refuse the request. Nothing was started.
+        ConfigError: models, protocols or recordings refuse the request, or another process owns
+            the output directory. Nothing was started.
         UserError: a stage cannot go on.
     """
     # First the checks that need torch. Nothing is written before they have passed.
     run = resolve(plan.config, plan.request, plan.directory)
     if "ablate" in plan.todo:
         check_variants(run)
+    check_tracking(plan.config, run.directory)
     # From here on the output directory belongs to this run.
-    run.directory.begin(plan.config)
-    with Tracker(run.config, run.directory) as tracker:
-        if plan.todo:
-            _perform_on_ray(plan, run, tracker)
-        summarise(run, tracker)
-    run.directory.conclude()
+    with take(run.directory.uri) as owner:
+        plan.require_unchanged()
+        run.directory.begin(plan.config, owner)
+        with Tracker(run.config, run.directory) as tracker:
+            if plan.todo:
+                _perform_on_ray(plan, run, tracker)
+            summarise(run, tracker)
+        run.directory.conclude()
 
 
 def _perform_on_ray(plan: Plan, run: ResolvedRun, tracker: Tracker) -> None:

@@ -25,9 +25,10 @@ from pipeline.ablate.records import CODE_SEPARATOR, RECORDED, Record
 from pipeline.ablate.rows import flat
 from pipeline.config.identity import digest
 from pipeline.core.console import say
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, UserError
 from pipeline.runs.code_version import UNKNOWN
 from pipeline.runs.directory import RunDirectory
+from pipeline.runs.owner import Ownership, take
 from pipeline.runs.perform import Stages, perform, summarise
 from pipeline.runs.resolved import ResolvedRun, resolve
 from pipeline.runs.state import OWN_STORE, RunState
@@ -155,12 +156,13 @@ class _Remaining:
 
 def _run_cell(cell: Cell, table: ResolvedRun, tracker: "Tracker", stages: Stages) -> Record:
     """Run a cell to its end, from where it was."""
-    directory = _take_up(cell)
-    run = resolve(cell.config, cell.request, directory)
-    with tracker.child(cell.config, directory) as child:
-        perform(stages, directory.unfinished(cell.config), run, child)
-        summary = summarise(run, child)
-    directory.conclude()
+    with _own(cell) as owner:
+        directory = _take_up(cell, owner)
+        run = resolve(cell.config, cell.request, directory)
+        with tracker.child(cell.config, directory) as child:
+            perform(stages, directory.unfinished(cell.config), run, child)
+            summary = summarise(run, child)
+        directory.conclude()
     figures = {}
     for key, value in summary.items():
         if key in RECORDED:
@@ -205,7 +207,16 @@ def _stores(state: RunState, pooled: int) -> list[str]:
     return stores
 
 
-def _take_up(cell: Cell) -> RunDirectory:
+def _own(cell: Cell) -> Ownership:
+    """Become the owner of a cell's directory. Somebody may run the cell alone at the moment."""
+    try:
+        return take(cell.config.output)
+    except ConfigError as error:
+        # The table was begun already.
+        raise UserError(str(error)) from None
+
+
+def _take_up(cell: Cell, owner: Ownership) -> RunDirectory:
     """Open the directory of a cell. A run of other settings in it is moved aside."""
     config = cell.config
     # The variant may have meant something else when the cell was begun.
@@ -215,5 +226,5 @@ def _take_up(cell: Cell) -> RunDirectory:
         say(f"  {error}: it is moved aside")
         config = config.model_copy(update={"fresh": True})
         directory = RunDirectory.open(config)
-    directory.begin(config)
+    directory.begin(config, owner)
     return directory

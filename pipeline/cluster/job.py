@@ -25,6 +25,12 @@ def job_variables() -> dict[str, str]:
     return description.get("runtime_env", {}).get("env_vars", {})
 
 
+def job_id() -> str | None:
+    """Return the id that `ray job submit` gave this job, None outside a submitted job."""
+    description = json.loads(os.environ.get(JOB, "{}"))
+    return description.get("metadata", {}).get("job_submission_id")
+
+
 def reach_storage(endpoint: str | None) -> None:
     """Set the address of object storage for this process and a local Ray that it starts.
 

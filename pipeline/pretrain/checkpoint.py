@@ -1,10 +1,10 @@
 """Checkpoints: everything that training needs to go on as if nothing had happened.
 
     checkpoints/
-      attempt-20260131-235959/      one directory for every start of the training
-        step-00000120/              one for every checkpoint, named by its updates
-          state.pt                  framework, optimiser and the newest rows of metrics
-          meta.json                 position, and size and hash of state.pt
+      attempt-20260131-235959-0a1b2c3d/   one directory for every start of the training
+        step-00000120/                    one for every checkpoint, named by its updates
+          state.pt                        framework, optimiser and the newest rows of metrics
+          meta.json                       position, and size and hash of state.pt
 
 Ray Train copies a checkpoint's directory to the run's storage and may be killed while it does.
 `meta.json` shows that a checkpoint was copied only in part; then an older, whole one is taken.

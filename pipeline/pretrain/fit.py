@@ -1,7 +1,6 @@
 """One attempt at training with Ray Train, followed from the driver."""
 
 import signal
-import time
 
 import ray
 import ray.train
@@ -23,18 +22,20 @@ from pipeline.pretrain.history import History
 from pipeline.pretrain.loop import LoopSettings
 from pipeline.pretrain.watch import Watch
 from pipeline.pretrain.worker import TrainingJob, train
+from pipeline.runs.directory import RunDirectory
 
 # What Ray Train says where a node does not see the storage of checkpoints.
 STORAGE_NOT_SHARED = "Unable to set up cluster storage"
 
 
-def fit(job: TrainingJob, history: History, watch: Watch) -> Checkpoint:
+def fit(job: TrainingJob, history: History, watch: Watch, run: RunDirectory) -> Checkpoint:
     """Train to the last epoch.
 
     Args:
         job: what the workers do; its channel is closed at the end.
         history: receives the rows of metrics.
         watch: measures checkpoints on the way.
+        run: the output directory, which this process owns.
 
     Returns:
         The checkpoint at the end of training.
@@ -43,17 +44,24 @@ def fit(job: TrainingJob, history: History, watch: Watch) -> Checkpoint:
         UserError: training cannot go on.
         KeyboardInterrupt: the user wants it to end.
     """
+    # All attempts of earlier processes are over, but only if the directory is still ours.
+    run.verify_owned()
     checkpoint.prune(job.checkpoints, keep=job.resume)
     storage.make_directory(job.checkpoints)
     # A name of its own for every attempt: what a killed one was still writing is never taken for a
     # checkpoint of this one.
-    attempt = f"attempt-{time.strftime('%Y%m%d-%H%M%S')}"
+    attempt = run.attempt
     trainer = _trainer(job, attempt)
     cadence = LoopSettings.of(job.config).cadence(job.plan.epochs.steps)
     with (
         Bar("pretrain", cadence.updates) as bar,
         Follower(
-            job.channel, history, bar, watch, storage.join(job.checkpoints, attempt)
+            job.channel,
+            history,
+            bar,
+            watch,
+            storage.join(job.checkpoints, attempt),
+            run.require_owned,
         ) as follower,
     ):
         _run(trainer, job)

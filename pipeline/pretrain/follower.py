@@ -1,7 +1,7 @@
 """The thread on the driver that follows training while Ray Train blocks."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import Empty
 
@@ -63,18 +63,29 @@ class Follower(threading.Thread):
         bar: shows the progress.
         watch: measures checkpoints.
         attempt: where the checkpoints of this attempt are.
+        require_owned: raises UserError if the output directory belongs to another process, which
+            ends the following. Then nothing is written any more.
 
     Attributes:
         failure: why training cannot go on, if a worker said so.
     """
 
-    def __init__(self, channel: Queue, history: History, bar: Bar, watch: Watch, attempt: str):
+    def __init__(
+        self,
+        channel: Queue,
+        history: History,
+        bar: Bar,
+        watch: Watch,
+        attempt: str,
+        require_owned: Callable[[], None] = lambda: None,
+    ):
         super().__init__(daemon=True)
         self.channel = channel
         self.history = history
         self.bar = bar
         self.watch = watch
         self.attempt = attempt
+        self.require_owned = require_owned
         self.failure: str | None = None
         self._stopping = threading.Event()
         # Raised in this thread, to be raised again in the driver's.
@@ -114,6 +125,7 @@ class Follower(threading.Thread):
 
     def _drain(self) -> None:
         """Take all messages that have come."""
+        self.require_owned()
         rows: list[Row] = []
         while True:
             try:
@@ -158,6 +170,7 @@ class Follower(threading.Thread):
             failed: whether training failed. A storage that is away does not hide why.
         """
         try:
+            self.require_owned()
             self.history.write()
         except UserError as error:
             if not failed:

@@ -117,7 +117,7 @@ def _train(
         resume=resume_uri,
     )
     watch = Watch.beside(run.config, run.pool[0], plan.cache, epochs_done)
-    return fit(job, history, watch)
+    return fit(job, history, watch, run.directory)
 
 
 def _export(run: ResolvedRun, final: Checkpoint) -> None:

@@ -85,7 +85,7 @@ def newest_checkpoint(job: TrainingJob) -> str | None:
     Ray Train gives a path in the file system of the storage. Its last two parts are the attempt and
     the checkpoint:
 
-        bucket/run/checkpoints/attempt-20260131-235959/step-00000120
+        bucket/run/checkpoints/attempt-20260131-235959-0a1b2c3d/step-00000120
     """
     latest = ray.train.get_checkpoint()
     if latest is None:

@@ -9,8 +9,12 @@ from pyarrow import fs
 from pipeline.config.identity import identity
 from pipeline.config.root import STAGES, Config, check, to_yaml
 from pipeline.core import storage
+from pipeline.core.console import say
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.runs import files
+from pipeline.runs.election import is_record
+from pipeline.runs.owner import Ownership
+from pipeline.runs.owner_record import new_attempt
 from pipeline.runs.state import RunState, read_state
 from pipeline.store.manifest import MANIFEST
 
@@ -25,12 +29,14 @@ class RunDirectory:
         uri: the path or URI of the directory.
         state: the content of the state file.
         moved_aside: where `begin` put the earlier run, None if there was none.
+        owner: this process's ownership of the directory; None while it only reads.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.state = RunState()
         self.moved_aside: str | None = None
+        self.owner: Ownership | None = None
 
     @classmethod
     def open(cls, config: Config) -> "RunDirectory":
@@ -50,31 +56,51 @@ class RunDirectory:
         if config.fresh:
             return directory
         if not storage.exists(directory.path(files.CONFIG)):
-            if storage.is_directory(directory.uri) and storage.files(directory.uri):
+            if storage.is_directory(directory.uri) and directory._holds_files():
                 raise ConfigError(
                     f"output={directory.uri}: holds files but no run; choose another, "
                     "or fresh=true moves it aside"
                 )
             return directory
         state = read_state(directory.path(files.STATE))
+        is_lost = state is None
+        if state is None:
+            state = RunState()
         differing = directory._differences(config)
-        if state.stages or storage.exists(directory.path(files.CHECKPOINTS)):
+        if is_lost or state.stages or storage.exists(directory.path(files.CHECKPOINTS)):
             directory._refuse(differing)
             directory.state = state
+            if is_lost:
+                say(
+                    f"  {directory.path(files.STATE)}: damaged, and counts as missing: "
+                    "finished stages run again, training goes on from its checkpoint"
+                )
         elif not differing:
             # No stage was finished and no step trained. Only the run in MLflow is used again.
             directory.state.mlflow_run_id = state.mlflow_run_id
             directory.state.mlflow_uri = state.mlflow_uri
         return directory
 
-    def begin(self, config: Config) -> None:
+    def begin(self, config: Config, owner: Ownership | None = None) -> None:
         """Write the configuration. From now on the directory belongs to this run.
 
         With `config.fresh` an earlier run is moved aside first.
+
+        Args:
+            config: the settings of the run.
+            owner: this process's ownership of the directory.
         """
+        self.owner = owner
         if config.fresh:
             self._move_aside()
         storage.write_bytes(self.path(files.CONFIG), to_yaml(config).encode())
+
+    @property
+    def attempt(self) -> str:
+        """The name of this attempt to run. No other attempt has it."""
+        if self.owner is None:
+            return new_attempt()
+        return self.owner.attempt
 
     def path(self, *parts: str) -> str:
         """Return the path of a file or folder in the directory."""
@@ -93,11 +119,22 @@ class RunDirectory:
         stages = config.ordered_stages
         for number, stage in enumerate(stages):
             finished = self.results(stage) is not None
-            # The user may have deleted the store since the ingest.
-            lost = stage == "ingest" and not has_store(config.store)
-            if not finished or lost or stage == "ablate":
+            if not finished or self._is_lost(stage, config) or stage == "ablate":
                 return stages[number:]
         return []
+
+    def _is_lost(self, stage: str, config: Config) -> bool:
+        """True if what a finished stage made is gone since, or damaged, and can be made again."""
+        if stage == "ingest":
+            return not has_store(config.store)
+        if stage != "pretrain":
+            return False
+        for name in (files.ENCODER, files.RANDOM_ENCODER):
+            if storage.read_object(self.path(name, files.ENCODER_CARD)) is None:
+                # Only the export is made again, and only from a checkpoint: nobody wants to train
+                # anew because a folder is missing.
+                return bool(storage.files(self.path(files.CHECKPOINTS), recursive=True))
+        return False
 
     def results(self, stage: str) -> dict[str, Any] | None:
         """Return the results of a stage, None if it is not finished."""
@@ -117,6 +154,7 @@ class RunDirectory:
         known = self.state.stores.setdefault(key, fingerprint)
         if known != fingerprint:
             raise UserError(f"{uri}: not the clips that {self.uri} was begun with")
+        self.state.places[key] = uri
         self.save()
 
     def finish(self, stage: str, results: dict[str, Any]) -> None:
@@ -134,8 +172,31 @@ class RunDirectory:
         self.state.summarised = True
         self.save()
 
+    def require_owned(self) -> None:
+        """Check that no other process has taken the directory over since `begin`.
+
+        Raises:
+            UserError: one has.
+        """
+        if self.owner is not None:
+            self.owner.require()
+
+    def verify_owned(self) -> None:
+        """Check that the directory belongs to this process at this very moment.
+
+        Raises:
+            UserError: it belongs to another one, or the storage does not answer.
+        """
+        if self.owner is not None:
+            self.owner.verify()
+
     def save(self) -> None:
-        """Write the state file."""
+        """Write the state file.
+
+        Raises:
+            UserError: another process has taken the directory over, or the file cannot be written.
+        """
+        self.require_owned()
         storage.write_json(self.path(files.STATE), self.state.model_dump(mode="json"))
 
     def summary(self) -> dict[str, Any]:
@@ -147,19 +208,33 @@ class RunDirectory:
 
     def _differences(self, config: Config) -> dict[str, tuple[Any, Any]]:
         """Return the settings that differ from those in the directory: key -> (there, now)."""
-        try:
-            saved = check(yaml.safe_load(storage.read_bytes(self.path(files.CONFIG))))
-        except (ConfigError, yaml.YAMLError) as error:
-            raise ConfigError(
-                f"output={self.uri}: holds a run of another version ({error}); choose another"
-            ) from error
-        there = identity(saved)
+        there = identity(self._saved_config())
         now = identity(config)
         differing = {}
         for key in sorted(there.keys() | now.keys()):
             if there.get(key) != now.get(key):
                 differing[key] = (there.get(key), now.get(key))
         return differing
+
+    def _saved_config(self) -> Config:
+        """Return the configuration of the run in the directory."""
+        location = self.path(files.CONFIG)
+        content = storage.read_bytes(location)
+        try:
+            values = yaml.safe_load(content)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict):
+            raise ConfigError(
+                f"{location}: damaged, and nothing else says with which settings this run began; "
+                "choose another output, or move this one away"
+            )
+        try:
+            return check(values)
+        except ConfigError as error:
+            raise ConfigError(
+                f"output={self.uri}: holds a run of another version ({error}); choose another"
+            ) from error
 
     def _refuse(self, differing: dict[str, tuple[Any, Any]]) -> None:
         """Raise ConfigError if any setting differs."""
@@ -176,9 +251,23 @@ class RunDirectory:
             "choose another, or fresh=true"
         )
 
+    def _holds_files(self) -> bool:
+        """True if there are files in the directory, apart from the records of owners."""
+        return any(not is_record(file.base_name) for file in storage.files(self.uri))
+
     def _move_aside(self) -> None:
-        if not storage.exists(self.uri):
+        if not self._holds_files():
             return
+        if self.owner is None:
+            self._move()
+            return
+        with self.owner.moving():
+            self._move()
+        if self.moved_aside is not None:
+            # The record went along. Nobody works on the earlier run.
+            storage.delete([storage.join(self.moved_aside, files.OWNER)])
+
+    def _move(self) -> None:
         filesystem, path = storage.resolve(self.uri)
         aside = f"{path.rstrip('/')}.{time.strftime('%Y%m%d-%H%M%S')}"
         if isinstance(filesystem, fs.LocalFileSystem):
@@ -200,19 +289,25 @@ def require_data(config: Config, ingesting: bool) -> None:
     Raises:
         ConfigError: the run has neither, or its recordings do not exist.
     """
-    data = config.data
-    has_recordings = False
     if ingesting:
-        for place in data.sources or ():
+        for place in config.data.sources or ():
             if not storage.exists(place):
                 raise ConfigError(f"data.raw={place}: not found")
-        has_recordings = data.raw is not None or data.synthetic is not None
-    if has_recordings or has_store(config.store):
+        if has_recordings(config):
+            return
+    if has_store(config.store):
         return
     raise ConfigError(
         f"data.raw: missing, and no whole clip store at {config.store} ({MANIFEST} is missing); "
         "give the recordings (data.raw=PATH) or a store (data.store=PATH)"
     )
+
+
+def has_recordings(config: Config) -> bool:
+    """True if the recordings of a run are there, or can be made by the synthetic recorder."""
+    if config.data.sources is None:
+        return config.data.synthetic is not None
+    return all(storage.exists(place) for place in config.data.sources)
 
 
 def has_store(uri: str) -> bool:

@@ -2,6 +2,7 @@
 
 output/
   config.yaml       the configuration of the run
+  owner.json        the process that works on the run at the moment (`OwnerRecord`)
   run.json          the finished stages and their results (`RunState`)
   summary.json      all figures, for scripts
   mlflow.db         the record in MLflow, unless `tracking.uri` names another place
@@ -25,6 +26,7 @@ output/
 """
 
 CONFIG = "config.yaml"
+OWNER = "owner.json"
 STATE = "run.json"
 SUMMARY = "summary.json"
 LOGS = "logs"
@@ -33,6 +35,8 @@ CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 ENCODER = "encoder"
 RANDOM_ENCODER = "random"
+# In both of them.
+ENCODER_CARD = "config.json"
 EVALUATION = "evaluation.json"
 FEATURES = "features"
 FIGURES = "figures"

@@ -59,7 +59,7 @@ class Training:
     def beside(self, config, part, cache, begun):
         self.watched_from = begun
 
-    def fit(self, job, history, watch):
+    def fit(self, job, history, watch, run):
         self.job = job
         self.alive_while_training = self.read is not None and self.read() is not None
         history.extend([row(8)])
