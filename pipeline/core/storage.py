@@ -284,6 +284,26 @@ def read_json(uri: str) -> Any:
         raise UserError(f"{uri}: not valid JSON ({first_line(error)})") from error
 
 
+def read_object(uri: str) -> dict[str, Any] | None:
+    """Return the object in a JSON file that can be made again.
+
+    Returns:
+        The object. None if the file is missing, or does not hold one whole object.
+
+    Raises:
+        UserError: the storage does not answer.
+    """
+    if not exists(uri):
+        return None
+    try:
+        value = json.loads(read_bytes(uri))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    return value
+
+
 def write_json(uri: str, value: Any) -> None:
     """Write a value as JSON, the whole file or nothing (see `write_bytes`)."""
     text = json.dumps(value, indent=1, allow_nan=False) + "\n"

@@ -4,6 +4,7 @@ from models.skeleton import SkeletonLayout
 from pipeline.config.data import Data, PoolStore
 from pipeline.core.errors import UserError
 from pipeline.runs.directory import RunDirectory
+from pipeline.runs.state import pool_key
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.index import StoreIndex
 from pipeline.store.protocols import Side, mask, parse_filter
@@ -41,7 +42,7 @@ def open_pool(
     for number, pooled in enumerate(data.pool):
         key = f"data.pool[{number}]"
         store = ClipStore.open(pooled.store)
-        directory.claim(f"pool_{number}", store.fingerprint, store.uri)
+        directory.claim(pool_key(number), store.fingerprint, store.uri)
         side = _side(key, pooled)
         if store.manifest["dataset"] == own.manifest["dataset"]:
             _require_untested(key, store.index(), side, tested, sides["test"])

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.core import storage
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, first_line
 
 # The version of the file's format.
 VERSION = 2
@@ -26,6 +26,8 @@ class RunState(BaseModel):
         code: the name of a stage -> the version of the code that finished it (`code_version`).
         cache: the kind of cache that training began with, such as `memory`.
         stores: `store`, `pool_0`, ... -> the fingerprint of the clip store when the run began.
+        places: the same keys -> where that store was when it was last used.
+        verified: the same keys -> the files whose checksums were right (`ClipStore.stamp`).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -39,19 +41,29 @@ class RunState(BaseModel):
     code: dict[str, str] = {}
     cache: str | None = None
     stores: dict[str, str] = {}
+    places: dict[str, str] = {}
+    verified: dict[str, str] = {}
 
 
-def read_state(uri: str) -> RunState:
+def pool_key(number: int) -> str:
+    """Return the key of a pooled store in `RunState.stores`."""
+    return f"pool_{number}"
+
+
+def read_state(uri: str) -> RunState | None:
     """Read the state of a run. A run without the file has an empty state.
 
+    Returns:
+        The state. None if the file is no state at all: it is empty, or cut off.
+
     Raises:
-        ConfigError: the file was written by a later version, or is damaged.
+        ConfigError: the file was written by a later version, or a value in it is wrong.
     """
     if not storage.exists(uri):
         return RunState()
-    values = storage.read_json(uri)
-    if not isinstance(values, dict) or not isinstance(values.get("stages"), dict):
-        raise ConfigError(f"{uri}: not the state of a run; choose another output, or fresh=true")
+    values = storage.read_object(uri)
+    if values is None or not isinstance(values.get("stages"), dict):
+        return None
     version = values.get("version", 1)
     if version not in (1, VERSION):
         raise ConfigError(
@@ -63,10 +75,8 @@ def read_state(uri: str) -> RunState:
     try:
         return RunState.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(
-            f"{uri}: damaged ({key}: {first['msg']}); choose another output, or fresh=true"
+            f"{uri}: damaged ({first_line(error)}); delete it, then finished stages run again"
         ) from None
 
 

@@ -37,6 +37,12 @@ def test_the_version_before_is_read_whole(tmp_path):
     assert state.stores == {OWN_STORE: "f0", "pool_0": "f1"}
 
 
+@pytest.mark.parametrize("content", ["", "{", '{"stages": {', "[]", "null", "7", '{"stages": []}'])
+def test_a_file_that_is_no_state_counts_as_missing(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    assert read_state(str(tmp_path / "run.json")) is None
+
+
 def test_a_state_without_versions_of_the_code_is_read(tmp_path):
     values = RunState(stages={"ingest": {"clips": 7}}).model_dump()
     del values["code"]
@@ -47,8 +53,6 @@ def test_a_state_without_versions_of_the_code_is_read(tmp_path):
     ("values", "message"),
     [
         ({"stages": {}, "version": 3}, "of version 3, this program reads 1 and 2"),
-        ([], "not the state of a run"),
-        ({"stages": []}, "not the state of a run"),
         ({"stages": {}, "version": 2, "seconds": {"ingest": "long"}}, r"damaged \(seconds.ingest"),
         ({"stages": {}, "colour": "red"}, r"damaged \(colour"),
     ],
