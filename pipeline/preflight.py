@@ -8,6 +8,7 @@ the models fit together?) follow in `pipeline.runs.resolved.resolve`.
 from dataclasses import dataclass
 
 from pipeline.cluster.job import in_submitted_job
+from pipeline.cluster.temporary import settle_ray_directory
 from pipeline.config.compose import Request
 from pipeline.config.data import Synthetic
 from pipeline.config.places import settle_places
@@ -22,6 +23,9 @@ from pipeline.runs import files
 from pipeline.runs.directory import RunDirectory, has_recordings, has_store, require_data
 from pipeline.runs.inputs import require_same_stores
 from pipeline.runs.owner import refuse_owned
+from pipeline.runs.place_checks import require_pooled_stores, require_usable, require_writable
+from pipeline.runs.relations import require_apart, require_nothing_else_moves
+from pipeline.runs.servers import require_cluster, require_storage, require_tracking
 
 # The stages that can make a clip store.
 INGESTING = ("ingest", "ablate")
@@ -78,8 +82,20 @@ def plan_run(config: Config, request: Request) -> Plan:
             directory holds something else, another process works on it, the run has no data, or
             its stores or recordings are not those that it began with.
     """
+    try:
+        return _plan(config, request)
+    except UserError as error:
+        # Nothing was started.
+        raise ConfigError(str(error)) from error
+
+
+def _plan(config: Config, request: Request) -> Plan:
+    """See `plan_run`. A storage that does not answer is a UserError here."""
     require_recorder(config.data.synthetic)
     settled = settle_places(config, in_job=in_submitted_job())
+    require_storage(settled)
+    require_usable(settled)
+    require_apart(settled)
     # Before it is read: what is written afterwards is newer.
     state_written = _state_written(settled)
     directory = _open(settled)
@@ -96,7 +112,31 @@ def plan_run(config: Config, request: Request) -> Plan:
     plan = Plan(settled, request, directory, todo, state_written)
     if not plan.is_done:
         refuse_owned(settled.output, settled.fresh)
+        _require_possible(plan)
     return plan
+
+
+def _require_possible(plan: Plan) -> None:
+    """Check that what is left to do can be done: servers answer, and places can be written.
+
+    A finished run is shown without this.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    config = plan.config
+    if config.fresh:
+        require_nothing_else_moves(config)
+    if plan.todo:
+        require_pooled_stores(config)
+    require_writable(config, writes_store=any(stage in INGESTING for stage in plan.todo))
+    require_tracking(config.tracking)
+    if not plan.todo:
+        return
+    if config.cluster.address is not None:
+        require_cluster(config.cluster.address)
+    elif not in_submitted_job():
+        settle_ray_directory(say)
 
 
 def _state_written(config: Config) -> int | None:

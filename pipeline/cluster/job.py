@@ -3,10 +3,11 @@
 import json
 import os
 
+from pipeline.core.environment import SUBMITTED_JOB as JOB
 from pipeline.core.errors import ConfigError
 
-# The environment variable in which Ray describes a job to its driver.
-JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+# The address with which Ray looks for a cluster itself.
+AUTO = "auto"
 # The environment variable from which Arrow takes the address of S3-compatible storage.
 ENDPOINT = "AWS_ENDPOINT_URL"
 
@@ -14,6 +15,23 @@ ENDPOINT = "AWS_ENDPOINT_URL"
 def in_submitted_job() -> bool:
     """True if `ray job submit` started this process. Its directory may be a temporary copy."""
     return JOB in os.environ
+
+
+def require_named_cluster(address: str | None) -> None:
+    """Check that a run outside a submitted job does not join a cluster that it does not name.
+
+    Args:
+        address: `cluster.address`.
+
+    Raises:
+        ConfigError: the address is `auto`, outside a submitted job.
+    """
+    if address == AUTO and not in_submitted_job():
+        raise ConfigError(
+            f"cluster.address={AUTO}: outside a submitted job it would join whatever Ray is found "
+            "from this machine; start the run with `ray job submit`, name a cluster with "
+            "cluster.address=HOST:6379, or let cluster.address=null start a Ray for it"
+        )
 
 
 def job_variables() -> dict[str, str]:

@@ -103,7 +103,8 @@ def _own_directory(config_dir: str) -> Path:
         # The path is too long, no user has this name, or links form a circle.
         is_directory = False
     if not is_directory:
-        raise ConfigError(f"--config-dir {config_dir[:SHOWN]!r}: not a directory")
+        shown = " ".join(config_dir.split())
+        raise ConfigError(f"--config-dir {_shortened(shown)}: not a directory")
     require_readable_files(own)
     return own
 

@@ -1,4 +1,4 @@
-"""Environment variables that Ray and MLflow read when they are imported."""
+"""Environment variables that Ray, MLflow and matplotlib read when they are imported."""
 
 import os
 
@@ -10,6 +10,11 @@ DEFAULTS = {
     "DO_NOT_TRACK": "true",
     # A Ray task without a GPU leaves CUDA_VISIBLE_DEVICES as it is. Ray warns if this is not set.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # SIGTERM is no failure: Ray's C++ side would write its stack for it, and abort after 3 seconds.
+    # Python still writes where it was when a process crashes.
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",
+    # How often a process that waits for Ray looks for signals.
+    "RAY_get_check_signal_interval_milliseconds": "100",
     # The run measures its own speed.
     "RAY_TRAIN_METRICS_ENABLED": "0",
     # Progress bars of libraries would mix with the run's own lines.
@@ -19,9 +24,21 @@ DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
+# Jupyter and Colab set MPLBACKEND to a backend that draws into their pages, for every process that
+# they start. matplotlib fails to start where it is not installed. Pictures here go into files.
+MATPLOTLIB = {"MPLBACKEND": "agg"}
+# Under `uv run` Ray copies the working directory to its workers, whatever lies in it, and fails at
+# 512 MB. A Ray on this machine needs no copy. In a submitted job the user has chosen what to copy.
+UV = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+# The environment variable in which Ray describes a job to its driver.
+SUBMITTED_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 def prepare_environment() -> None:
-    """Set the defaults. Call this before importing Ray or MLflow."""
-    for name, value in DEFAULTS.items():
+    """Set the variables. Call this before importing Ray, MLflow or matplotlib."""
+    defaults = dict(DEFAULTS)
+    if SUBMITTED_JOB not in os.environ:
+        defaults |= UV
+    for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    os.environ.update(MATPLOTLIB)

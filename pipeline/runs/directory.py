@@ -1,10 +1,8 @@
 """The output directory of a run, from which the same command goes on after an interruption."""
 
-import time
 from typing import Any
 
 import yaml
-from pyarrow import fs
 
 from pipeline.config.identity import identity
 from pipeline.config.root import STAGES, Config, check, to_yaml
@@ -12,6 +10,7 @@ from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.runs import files
+from pipeline.runs.aside import foreign_names, move_aside, require_movable
 from pipeline.runs.election import is_record
 from pipeline.runs.owner import Ownership
 from pipeline.runs.owner_record import new_attempt
@@ -54,13 +53,12 @@ class RunDirectory:
         directory = cls(config.output)
         # `begin` will move the earlier run aside, so its state does not matter.
         if config.fresh:
+            if directory._holds_files():
+                require_movable(directory.uri)
             return directory
         if not storage.exists(directory.path(files.CONFIG)):
-            if storage.is_directory(directory.uri) and directory._holds_files():
-                raise ConfigError(
-                    f"output={directory.uri}: holds files but no run; choose another, "
-                    "or fresh=true moves it aside"
-                )
+            if directory._holds_files():
+                raise ConfigError(f"output={directory.uri}: holds files but no run; choose another")
             return directory
         state = read_state(directory.path(files.STATE))
         is_lost = state is None
@@ -153,7 +151,10 @@ class RunDirectory:
         """
         known = self.state.stores.setdefault(key, fingerprint)
         if known != fingerprint:
-            raise UserError(f"{uri}: not the clips that {self.uri} was begun with")
+            raise UserError(
+                f"{uri}: not the clips that the run in {self.uri} began with "
+                f"({self.state.places.get(key, 'another store')}); choose another output"
+            )
         self.state.places[key] = uri
         self.save()
 
@@ -252,8 +253,8 @@ class RunDirectory:
         )
 
     def _holds_files(self) -> bool:
-        """True if there are files in the directory, apart from the records of owners."""
-        return any(not is_record(file.base_name) for file in storage.files(self.uri))
+        """True if there is anything in the directory, apart from the records of owners."""
+        return any(not is_record(name) for name in foreign_names(self.uri))
 
     def _move_aside(self) -> None:
         if not self._holds_files():
@@ -268,15 +269,7 @@ class RunDirectory:
             storage.delete([storage.join(self.moved_aside, files.OWNER)])
 
     def _move(self) -> None:
-        filesystem, path = storage.resolve(self.uri)
-        aside = f"{path.rstrip('/')}.{time.strftime('%Y%m%d-%H%M%S')}"
-        if isinstance(filesystem, fs.LocalFileSystem):
-            filesystem.move(path, aside)
-            self.moved_aside = aside
-            return
-        # Object storage has no rename: copy, then delete.
-        fs.copy_files(path, aside, source_filesystem=filesystem, destination_filesystem=filesystem)
-        filesystem.delete_dir(path)
+        self.moved_aside = move_aside(self.uri)
 
 
 def require_data(config: Config, ingesting: bool) -> None:

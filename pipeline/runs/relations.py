@@ -1,0 +1,136 @@
+"""How the places of a run lie to each other: what a run leaves may not mix with what it reads."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.config.root import STORE_FOLDER, Config
+from pipeline.core import storage
+from pipeline.core.errors import ConfigError
+from pipeline.core.paths import ROOT
+from pipeline.runs import files
+
+# A key of the configuration and its place, or a description and a path.
+Named = tuple[str, str]
+
+
+def require_apart(config: Config) -> None:
+    """Check that the output lies apart from the recordings and the clip stores.
+
+    Args:
+        config: the configuration, with absolute paths.
+
+    Raises:
+        ConfigError: two places are the same, or lie in each other, where they may not.
+    """
+    output = config.output
+    own_recordings = storage.join(output, files.RAW)
+    for key, raw in _recordings(config):
+        if config.data.store is not None and is_same(raw, config.data.store):
+            raise ConfigError(f"data.store={raw}: is also {key}; choose another for the store")
+        if raw == own_recordings:
+            continue
+        relation = _relation(output, raw)
+        if relation is not None:
+            raise ConfigError(
+                f"output={output}: {relation} {key}={raw}; choose an output apart from it"
+            )
+    for key, store in _stores(config):
+        if is_same(output, store):
+            raise ConfigError(f"{key}={store}: is also the output; choose another output")
+        if is_within(output, store):
+            raise ConfigError(
+                f"output={output}: lies in {key}={store}; choose an output apart from it"
+            )
+
+
+def require_nothing_else_moves(config: Config) -> None:
+    """Check that `fresh=true` would move nothing but the earlier run.
+
+    Raises:
+        ConfigError: the output is or contains a directory that this command needs or runs in.
+    """
+    for name, place in _protected(config):
+        if is_within(place, config.output):
+            raise ConfigError(
+                f"output={config.output}: is or contains {name} ({place}), "
+                "so fresh=true does not move it; choose another output"
+            )
+
+
+def is_within(inner: str, outer: str) -> bool:
+    """True if a place is another one or lies in it, also through links and other names."""
+    if storage.is_remote(inner) != storage.is_remote(outer):
+        return False
+    if storage.is_remote(inner):
+        return f"{_plain(inner)}/".startswith(f"{_plain(outer)}/")
+    real_inner = os.path.realpath(storage.absolute(inner))
+    real_outer = os.path.realpath(storage.absolute(outer))
+    identity = _identity(real_outer)
+    for path in (Path(real_inner), *Path(real_inner).parents):
+        if str(path) == real_outer:
+            return True
+        # The same directory may be mounted under two names, or its name may have two spellings.
+        if identity is not None and _identity(str(path)) == identity:
+            return True
+    return False
+
+
+def is_same(one: str, other: str) -> bool:
+    """True if two places are the same, also through links."""
+    return is_within(one, other) and is_within(other, one)
+
+
+def _relation(output: str, other: str) -> str | None:
+    """Return how the output lies to another place, None if they are apart."""
+    if is_same(output, other):
+        return "is also"
+    if is_within(output, other):
+        return "lies in"
+    if is_within(other, output):
+        return "contains"
+    return None
+
+
+def _recordings(config: Config) -> Iterator[Named]:
+    for raw in config.data.sources or ():
+        yield "data.raw", raw
+
+
+def _stores(config: Config) -> Iterator[Named]:
+    if config.data.store is not None:
+        yield "data.store", config.data.store
+    for number, pooled in enumerate(config.data.pool):
+        yield f"data.pool.{number}.store", pooled.store
+
+
+def _protected(config: Config) -> Iterator[Named]:
+    """Yield what may not be moved aside."""
+    yield "the working directory", os.getcwd()
+    yield "the home directory", os.path.expanduser("~")
+    yield "the checkout of this program", str(ROOT)
+    yield from _recordings(config)
+    own_store = storage.join(config.output, STORE_FOLDER)
+    for key, store in _stores(config):
+        # The store of the earlier run goes with it.
+        if key != "data.store" or store != own_store:
+            yield key, store
+    if config.data.left_out is not None and "/" in config.data.left_out:
+        yield "data.left_out", config.data.left_out
+    if config.ablate is not None:
+        for place in config.ablate.published:
+            yield "ablate.published", place
+
+
+def _plain(uri: str) -> str:
+    """Return a URI without its options, for comparison."""
+    return uri.partition("?")[0].rstrip("/")
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return what is the same for all names of a directory, None if it does not exist."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,80 @@
+"""The servers that a request names: they must answer before anything starts."""
+
+import os
+import re
+from collections.abc import Iterator
+from urllib.parse import parse_qs
+
+from pipeline.cluster.job import ENDPOINT
+from pipeline.config.cluster import Tracking
+from pipeline.config.root import Config
+from pipeline.core import storage
+from pipeline.core.errors import ConfigError
+from pipeline.core.network import require_listener, require_web_server
+
+# The option of a URI that names the address of S3-compatible storage.
+OPTION = "endpoint_override"
+# Addresses of a cluster that are words and no places: see `pipeline.cluster.session`.
+WORDS = ("auto", "local")
+_CLUSTER = re.compile(r"(?:ray://)?(?P<host>\[[^\]]+\]|[^:/\[\]]+):(?P<port>\d{1,5})")
+
+
+def require_tracking(tracking: Tracking) -> None:
+    """Check that the MLflow server answers, if there is one.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    uri = tracking.uri or ""
+    if uri.startswith(("http://", "https://")):
+        require_web_server("tracking.uri", uri)
+
+
+def require_cluster(address: str) -> None:
+    """Check that something answers at the address of a Ray cluster.
+
+    Raises:
+        ConfigError: nothing does, or this is no address.
+    """
+    if address in WORDS:
+        return
+    parts = _CLUSTER.fullmatch(address)
+    if parts is None:
+        raise ConfigError(f"cluster.address={address}: not an address; write HOST:PORT")
+    require_listener("cluster.address", address, parts["host"].strip("[]"), int(parts["port"]))
+
+
+def require_storage(config: Config) -> None:
+    """Check that the servers of object storage answer, as far as the request names them.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    endpoints: dict[str, str] = {}
+    places = list(_remote_places(config))
+    for key, place in places:
+        option = parse_qs(place.partition("?")[2]).get(OPTION)
+        if option:
+            endpoints[option[0]] = f"{key}: {OPTION}"
+        elif place.startswith("s3://") and ENDPOINT in os.environ:
+            endpoints[os.environ[ENDPOINT]] = ENDPOINT
+    if places and config.cluster.storage_endpoint is not None:
+        endpoints[config.cluster.storage_endpoint] = "cluster.storage_endpoint"
+    for endpoint, key in endpoints.items():
+        # Arrow takes the address with and without the scheme.
+        address = endpoint if "://" in endpoint else f"https://{endpoint}"
+        require_web_server(key, address)
+
+
+def _remote_places(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the key and the URI of every place on other machines."""
+    places = [("output", config.output)]
+    for raw in config.data.sources or ():
+        places.append(("data.raw", raw))
+    if config.data.store is not None:
+        places.append(("data.store", config.data.store))
+    for number, pooled in enumerate(config.data.pool):
+        places.append((f"data.pool.{number}.store", pooled.store))
+    for key, place in places:
+        if storage.is_remote(place):
+            yield key, place
