@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from models.choices import Align, Centre
+from pipeline.config.coordinates import CANONICAL, Coordinates
 from pipeline.config.readers import PkuMmdReader, ReaderOptions
 from pipeline.config.section import Count, Section, Weight
 from pipeline.config.skeleton import Mapping, Skeleton
@@ -78,6 +79,7 @@ class Data(Section):
     store: str | None
     names: str | None
     left_out: str | None
+    coordinates: Coordinates = CANONICAL
     persons: Count
     preparation: Literal["agcn", "ctrgcn", "recorded", "untrimmed"]
     files_per_shard: Count

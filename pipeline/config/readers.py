@@ -3,7 +3,7 @@
 In YAML a reader is a mapping. Its key `format` decides which other keys it has:
 
     reader: {format: ntu}
-    reader: {format: arrays, table: clips.csv, select: {}, fps: 30.0, axes: "y up"}
+    reader: {format: arrays, table: clips.csv, select: {}, fps: 30.0}
 """
 
 from typing import Annotated, Literal
@@ -45,14 +45,12 @@ class ArraysReader(Section):
         table: the file name of the table, or its path in `data.raw`.
         select: column -> value. Only the rows with these values are read.
         fps: frames a second.
-        axes: the meaning of the coordinates, in words. The data card shows it.
     """
 
     format: Literal["arrays"]
     table: str
     select: dict[str, str | int]
     fps: Positive
-    axes: str
 
 
 class PysklReader(Section):

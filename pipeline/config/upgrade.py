@@ -1,11 +1,14 @@
 """Older forms of the configuration, converted to the form of today.
 
-So the `config.yaml` of an older run still opens, and a user's own data set still loads. Two things
-have changed. A reader was a name, and the options of some readers stood beside it:
+So the `config.yaml` of an older run still opens, and a user's own data set still loads. Three
+things have changed. A reader was a name, and the options of some readers stood beside it:
 
     reader: arrays                 reader:
     arrays:                 ->       format: arrays
       table: clips.csv               table: clips.csv
+
+The reader `arrays` had a key `axes`, a text that nothing read. Now `data.coordinates` declares the
+axes. A configuration without it has recordings in the canonical form.
 
 The section `ablate` had keys for the paths of its results, and for the command line of the run.
 """
@@ -27,8 +30,13 @@ def upgraded(values: Any) -> Any:
     if not isinstance(values, dict):
         return values
     sections = {}
-    if _has_old_reader(values.get("data")):
-        sections["data"] = _with_reader(values["data"])
+    data = values.get("data")
+    if _has_old_reader(data):
+        data = _with_reader(data)
+    if _has_axes(data):
+        data = data | {"reader": _without_axes(data["reader"])}
+    if data is not values.get("data"):
+        sections["data"] = data
     if _has_old_keys(values.get("ablate")):
         sections["ablate"] = _without_old_keys(values["ablate"])
     if not sections:
@@ -58,6 +66,16 @@ def _with_reader(data: dict[str, Any]) -> dict[str, Any]:
             # Options of another reader stay in place, so that the check refuses them by name.
             kept[name] = options
     return kept | {"reader": reader}
+
+
+def _has_axes(data: Any) -> bool:
+    if not isinstance(data, dict) or not isinstance(data.get("reader"), dict):
+        return False
+    return data["reader"].get("format") == "arrays" and "axes" in data["reader"]
+
+
+def _without_axes(reader: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in reader.items() if key != "axes"}
 
 
 def _has_old_keys(ablate: Any) -> bool:

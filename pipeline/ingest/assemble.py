@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.config.coordinates import CANONICAL
 from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.ingest.plan import IngestPlan
@@ -44,9 +45,8 @@ def assemble(plan: IngestPlan, reports: Sequence[ShardReport]) -> dict[str, Any]
     clips = sum(shard["rows"] for shard in shards)
     _require_usable(plan, rejects, clips)
 
-    content = {key: value for key, value in plan.settings.items() if key not in NOT_CONTENT}
     manifest = {
-        "fingerprint": fingerprint(content, shards),
+        "fingerprint": fingerprint(_content(plan), shards),
         **plan.job.metadata,
         "settings": plan.settings,
         "dates": plan.recordings.dates,
@@ -64,6 +64,15 @@ def assemble(plan: IngestPlan, reports: Sequence[ShardReport]) -> dict[str, Any]
     for name in ("label", "subject", "camera"):
         manifest[f"{name}s"] = _histogram(columns[name])
     return write_manifest(store, manifest)
+
+
+def _content(plan: IngestPlan) -> dict[str, Any]:
+    """Return the settings that say what the rows hold and mean."""
+    content = {key: value for key, value in plan.settings.items() if key not in NOT_CONTENT}
+    # So the same store has the same fingerprint as before there was this setting.
+    if plan.request.coordinates == CANONICAL:
+        del content["coordinates"]
+    return content
 
 
 def _write_rejects(

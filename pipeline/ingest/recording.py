@@ -18,8 +18,9 @@ KINECT_AXES = (
     "y up, z away from it"
 )
 
-# Coordinates beyond this are no metres.
-FARTHEST = 1000
+# Coordinates beyond this are damage: 1 km, if the unit is the millimetre. Once they are metres,
+# `pipeline.ingest.prepare.coordinates` has a closer limit.
+LARGEST_COORDINATE = 1_000_000
 
 # Label, first frame, the frame after the last; frames count from 0.
 Segment = tuple[int, int, int]
@@ -38,7 +39,8 @@ class RawRecording:
 
     Attributes:
         clip_id: its name in the data set.
-        bodies: float64 [N, V, 3], metres: all bodies of all frames, in the order of the file.
+        bodies: float64 [N, V, 3]: all bodies of all frames, in the order of the file. Axes and unit
+            are those of the recording (`pipeline.config.coordinates`).
         body_ids: uint64 [N]: the sensor's identity of each body. Kinect v2 gives about 7.2e16,
             exact only as integers.
         offsets: int64 [T+1]: see above.
@@ -99,7 +101,7 @@ class RecordingReader(ABC):
         space: "metres" for joints in space. "image" for 2-D key points, which have neither a unit
             nor a depth: the size of bodies is not checked, and nothing declares their axes.
         fps: frames a second.
-        axes: what x, y and z are, for the store's metadata.
+        axes: what x, y and z of the store are, in words.
     """
 
     name: ClassVar[str]
@@ -189,7 +191,7 @@ def performance_id(dataset: str, performance: str) -> str:
 
 
 def check_coordinates(bodies: np.ndarray) -> None:
-    """Check that coordinates are finite and within 1 km, and that some joint was seen.
+    """Check that coordinates are finite and possible, and that some joint was seen.
 
     Args:
         bodies: real numbers [N, V, 3].
@@ -201,7 +203,7 @@ def check_coordinates(bodies: np.ndarray) -> None:
         raise RejectedRecording("no body in any frame")
     if not np.isfinite(bodies).all():
         raise RejectedRecording("NaN or infinite coordinates")
-    if np.abs(bodies).max() > FARTHEST:
-        raise RejectedRecording("coordinates beyond 1 km: not metres")
+    if np.abs(bodies).max() > LARGEST_COORDINATE:
+        raise RejectedRecording(f"coordinates beyond {LARGEST_COORDINATE:,}: not metres")
     if not bodies.any():
         raise RejectedRecording("every joint is zero in every frame")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pipeline.config.coordinates import CANONICAL, Coordinates
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError
@@ -46,6 +47,7 @@ class IngestRequest:
             label.
         left_out: ids of the clips that the data set's authors say to leave out.
         max_rejected: share of the recordings that may be rejected.
+        coordinates: the axes and the unit of the recordings.
     """
 
     raw: Sequence[str] | None
@@ -61,6 +63,7 @@ class IngestRequest:
     classes: int | None = None
     left_out: frozenset[str] = field(default=frozenset(), repr=False)
     max_rejected: float = 1.0
+    coordinates: Coordinates = CANONICAL
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ def settings_of(request: IngestRequest, recordings: Recordings | None) -> dict[s
         "reader": request.reader.record(),
         "dataset": request.dataset,
         "layout": layout_record(request.layout),
+        "coordinates": request.coordinates.model_dump(),
         "persons": request.persons,
         "preparation": {"name": preset.name, **preset.parameters},
         "classes": request.classes,
@@ -153,6 +157,8 @@ def existing_store(uri: str, settings: Mapping[str, Any]) -> dict[str, Any] | No
 def _require_same_settings(
     uri: str, previous: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> None:
+    previous = _upgraded(previous)
+    settings = _upgraded(settings)
     differing = [key for key, value in settings.items() if previous.get(key) != value]
     if not differing:
         return
@@ -164,6 +170,19 @@ def _require_same_settings(
         f"{uri}: holds a clip store made with other settings ({', '.join(differing)}{values}); "
         "choose another data.store or delete it"
     )
+
+
+def _upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a store in today's form.
+
+    Older stores hold recordings in the canonical form, because there was no other. The reader of
+    arrays had a text about axes, which nothing read.
+    """
+    upgraded = {"coordinates": CANONICAL.model_dump(), **settings}
+    reader = settings.get("reader")
+    if isinstance(reader, dict) and reader.get("name") == "arrays":
+        upgraded["reader"] = {key: value for key, value in reader.items() if key != "axes"}
+    return upgraded
 
 
 def require_same_recordings(raw: Sequence[str], store: str, reader: RecordingReader) -> None:

@@ -2,7 +2,7 @@ r"""From the bytes of some recordings to one shard of a clip store. Knows nothin
 
 For each member of the shard:
 
-    bytes -> reader -> recordings -> preparation -> row
+    bytes -> reader -> recordings -> canonical coordinates -> preparation -> row
                  \-> rejected, with a reason    \-> flaws, with the row all the same
 
 Nothing here depends on other shards, so shards can be written at the same time and in any order.
@@ -10,14 +10,16 @@ Nothing here depends on other shards, so shards can be written at the same time 
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from pipeline import __version__
+from pipeline.config.coordinates import Coordinates
 from pipeline.core import storage
 from pipeline.ingest.prepare import PRESETS, prepare
+from pipeline.ingest.prepare.coordinates import canonical, require_near
 from pipeline.ingest.recording import Parse, RawRecording, RecordingReader, Rejected, performance_id
 from pipeline.ingest.resume import Flaw, ShardReport, shard_name, write_report
 from pipeline.ingest.settings import IngestRequest
@@ -37,6 +39,7 @@ class IngestJob:
         reader: what reads the recordings.
         dataset: a name that goes with every clip.
         joints: V, the joints of a person.
+        coordinates: the axes and the unit of the recordings.
         persons: M, the persons of a clip.
         preparation: a name of `PRESETS`.
         classes: number of labels that there are. None: any label.
@@ -50,6 +53,7 @@ class IngestJob:
     reader: RecordingReader
     dataset: str
     joints: int
+    coordinates: Coordinates
     persons: int
     preparation: str
     classes: int | None
@@ -69,6 +73,7 @@ class IngestJob:
             settings: see `pipeline.ingest.settings.settings_of`.
         """
         metadata = {key: settings[key] for key in ("dataset", "layout", "persons", "preparation")}
+        metadata["coordinates"] = settings["coordinates"]
         metadata["fps"] = request.reader.fps
         metadata["axes"] = request.reader.axes
         metadata["space"] = request.reader.space
@@ -80,6 +85,7 @@ class IngestJob:
             reader=request.reader,
             dataset=request.dataset,
             joints=request.layout.num_joints,
+            coordinates=request.coordinates,
             persons=request.persons,
             preparation=request.preparation,
             classes=request.classes,
@@ -162,6 +168,10 @@ def _row(job: IngestJob, recording: RawRecording) -> Row:
         RejectedRecording: a label is no class, or the preparation leaves nobody.
     """
     _check_labels(recording, job.classes)
+    # Body selection and denoising look at height and width, so the axes come first.
+    bodies = canonical(recording.bodies, job.coordinates)
+    require_near(bodies)
+    recording = replace(recording, bodies=bodies)
     joints, present = prepare(recording, PRESETS[job.preparation], job.persons)
     segments = None
     if recording.segments is not None:

@@ -11,6 +11,9 @@ from pipeline.ingest.settings import IngestRequest
 from pipeline.ingest.synthetic.recorder import record
 from pipeline.runs import files
 from pipeline.runs.resolved import ResolvedRun
+from pipeline.runs.state import OWN_STORE
+from pipeline.runs.stores import trust
+from pipeline.store.clip_store import ClipStore
 from pipeline.store.manifest import FLAWS, REJECTS
 
 if TYPE_CHECKING:  # MLflow takes more than a second to import.
@@ -38,6 +41,8 @@ def ingest(run: ResolvedRun, tracker: "Tracker") -> dict[str, Any]:
     request = _request(run, _recordings(run))
     with Bar("ingest", unit="files") as bar:
         manifest = ingest_recordings(request, bar.update)
+    # Its checksums were computed just now.
+    trust(ClipStore.open(run.config.store), OWN_STORE, run.directory)
     # Opened at once: later stages work on this store and on no other.
     _ = run.store
     _announce(run, manifest)
@@ -78,6 +83,7 @@ def _request(run: ResolvedRun, raw: list[str] | None) -> IngestRequest:
         dataset=data.dataset,
         layout=run.recorded_layout,
         persons=data.persons,
+        coordinates=data.coordinates,
         preparation=data.preparation,
         protocols=data.protocol_values(),
         files_per_shard=data.files_per_shard,

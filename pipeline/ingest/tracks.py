@@ -24,14 +24,13 @@ def bodies_of(persons: np.ndarray) -> dict[str, Any]:
         bodies            p0,p1 0,p1  none  p0
 
     Args:
-        persons: real numbers [M, T, V, 3], metres.
+        persons: real numbers [M, T, V, 3].
 
     Returns:
         `bodies`, `body_ids`, `offsets` and `flaws` of a `RawRecording`.
 
     Raises:
-        RejectedRecording: the array has no frames, nobody appears, or the coordinates are not in
-            metres.
+        RejectedRecording: the array has no frames, nobody appears, or coordinates are impossible.
     """
     count, frames = persons.shape[:2]
     if not count or not frames:

@@ -96,6 +96,8 @@ def expected(data):
     is no recording."""
     try:
         frames = plain_parse(data)
+        for bodies in frames:
+            assert all(np.abs(xyz).max() <= 1000 for _, xyz in bodies)  # metres
     except Exception:  # Whatever a plain reading stumbles over is no recording.
         return None
     clip = np.zeros((len(frames), 2, 25, 3), np.float32)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cache
 
 from pipeline.config.compose import load
+from pipeline.config.coordinates import CANONICAL
 from pipeline.encoder.build import layout_of
 from pipeline.ingest.build import build_store
 from pipeline.ingest.formats import reader_for
@@ -50,6 +51,7 @@ def ingest_job(sources, store, reader, **changed):
     values = {
         "dataset": "d",
         "joints": 25,
+        "coordinates": CANONICAL,
         "persons": 2,
         "preparation": "recorded",
         "classes": None,

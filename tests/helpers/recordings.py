@@ -56,7 +56,7 @@ def plain_parse(data):
     assert next(lines, None) is None
     assert frames
     xyz = np.array([body[1] for bodies in frames for body in bodies])
-    assert xyz.size and np.isfinite(xyz).all() and np.abs(xyz).max() <= 1000 and xyz.any()
+    assert xyz.size and np.isfinite(xyz).all() and np.abs(xyz).max() <= 1e6 and xyz.any()
     assert all(0 <= body[0] < 2**64 for bodies in frames for body in bodies)
     return frames
 

@@ -14,8 +14,8 @@ All but the first two may be absent, or empty where unknown. Other columns are f
 (`select`). No value goes over several lines, none has more than 4 KiB. A Parquet table stands for
 at most 256 MiB and has no lists.
 
-An array is a `.npy` file of [T, V, 3] or [M, T, V, 3], metres, at most 8 persons and no more than
-frames. A frame of zeros holds nobody.
+An array is a `.npy` file of [T, V, 3] or [M, T, V, 3], at most 8 persons and no more than frames. A
+frame of zeros holds nobody. `data.coordinates` says which axis is which, and the unit.
 """
 
 import re
@@ -32,7 +32,7 @@ from pipeline.core.errors import UserError
 from pipeline.ingest import source
 from pipeline.ingest.decode import npy
 from pipeline.ingest.formats.clip_table import ClipTable, TableRow
-from pipeline.ingest.recording import Parse, RawRecording, RecordingReader
+from pipeline.ingest.recording import KINECT_AXES, Parse, RawRecording, RecordingReader
 from pipeline.ingest.source import Listing, Member, Read, RejectedRecording
 from pipeline.ingest.tracks import LARGEST, bodies_of
 
@@ -59,7 +59,8 @@ class Arrays(RecordingReader):
     table: str
     select: dict[str, str | int]
     fps: float
-    axes: str
+    # A constant: `data.coordinates` declares what the recordings have.
+    axes: str = KINECT_AXES
     classes: list[str] | None = None
 
     def listing(self, sources: Sequence[str]) -> Listing:

@@ -65,7 +65,7 @@ def write_folder(folder, rows, files, header=None):
 
 
 def reader(**options):
-    return Arrays(**{"table": "clips.csv", "select": {}, "fps": 30.0, "axes": "y up", **options})
+    return Arrays(**{"table": "clips.csv", "select": {}, "fps": 30.0, **options})
 
 
 def read(sources, joints=V, **options):
@@ -461,8 +461,8 @@ def remade(text, data=GOOD[128:]):
         (says("<f8", "(0, 2147483647, 2147483647, 2147483647)", b""), "impossible"),
         (npy(np.zeros((5, V, 3))), "no body in any frame"),
         (npy(np.full((5, V, 3), np.nan)), "no body in any frame"),
-        (npy(clip() * 1e4), "not metres"),
-        (npy(np.full((5, V, 3), 5000)), "not metres"),
+        (npy(clip() * 1e7), "not metres"),
+        (npy(np.full((5, V, 3), 5e6)), "not metres"),
         (
             npy(clip()[:, :-1]),
             r"shape [5, 3, 3], expected [frames, 4, 3] or [persons, frames, 4, 3]",

@@ -114,7 +114,7 @@ def test_frames_of_nobody_in_between_stay_and_joints_that_are_no_numbers_are_fla
 def test_rows_that_cannot_be_used_are_rejected_by_name(tmp_path):
     x, y = clips(7), one_hot([1, 2, 3, 4, 5, 6, 7])
     x[1] = 0
-    x[2] *= 1e4
+    x[2] *= 1e7
     y[3] = 0
     y[4, 9] = 1
     y[5] *= 0.5
@@ -123,7 +123,7 @@ def test_rows_that_cannot_be_used_are_rejected_by_name(tmp_path):
     assert [name for name in found if name.startswith("train")] == ["train-00001"]
     assert rejects == {
         "train-00002": "every frame is zero",
-        "train-00003": "coordinates beyond 1 km: not metres",
+        "train-00003": "coordinates beyond 1,000,000: not metres",
         **{f"train-0000{n}": "its label is not one-hot" for n in (4, 5, 6, 7)},
     }
 
@@ -150,8 +150,8 @@ def without(name):
         (without("y_train"), "holds no array y_train"),
         (content(y_train=one_hot([1, 2])), "x_train has 5 clips, y_train 2"),
         (
-            content(y_test=np.arange(3)),
-            r"x_test has shape \[3, 12, 150\] and y_test \[3\], expected \[clips, frames",
+            content(y_test=np.zeros((3, 1, 1))),
+            r"x_test has shape \[3, 12, 150\] and y_test \[3, 1, 1\], expected \[clips, frames",
         ),
         (content(x_test=clips(3).reshape(3, T, 2, 75)), r"x_test has shape \[3, 12, 2, 75\]"),
         (content(x_train=np.zeros((5, 0, 150), "f4")), r"x_train has shape \[5, 0, 150\]"),
@@ -173,6 +173,16 @@ def test_a_file_of_something_else_is_one_clear_line(tmp_path, arrays, message):
     with pytest.raises(UserError, match=rf"x\.npz: {message}") as error:
         read(save(tmp_path / "x.npz", arrays))
     assert "\n" not in str(error.value)
+
+
+def test_labels_may_be_the_numbers_of_the_classes(tmp_path):
+    labels = np.array([0, 59, 2, -1, 4])
+    found, rejects = read(save(tmp_path / "x.npz", content(y_train=labels)))
+    assert rejects == {"train-00004": "its label is not a whole number from 0"}
+    assert [found[f"train-{row:05}"].label for row in (1, 2, 3, 5)] == [0, 59, 2, 4]
+    found, rejects = read(save(tmp_path / "x.npz", content(y_train=labels.astype("f4"))))
+    assert len(found) == 3
+    assert set(rejects.values()) == {"its label is not a whole number from 0"}
 
 
 def test_a_compressed_file_says_how_to_store_it(tmp_path):

@@ -129,8 +129,11 @@ def test_names_of_ntu_say_who_and_where(tmp_path):
         "S001C003P003R001A004",
         "S001C003P003R001A005",
         "S01C003P003R001A005",
+        "S001C001P003R001A005",
     ]
-    found, rejects = read(save(tmp_path / "x.pkl", [annotation(name) for name in names]))
+    content = [annotation(name) for name in names]
+    content[4]["label"] = 4
+    found, rejects = read(save(tmp_path / "x.pkl", content))
     assert rejects == {names[2]: "label is 3, its name says 4"}
     recording = found[names[0]]
     assert (recording.setup, recording.camera, recording.subject, recording.replication) == (
@@ -142,6 +145,101 @@ def test_names_of_ntu_say_who_and_where(tmp_path):
     (raw,) = ntu.parse(names[0] + ".skeleton", skeleton_text(people(1)), 25)
     assert recording.performance == raw.performance == found[names[1]].performance
     assert (found[names[3]].camera, found[names[3]].performance) == (None, names[3])
+
+
+def test_classes_that_a_file_numbers_anew_are_as_it_says(tmp_path):
+    """Labels 0 to 2 for actions 24, 27 and 44, as in a file of a few classes."""
+    actions = {"A024": 0, "A027": 1, "A044": 2}
+    content = []
+    for camera in (1, 2):
+        for action, label in actions.items():
+            content.append(annotation(f"S001C00{camera}P003R001{action}", label=label))
+    source = save(tmp_path / "x.pkl", content)
+    found, rejects = read(source)
+    assert rejects == {}
+    assert {name[16:]: one.label for name, one in found.items()} == actions
+    # The cameras of a performance are paired as in NTU's own files.
+    (raw,) = ntu.parse("S001C001P003R001A024.skeleton", skeleton_text(people(1)), 25)
+    assert found["S001C001P003R001A024"].performance == raw.performance
+    assert Pyskl().listing([source]).notes == (
+        "classes are numbered by the file, not by the names of its clips: A024 is class 0, "
+        "A027 is class 1, A044 is class 2; data.classes must name them in that order, or be null",
+    )
+    # One clip that contradicts the others, and those of its action that the name contradicts too.
+    content[0]["label"] = 23
+    found, rejects = read(save(tmp_path / "y.pkl", content))
+    assert rejects == {"S001C002P003R001A024": "label is 0, its name says 23"}
+    # A file that follows its names needs no word.
+    assert Pyskl().listing([save(tmp_path / "z.pkl", content[:1])]).notes == ()
+
+
+def test_two_files_are_two_splits(tmp_path):
+    """As mmaction2 writes them: lists of annotations, of NTU's names and labels."""
+    folder = tmp_path / "xsub"
+    folder.mkdir()
+    train = [annotation(f"S001C001P00{p}R001A004") for p in (1, 2)]
+    val = [annotation("S001C001P003R001A004"), annotation("S001C001P001R001A004", keypoint(7))]
+    sources = [save(folder / "train.pkl", train), save(folder / "val.pkl", val)]
+    (folder / "notes.txt").write_text("")
+    for named in ([str(folder)], sources, sources[::-1]):
+        listing = Pyskl().listing(named)
+        # The second of a name is known by its file, and set aside when the store is planned.
+        assert [member.path for member in listing.members] == [
+            "S001C001P001R001A004",
+            "S001C001P001R001A004 (val.pkl: annotations[1])",
+            "S001C001P002R001A004",
+            "S001C001P003R001A004",
+        ]
+        with Pyskl().opened(named, V) as parse:
+            recordings = [parse(member)[0] for member in listing.members]
+        assert [one.split for one in recordings] == [("train",), ("val",), ("train",), ("val",)]
+        assert [one.subject for one in recordings] == [1, 1, 2, 3]
+        assert [one.frames for one in recordings] == [4, 7, 4, 4]
+    # A single list is no split, and lists in the files are their own splits.
+    assert read(sources[0])[0]["S001C001P001R001A004"].split == ()
+    content = {"split": {"a": ["S001C001P003R001A004"]}, "annotations": val[:1]}
+    found, _ = read_all(Pyskl(), [sources[0], save(folder / "own.pkl", content)], V)
+    assert {one.split for one in found.values()} == {("train",), ("a",)}
+    # Which belong together must be clear.
+    (tmp_path / "xview").mkdir()
+    other = save(tmp_path / "xview" / "train.pkl", train)
+    for unclear in ([str(folder)], [str(tmp_path)], [sources[0], other]):
+        with pytest.raises(UserError, match=r"holds several \.pkl files: .*; name the one, or"):
+            Pyskl().listing(unclear)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_names_and_labels_as_numpy_and_pandas_have_them(tmp_path, protocol):
+    names = np.array(["walk 1", "S001C001P003R001A004", "\u8d70"])
+    content = {
+        "split": {"train": names[:2], "val": [names[2]], "none": names[:0]},
+        "annotations": [
+            annotation(names[0], label=np.float64(3.0)),
+            annotation(names[1], label=3.0),
+            annotation(names[2], keypoint()[0], label=np.int8(3), total_frames=4),
+        ],
+    }
+    found, rejects = read(save(tmp_path / "x.pkl", content, protocol))
+    assert rejects == {}
+    assert {name: one.split for name, one in found.items()} == {
+        "walk 1": ("train",),
+        "S001C001P003R001A004": ("train",),
+        "\u8d70": ("val",),
+    }
+    assert {one.label for one in found.values()} == {3}
+    assert all(type(name) is str for name in found)
+    for one in found.values():
+        assert np.array_equal(in_place(one, 1)[:, 0], keypoint()[0])
+
+
+def test_a_fourth_number_is_a_confidence_and_is_dropped(tmp_path):
+    array = np.concatenate([keypoint(), np.ones((1, 4, V, 1), "f2")], axis=3)
+    array[0, 1, 5, 3], array[0, 2, 7, 3], array[0, 3, 7, 3] = 0, 0.25, 1.02
+    expected = array[0, :, :, :3].copy()
+    expected[1, 5] = 0
+    found, rejects = read(save(tmp_path / "x.pkl", [annotation("a", array)]))
+    assert rejects == {}
+    assert np.array_equal(in_place(found["a"], 1)[:, 0], expected)
 
 
 def test_holes_and_absent_persons(tmp_path):
@@ -157,15 +255,27 @@ def test_holes_and_absent_persons(tmp_path):
 
 
 BAD = {
-    "flat": (annotation("flat", keypoint()[..., :2]), "2-D keypoints: only 3-D ones can be used"),
+    "flat": (annotation("flat", keypoint()[..., :2]), "read them with data=pyskl_2d"),
+    "pixels": (
+        annotation("pixels", np.abs(keypoint()) % 1 * [900, 900, 1]),
+        "2-D key points with a confidence: read them with data=pyskl_2d",
+    ),
+    "fourth": (
+        annotation("fourth", np.concatenate([keypoint(), keypoint()[..., :1] + 9], axis=3)),
+        "the fourth number of a joint is no confidence from 0 to 1",
+    ),
+    "five": (
+        annotation("five", np.concatenate([keypoint(), keypoint()], axis=3)[..., :5]),
+        "keypoint has shape [1, 4, 25, 5]",
+    ),
     "joints": (annotation("joints", keypoint()[:, :, :17]), "keypoint has shape [1, 4, 17, 3]"),
-    "one": (annotation("one", keypoint()[0], total_frames=4), "keypoint has shape [4, 25, 3]"),
+    "row": (annotation("row", keypoint()[0, 0], total_frames=4), "keypoint has shape [25, 3]"),
     "frames": (annotation("frames", total_frames=5), "total_frames is not 4, the number of frames"),
     "no frames": (annotation("no frames", total_frames=None), "total_frames is not 4"),
     "empty": (annotation("empty", keypoint(0)), "no frames"),
     "zeros": (annotation("zeros", keypoint() * 0), "no body in any frame"),
     "nan": (annotation("nan", keypoint() * np.nan), "no body in any frame"),
-    "far": (annotation("far", keypoint() * 9999), "not metres"),
+    "far": (annotation("far", keypoint(kind="f4") * 1e7), "not metres"),
     "complex": (
         annotation("complex", keypoint(kind="c8")),
         "keypoint is an array of 'c8', not of numbers",
@@ -184,18 +294,18 @@ BAD = {
     "true": (annotation("true", label=True), "label is not a whole number from 0"),
     "half": (annotation("half", label=1.5), "label is not a whole number from 0"),
     "text": (annotation("text", label="3"), "label is not a whole number from 0"),
-    "annotations[20]": (annotation(7), "an annotation without a frame_dir that can be printed"),
-    "annotations[21]": (annotation(""), "an annotation without a frame_dir that can be printed"),
-    "annotations[22]": (
+    "annotations[23]": (annotation(7), "an annotation without a frame_dir that can be printed"),
+    "annotations[24]": (annotation(""), "an annotation without a frame_dir that can be printed"),
+    "annotations[25]": (
         annotation("n" * 300),
         "an annotation without a frame_dir that can be printed",
     ),
-    "annotations[23]": (
+    "annotations[26]": (
         annotation("\x1b[31mred"),
         "an annotation without a frame_dir that can be printed",
     ),
-    "annotations[24]": (None, "an annotation without a frame_dir that can be printed"),
-    "annotations[25]": ([1], "an annotation without a frame_dir that can be printed"),
+    "annotations[27]": (None, "an annotation without a frame_dir that can be printed"),
+    "annotations[28]": ([1], "an annotation without a frame_dir that can be printed"),
 }
 
 
@@ -691,7 +801,7 @@ def test_the_file_itself_or_a_folder_that_holds_it_is_a_source(tmp_path):
         (
             source,
             str(tmp_path),
-        ): r"holds several \.pkl files: x\.pkl, x\.pkl; name one \(data\.raw=\.\.\.\)",
+        ): r"holds several \.pkl files: x\.pkl, x\.pkl; name the one, or .*\(data\.raw=\[\.\.\.\]\)",
     }
     for sources, message in cases.items():
         with pytest.raises(UserError, match=message):

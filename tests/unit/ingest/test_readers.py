@@ -18,6 +18,7 @@ from pipeline.ingest.formats import READERS, ntu, nw_ucla
 from pipeline.ingest.recording import performance_id
 from pipeline.ingest.source import Member, RejectedRecording, opened
 from tests.helpers.examples import examples, scaled
+from tests.helpers.ingests import read_all as read_members
 from tests.helpers.recordings import NAME, people, plain_parse, skeleton_text, ucla_text
 
 
@@ -129,9 +130,14 @@ def moved_field():
         (replaced(b"72057594037930000", b"-7"), "a body id is not a number"),
         (replaced(b"72057594037930000", b"184467440737095516160"), "a body id is not a number"),
         (skeleton_text([[(1, np.zeros((25, 3)))]]), "every joint is zero"),
-        (GOOD.decode().encode("utf-16"), "not plain text"),
-        (b"\xef\xbb\xbf" + GOOD, "not plain text"),
-        (GOOD.replace(b"\r\n", b"\r"), "number of frames expected"),
+        (GOOD.decode().encode("utf-16-le"), "not plain text: holds zero bytes"),
+        (GOOD.decode().encode("utf-16")[:-1], "not plain text"),
+        ("\ufeffé".encode("utf-16"), "not plain text"),
+        (bytes(500), "not plain text: holds zero bytes; was it copied to its end"),
+        (GOOD + bytes(100), "not plain text: holds zero bytes"),
+        (GOOD.replace(b".", b","), "a coordinate is not a number .*: decimal commas. write points"),
+        (with_coordinate("-1.#IND"), "a coordinate is not a number"),
+        (skeleton_text(people(2, joints=32), joints=32), "line 4: 32 joints, expected 25"),
         (b"PK\x03\x04" + bytes(100), "not plain text"),
         (bytes(range(256)) * 20, "not plain text"),
         (b"nframes\n", "line 1: number of frames expected, got 'nframes'"),
@@ -142,6 +148,79 @@ def test_a_damaged_skeleton_file_is_rejected_with_its_reason(data, reason):
         ntu.parse(NAME, data, 25)
     assert len(str(error.value)) < 200
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xef\xbb\xbf" + GOOD,
+        GOOD.decode().encode("utf-16"),
+        b"\xfe\xff" + GOOD.decode().encode("utf-16-be"),
+        GOOD.replace(b"\r\n", b"\r"),
+        GOOD.replace(b" 0 1 0 1 0 0 -0.25", b" -1.#IND 1 0 1 0 0 -0.25"),
+    ],
+)
+def test_a_skeleton_file_as_other_programs_write_it_is_read(data):
+    (expected,) = ntu.parse(NAME, GOOD, 25)
+    (found,) = ntu.parse(NAME, data, 25)
+    assert np.array_equal(found.bodies, expected.bodies)
+    assert np.array_equal(found.offsets, expected.offsets)
+    assert np.array_equal(found.body_ids, expected.body_ids)
+
+
+def test_names_in_capitals_and_in_small_letters_are_read(tmp_path):
+    names = {
+        "S001C001P001R001A001.SKELETON": "S001C001P001R001A001",
+        "s001c001p002r001a001.skeleton": "S001C001P002R001A001",
+        "S001C001P003R001A001.Skeleton": "S001C001P003R001A001",
+    }
+    for name in names:
+        (tmp_path / name).write_bytes(GOOD)
+    found, rejects = read_members(ntu.Ntu(), [str(tmp_path)], 25)
+    assert (list(found), rejects) == (list(names.values()), {})
+    # The same recording twice: the first counts, as for any two files of one name.
+    (tmp_path / "S001C001P001R001A001.skeleton").write_bytes(GOOD)
+    twice = [one.name for one in ntu.Ntu().listing([str(tmp_path)]).members]
+    assert twice.count("S001C001P001R001A001.skeleton") == 2
+    # What is no name stays as it is, and its reject names the file.
+    (tmp_path / "walk.SKELETON").write_bytes(GOOD)
+    _, rejects = read_members(ntu.Ntu(), [str(tmp_path)], 25)
+    assert list(rejects) == ["walk.SKELETON"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "advice"),
+    [(".txt", "rename its .skeleton.txt files"), (".npy", "made by txt2npy.py: use the .skeleton")],
+)
+def test_files_that_were_made_of_skeleton_files_come_with_advice(tmp_path, ending, advice):
+    (tmp_path / f"{NAME}{ending}").write_bytes(GOOD)
+    with pytest.raises(UserError, match=rf"no \.skeleton file among its 1 files; .*{advice}"):
+        ntu.Ntu().listing([str(tmp_path)])
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_bomb_in_a_zip_is_set_aside_and_unpacked_a_piece_at_a_time(tmp_path, method, monkeypatch):
+    bomb, fine = NAME, NAME.replace("A004", "A005")
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", method) as archive:
+        archive.writestr(bomb, bytes(4 << 20))
+        archive.writestr(fine, GOOD)
+    reads = []
+    unpack = zipfile.ZipExtFile.read
+
+    def counted(stream, size=-1):
+        reads.append(size)
+        return unpack(stream, size)
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", counted)
+    monkeypatch.setattr(source, "MAX_BYTES", 1 << 20)
+    with opened([str(tmp_path / "bomb.zip")]) as read:
+        # Its size in the list is not trusted.
+        with pytest.raises(RejectedRecording, match="larger than 1 MiB"):
+            read(Member(bomb, bomb, 1))
+        assert read(Member(fine, fine, 1)) == GOOD
+    # More than is asked for of bzip2 and LZMA would be unpacked, without a limit.
+    assert set(reads) == {source.ZIP_PIECE}
+    assert sum(reads) < 2 << 20
 
 
 @pytest.mark.parametrize(
@@ -275,7 +354,7 @@ def ucla_frame(joint):
             "the recording called by a dict, not",
         ),
         (UCLA_NAME, ucla_text(np.where(FRAMES > 2, np.nan, FRAMES)), "NaN"),
-        (UCLA_NAME, ucla_text(FRAMES * 1e4), "not metres"),
+        (UCLA_NAME, ucla_text(FRAMES * 1e7), "not metres"),
         (UCLA_NAME, ucla_text(FRAMES * 0), "no body in any frame"),
         (UCLA_NAME, ucla_text(FRAMES, "a01_s02_e03_v02"), "holds the recording 'a01_s02_e03_v02'"),
         ("a07_s02_e03_v01.json", ucla_text(FRAMES, "a07_s02_e03_v01"), "action 7 is not one of"),
@@ -306,7 +385,7 @@ def plain_ucla(data):
         assert isinstance(frame, list) and len(frame) == 20
         for joint in frame:
             assert isinstance(joint, list) and len(joint) == 3
-            assert all(type(x) in (int, float) and abs(x) <= 1000 for x in joint)
+            assert all(type(x) in (int, float) and abs(x) <= 1e6 for x in joint)
     frames = [frame for frame in frames if any(x for joint in frame for x in joint)]
     assert frames
     return frames
