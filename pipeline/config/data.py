@@ -6,8 +6,8 @@ from pydantic import Field, model_validator
 
 from models.choices import Align, Centre
 from pipeline.config.coordinates import CANONICAL, Coordinates
-from pipeline.config.readers import PkuMmdReader, ReaderOptions
-from pipeline.config.section import Count, Section, Weight
+from pipeline.config.readers import PkuMmdReader, Pyskl2dReader, ReaderOptions
+from pipeline.config.section import Count, Few, Name, Place, Section, Weight
 from pipeline.config.skeleton import Mapping, Skeleton
 
 # Column -> allowed values. A clip passes if each of these columns has an allowed value.
@@ -25,10 +25,10 @@ class Synthetic(Section):
         noise: the standard deviation of a joint's error, in metres.
     """
 
-    actions: Count
-    subjects: Count
-    replications: Count
-    cameras: Count
+    actions: Few
+    subjects: Few
+    replications: Few
+    cameras: Few
     noise: Weight
 
 
@@ -62,7 +62,7 @@ class PoolStore(Section):
         weight: the share of these clips that every epoch draws, above 0 and at most 1.
     """
 
-    store: str
+    store: Place
     clips: Filter
     weight: Annotated[float, Field(gt=0, le=1)]
 
@@ -74,23 +74,23 @@ class Data(Section):
     """
 
     reader: ReaderOptions
-    dataset: str
-    raw: str | list[str] | None
-    store: str | None
-    names: str | None
-    left_out: str | None
+    dataset: Name
+    raw: Place | Annotated[list[Place], Field(min_length=1)] | None = None
+    store: Place | None = None
+    names: Place | None = None
+    left_out: Place | None = None
     coordinates: Coordinates = CANONICAL
-    persons: Count
+    persons: Few
     preparation: Literal["agcn", "ctrgcn", "recorded", "untrimmed"]
     files_per_shard: Count
-    classes: list[str] | None
+    classes: list[str] | None = None
     protocols: dict[str, Protocol]
     protocol: str
     normalise: Normalise
-    synthetic: Synthetic | None
+    synthetic: Synthetic | None = None
     skeleton: Skeleton
-    mapping: Mapping | None
-    pool: list[PoolStore]
+    mapping: Mapping | None = None
+    pool: list[PoolStore] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _check_protocol(self) -> Self:
@@ -105,6 +105,20 @@ class Data(Section):
         if (self.preparation == "untrimmed") != whole_videos:
             raise ValueError(
                 "preparation=untrimmed and reader.untrimmed=true of pku_mmd come together"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_image(self) -> Self:
+        if isinstance(self.reader, Pyskl2dReader) and self.normalise.align != "none":
+            raise ValueError(
+                f"normalise.align={self.normalise.align} turns bodies in space, and 2-D key points "
+                "(reader.format=pyskl_2d) have no depth; it must be none"
+            )
+        if isinstance(self.reader, Pyskl2dReader) and self.coordinates != CANONICAL:
+            raise ValueError(
+                "coordinates: 2-D key points (reader.format=pyskl_2d) have neither a depth nor a "
+                "unit; leave it as it is"
             )
         return self
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.section import Positive, Section
+from pipeline.config.section import Place, Positive, Section
 
 
 class NtuReader(Section):
@@ -48,15 +48,34 @@ class ArraysReader(Section):
     """
 
     format: Literal["arrays"]
-    table: str
-    select: dict[str, str | int]
+    table: Place
+    select: dict[str, str | int] = Field(default_factory=dict)
     fps: Positive
 
 
 class PysklReader(Section):
-    """The annotation pickle of pyskl. This format has no options."""
+    """The annotation pickles of pyskl and mmaction2. This format has no options."""
 
     format: Literal["pyskl"]
+
+
+class Pyskl2dReader(Section):
+    """The annotation pickles of pyskl and mmaction2 with 2-D key points.
+
+    Attributes:
+        min_confidence: joints whose confidence is not above it count as not seen.
+        fps: frames a second.
+    """
+
+    format: Literal["pyskl_2d"]
+    min_confidence: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    fps: Positive = 30.0
+
+
+class AgcnNpyReader(Section):
+    """The `.npy` arrays and label pickles of ST-GCN, 2s-AGCN, CMD and UmURL. It has no options."""
+
+    format: Literal["agcn_npy"]
 
 
 class CtrgcnNpzReader(Section):
@@ -66,6 +85,13 @@ class CtrgcnNpzReader(Section):
 
 
 ReaderOptions = Annotated[
-    NtuReader | NwUclaReader | PkuMmdReader | ArraysReader | PysklReader | CtrgcnNpzReader,
+    NtuReader
+    | NwUclaReader
+    | PkuMmdReader
+    | ArraysReader
+    | PysklReader
+    | Pyskl2dReader
+    | AgcnNpyReader
+    | CtrgcnNpzReader,
     Field(discriminator="format"),
 ]

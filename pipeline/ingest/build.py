@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.core import storage
+from pipeline.core.console import say
 from pipeline.core.errors import UserError
 from pipeline.ingest import resume
 from pipeline.ingest.assemble import assemble
@@ -61,6 +62,8 @@ def build_store(
     recordings = None
     if request.raw is not None:
         recordings = find_recordings(request.raw, request.reader)
+        for note in recordings.listing.notes:
+            say(f"  {note}")
     settings = settings_of(request, recordings)
 
     manifest = existing_store(request.store, settings)

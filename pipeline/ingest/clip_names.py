@@ -1,6 +1,7 @@
 """Lists of clip names: the samples to leave out of a data set, or to count the splits of."""
 
 import gzip
+import io
 import re
 import zlib
 
@@ -12,6 +13,8 @@ from pipeline.ingest.recording import FileReader, RecordingReader
 from pipeline.ingest.source import RejectedRecording
 
 GZIP = b"\x1f\x8b"
+# Ten times the names of NTU RGB+D 120. A list beyond this is no list, or a gzip bomb.
+MAX_LIST_BYTES = 32 << 20
 
 
 def read_lines(key: str, place: str) -> list[str]:
@@ -33,19 +36,36 @@ def read_lines(key: str, place: str) -> list[str]:
         uri = str(shipped)
     if not storage.exists(uri):
         raise ConfigError(f"{key}={place}: not found")
+    too_large = ConfigError(
+        f"{key}={place}: not a list of names (larger than {MAX_LIST_BYTES >> 20} MiB)"
+    )
+    if (storage.info(uri).size or 0) > MAX_LIST_BYTES:
+        raise too_large
     data = storage.read_bytes(uri)
     try:
         if data.startswith(GZIP):
-            data = gzip.decompress(data)
-        text = data.decode()
+            data = _unpacked(data)
+        text = data.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ConfigError(f"{key}={place}: not a list of names ({first_line(error)})") from None
+    if len(data) > MAX_LIST_BYTES:
+        raise too_large
     lines = []
     for line in text.splitlines():
         line = line.strip()
         if line and not line.startswith("#"):
             lines.append(line)
     return lines
+
+
+def _unpacked(data: bytes) -> bytes:
+    """Unpack gzip, at most one byte more than MAX_LIST_BYTES: a thousandth of it can stand for it.
+
+    Raises:
+        OSError, EOFError, zlib.error: it is damaged.
+    """
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        return file.read(MAX_LIST_BYTES + 1)
 
 
 def read_clip_names(key: str, place: str, reader: RecordingReader) -> list[str]:

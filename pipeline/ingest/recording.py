@@ -2,9 +2,9 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -143,10 +143,13 @@ class FileReader(RecordingReader):
     """Reads a kind of recordings of which every file is one, and says by its name what it holds.
 
     Attributes:
-        suffix: how the names of its files end. Anything else in a source is no recording.
+        suffix: how the names of its files end, in capitals too. Anything else in a source is no
+            recording.
+        advice: how the names of other files end -> what to do about those.
     """
 
     suffix: ClassVar[str]
+    advice: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def who(self, name: str) -> dict[str, int]:
@@ -171,9 +174,18 @@ class FileReader(RecordingReader):
 
     def listing(self, sources: Sequence[str]) -> Listing:
         """See `RecordingReader.listing`."""
-        return source.listing(
-            sources, lambda path: path.name.endswith(self.suffix), f"{self.suffix} file"
+        found = source.listing(
+            sources,
+            lambda path: path.name.lower().endswith(self.suffix),
+            f"{self.suffix} file",
+            self.advice,
         )
+        members = [replace(one, name=self.usual_name(one.name)) for one in found.members]
+        return replace(found, members=sorted(members))
+
+    def usual_name(self, name: str) -> str:
+        """Return a file name as the data set's authors write it: copies may have `.SKELETON`."""
+        return name[: -len(self.suffix)] + self.suffix
 
     @contextmanager
     def opened(self, sources: Sequence[str], joints: int) -> Iterator[Parse]:

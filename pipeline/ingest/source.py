@@ -7,7 +7,7 @@ zip are no recordings.
 
 import stat
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -21,6 +21,9 @@ from pipeline.core.errors import UserError, first_line
 
 # The longest NTU recording is some 3 MB of text. A member beyond this is damage or a zip bomb.
 MAX_BYTES = 64 << 20
+# Bytes that are read of a zip at a time. Python unpacks all that it reads of bzip2 and LZMA,
+# however few bytes are asked for: 4 KiB of bzip2 may stand for some 80 MB, 64 MiB for a terabyte.
+ZIP_PIECE = 4096
 
 
 class RejectedRecording(Exception):  # noqa: N818 - it is no error of the program
@@ -54,12 +57,14 @@ class Listing:
         companions: files that say something about the recordings (labels, splits, a table), sorted.
             What they hold belongs to the identity of the recordings.
         facts: digest of what a file of many recordings says about them.
+        notes: what the user should know about them, a line each.
     """
 
     members: list[Member]
     ignored: int
     companions: tuple[Member, ...] = ()
     facts: str = ""
+    notes: tuple[str, ...] = ()
 
 
 # From a member to its bytes.
@@ -68,13 +73,19 @@ Read = Callable[[Member], bytes]
 OpenMember = Callable[[Member], "IO[bytes] | pa.NativeFile"]
 
 
-def listing(sources: Sequence[str], wanted: Callable[[PurePosixPath], bool], what: str) -> Listing:
+def listing(
+    sources: Sequence[str],
+    wanted: Callable[[PurePosixPath], bool],
+    what: str,
+    advice: Mapping[str, str] | None = None,
+) -> Listing:
     """List the files of some sources.
 
     Args:
         sources: directories and zip files.
         wanted: decides by a file's path in its source whether it is a recording.
         what: names what is wanted, for the message that there is none.
+        advice: how the names of other files end -> what to do about those, for that message.
 
     Returns:
         The recordings, sorted by name.
@@ -86,6 +97,7 @@ def listing(sources: Sequence[str], wanted: Callable[[PurePosixPath], bool], wha
     members = []
     files = 0
     archives = 0
+    hint = ""
     for number, uri in enumerate(sources):
         plain, others = _files(uri)
         files += len(plain) + others
@@ -94,8 +106,10 @@ def listing(sources: Sequence[str], wanted: Callable[[PurePosixPath], bool], wha
             pure = PurePosixPath(path)
             if not _is_hidden(pure) and wanted(pure):
                 members.append(Member(pure.name, path, size, number))
+            for ending, way_out in (advice or {}).items():
+                if path.endswith(ending):
+                    hint = f"; {way_out}"
     if not members:
-        hint = ""
         if archives:
             hint = "; name its zip files themselves: data.raw=[a.zip,b.zip]"
         raise UserError(
@@ -187,10 +201,24 @@ def _read_bounded(member: Member, open_member: OpenMember) -> bytes:
         raise RejectedRecording(too_large)
     try:
         with open_member(member) as stream:
-            data = stream.read(MAX_BYTES + 1)
+            if isinstance(stream, zipfile.ZipExtFile):
+                data = _read_in_pieces(stream)
+            else:
+                data = stream.read(MAX_BYTES + 1)
     except Exception as error:
         # zipfile, the decompressors and Arrow fail in any way that a damaged zip makes them.
         raise RejectedRecording(f"cannot be read ({first_line(error)})") from None
     if len(data) > MAX_BYTES:
         raise RejectedRecording(too_large)
     return data
+
+
+def _read_in_pieces(stream: IO[bytes]) -> bytes:
+    """Read all of a stream, or more than MAX_BYTES of it by less than a piece."""
+    data = bytearray()
+    while len(data) <= MAX_BYTES:
+        piece = stream.read(ZIP_PIECE)
+        if not piece:
+            break
+        data += piece
+    return bytes(data)

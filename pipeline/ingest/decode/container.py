@@ -1,9 +1,10 @@
-"""Data sets that are one file of many recordings."""
+"""Data sets that are one file of many recordings, or one for each of their parts."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 from pyarrow import fs
@@ -39,24 +40,67 @@ def find(sources: Sequence[str], suffix: str) -> Container:
     Raises:
         UserError: there is no such file, or there are several.
     """
+    found = _find_all(sources, suffix)
+    if len(found) > 1:
+        raise UserError(f"{_several(sources, suffix, found)}; name one (data.raw=...)")
+    return found[0]
+
+
+def find_parts(sources: Sequence[str], suffix: str, parts: Sequence[str]) -> tuple[Container, ...]:
+    """Return the file, or the files that each hold a part, of a data set, sorted by name.
+
+    Several files belong together if each was named by itself, or if they lie in one folder and are
+    called like parts.
+
+    Args:
+        sources: as for `find`.
+        suffix: as for `find`.
+        parts: what such files in a folder are called, without the suffix.
+
+    Raises:
+        UserError: there is no such file, several have one name, or it is not clear which of them
+            belong together.
+    """
+    found = _find_all(sources, suffix)
+    if len(found) == 1:
+        return (found[0],)
+    names = [part_name(one) for one in found]
+    together = {one.uri for one in found} == set(sources)
+    if set(names) <= set(parts):
+        folders = {one.uri.rpartition("/")[0] for one in found}
+        together = together or len(folders) == 1
+    if not together or len(set(names)) < len(names):
+        raise UserError(
+            f"{_several(sources, suffix, found)}; name the one, or those that belong together and "
+            "have different names (data.raw=[...])"
+        )
+    return tuple(sorted(found, key=part_name))
+
+
+def part_name(file: Container) -> str:
+    """Return the name of a file without its suffix."""
+    return PurePosixPath(storage.name(file.uri)).stem
+
+
+def _several(sources: Sequence[str], suffix: str, found: Sequence[Container]) -> str:
+    names = ", ".join(storage.name(one.uri) for one in found[:3])
+    return f"{', '.join(sources)}: holds several {suffix} files: {names}"
+
+
+def _find_all(sources: Sequence[str], suffix: str) -> list[Container]:
+    """Return the files whose names end with `suffix`. Raises UserError where there is none."""
     found: list[tuple[str, fs.FileInfo]] = []
     ignored = 0
     for uri in sources:
         matching, files = _matching(uri, suffix)
         found += matching
         ignored += files - len(matching)
-    if len(found) > 1:
-        names = ", ".join(storage.name(uri) for uri, _ in found[:3])
-        raise UserError(
-            f"{', '.join(sources)}: holds several {suffix} files: {names}; name one (data.raw=...)"
-        )
     if not found:
         hint = ""
         if any(uri.endswith(".zip") for uri in sources):
             hint = "; unpack it first"
         raise UserError(f"{', '.join(sources)}: holds no {suffix} file{hint}")
-    uri, info = found[0]
-    return Container(uri, info.size, info.mtime_ns or 0, ignored)
+    return [Container(uri, info.size, info.mtime_ns or 0, ignored) for uri, info in found]
 
 
 def _matching(uri: str, suffix: str) -> tuple[list[tuple[str, fs.FileInfo]], int]:

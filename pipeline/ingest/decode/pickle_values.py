@@ -15,6 +15,8 @@ import numpy as np
 
 # The types of numbers that are read: half, single and double floats, and integers.
 NUMBERS = re.compile(r"f[248]|[iu][1248]")
+# Texts: U and the number of characters, of 4 bytes each.
+TEXTS = re.compile(r"U([1-9][0-9]{0,5})")
 BYTE_ORDERS = ("<", ">", "=", "|")
 MOST_AXES = 8
 LONGEST_AXIS = 2**31
@@ -56,8 +58,19 @@ class Dtype:
         Raises:
             ValueError: it is none of plain numbers.
         """
-        if not NUMBERS.fullmatch(self.code) or self.order not in BYTE_ORDERS:
-            raise ValueError(f"an array of {self.code[:20]!r}, not of numbers")
+        return self._resolve(NUMBERS, "numbers")
+
+    def resolve_texts(self) -> np.dtype:
+        """Return the dtype of an array of texts.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return self._resolve(TEXTS, "texts")
+
+    def _resolve(self, admitted: re.Pattern, what: str) -> np.dtype:
+        if not admitted.fullmatch(self.code) or self.order not in BYTE_ORDERS:
+            raise ValueError(f"an array of {self.code[:20]!r}, not of {what}")
         return np.dtype(self.code).newbyteorder(self.order)  # type: ignore[arg-type]
 
 
@@ -94,7 +107,22 @@ class Array:
         """
         if not isinstance(self.dtype, Dtype) or not isinstance(self.shape, tuple):
             raise ValueError("an array without type or shape")
-        dtype = self.dtype.resolve()
+        return self._read_as(self.dtype.resolve(), read)
+
+    def read_texts(self, read: Callable[[Span], bytes]) -> list[str]:
+        """Return the texts of an array that has one axis.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if not isinstance(self.dtype, Dtype) or not isinstance(self.shape, tuple):
+            raise ValueError("an array without type or shape")
+        texts = self._read_as(self.dtype.resolve_texts(), read)
+        if texts.ndim != 1:
+            raise ValueError(f"an array of texts with {texts.ndim} axes")
+        return [str(text) for text in texts.tolist()]
+
+    def _read_as(self, dtype: np.dtype, read: Callable[[Span], bytes]) -> np.ndarray:
         data = self._data(read)
         shape = self._plain_shape()
         if not isinstance(data, bytes) or shape is None:
@@ -162,9 +190,13 @@ def _frombuffer(data: Any, dtype: Any, shape: Any, order: str, axes: Any = None)
     return Array(dtype, shape, order == "F", data, axes)
 
 
-def _scalar(dtype: Dtype, data: bytes) -> int | float | None:
-    """Return a number; None for a scalar of another kind, which nothing here needs."""
+def _scalar(dtype: Dtype, data: Any) -> int | float | str | None:
+    """Return a number or a text; None for a scalar of another kind, which nothing here needs."""
+    if isinstance(data, Span):  # a text of more than INLINE bytes: no name
+        return None
     try:
+        if TEXTS.fullmatch(dtype.code):
+            return str(np.frombuffer(data, dtype.resolve_texts())[0])
         return np.frombuffer(data, dtype.resolve())[0].item()
     except ValueError:
         return None

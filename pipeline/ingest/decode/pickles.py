@@ -88,7 +88,9 @@ class _Dispatch(dict):
         name = _NAMES.get(code)
         if name is None:
             raise ValueError(f"no pickle opcode: byte {code}")
-        raise RefusedPickle(f"it uses the pickle opcode {name}")
+        raise RefusedPickle(
+            f"it uses the pickle opcode {name} (if you trust it, dump it again with protocol 4)"
+        )
 
 
 class _BlockReader:

@@ -4,6 +4,7 @@ The fields of a text are one Arrow string array over its own bytes, of which the
 cast to numbers.
 """
 
+import codecs
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +20,8 @@ NEWLINE = ord("\n")
 SPACE = ord(" ")
 # A count of more digits is damage.
 MOST_DIGITS = 9
+
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,11 @@ class Text:
 
     @classmethod
     def of(cls, data: bytes) -> "Text":
-        """Find the lines and fields of ASCII text. Blank lines at its end do not count."""
-        if not data.isascii():
-            raise RejectedRecording("not plain text")
-        data = data.rstrip()
+        """Find the lines and fields of ASCII text. Blank lines at its end do not count.
+
+        A byte-order mark, UTF-16, and lines that end with a carriage return alone are read too.
+        """
+        data = plain_text(data).rstrip()
         if not data:
             raise RejectedRecording("empty file")
         octets = np.frombuffer(data, np.uint8)
@@ -112,7 +116,34 @@ class Text:
             return self._texts(fields).cast(kind).to_numpy()
         except pa.ArrowInvalid as error:
             reason = str(error).splitlines()[0][:80]
+            if "," in reason:
+                reason += ": decimal commas? write points"
             raise RejectedRecording(f"{what} is not a number ({reason})") from None
 
     def _texts(self, fields: np.ndarray) -> pa.StringArray:
         return pc.ascii_trim_whitespace(self.fields.take(pa.array(fields)))
+
+
+def plain_text(data: bytes) -> bytes:
+    """Return ASCII text without a byte-order mark, its lines ended by line feeds.
+
+    Args:
+        data: ASCII or UTF-16, with or without a mark, in which lines may also end with carriage
+            returns alone.
+
+    Raises:
+        RejectedRecording: it is anything else.
+    """
+    if data.startswith(UTF16_MARKS):
+        try:
+            data = data.decode("utf-16").encode("ascii")
+        except UnicodeError:
+            raise RejectedRecording("not plain text") from None
+    data = data.removeprefix(codecs.BOM_UTF8)
+    if not data.isascii():
+        raise RejectedRecording("not plain text")
+    if b"\0" in data:
+        raise RejectedRecording("not plain text: holds zero bytes; was it copied to its end?")
+    if b"\n" not in data:
+        data = data.replace(b"\r", b"\n")
+    return data

@@ -7,12 +7,14 @@ in `pipeline.config.readers`.
 from collections.abc import Sequence
 
 from pipeline.config.readers import ArraysReader, ReaderOptions
+from pipeline.ingest.formats.agcn_npy import AgcnNpy
 from pipeline.ingest.formats.arrays import Arrays
 from pipeline.ingest.formats.ctrgcn_npz import CtrgcnNpz
 from pipeline.ingest.formats.ntu import Ntu
 from pipeline.ingest.formats.nw_ucla import NwUcla
 from pipeline.ingest.formats.pku_mmd import PkuMmd
 from pipeline.ingest.formats.pyskl import Pyskl
+from pipeline.ingest.formats.pyskl_2d import Pyskl2d
 from pipeline.ingest.recording import RecordingReader
 
 READERS: dict[str, type[RecordingReader]] = {
@@ -21,6 +23,8 @@ READERS: dict[str, type[RecordingReader]] = {
     "pku_mmd": PkuMmd,
     "arrays": Arrays,
     "pyskl": Pyskl,
+    "pyskl_2d": Pyskl2d,
+    "agcn_npy": AgcnNpy,
     "ctrgcn_npz": CtrgcnNpz,
 }
 

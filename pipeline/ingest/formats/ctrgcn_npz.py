@@ -2,7 +2,7 @@
 
     x_train, x_test    [N, T, M * V * 3]: the persons of a frame one after another; zeros from a
                        clip's end to T
-    y_train, y_test    [N, classes]: one-hot
+    y_train, y_test    [N, classes]: one-hot; or [N]: the numbers of the classes
 
 These files do not say who was recorded and by which camera. A clip is called by its side and its
 number from 1, `train-00001`, and its side is its split. Their coordinates are already relative to
@@ -22,14 +22,13 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.errors import UserError, first_line
-from pipeline.ingest.decode import container, npy
+from pipeline.ingest.decode import container
+from pipeline.ingest.decode.stored import StoredArray, find_array
 from pipeline.ingest.recording import Parse, RawRecording, RecordingReader
-from pipeline.ingest.source import MAX_BYTES, Listing, Member, RejectedRecording
-from pipeline.ingest.tracks import bodies_of
+from pipeline.ingest.source import Listing, Member, RejectedRecording
+from pipeline.ingest.tracks import LARGEST, bodies_of
 
 SIDES = ("train", "test")
-# Bytes that are read at a time where all are.
-PART = 4 << 20
 
 # The header of a file in a zip: its bytes, what it begins with, and where the lengths of the name
 # and of the extra field stand that follow it.
@@ -113,55 +112,27 @@ def _persons(frames: np.ndarray, joints: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _StoredArray:
-    """An array that lies uncompressed in a file.
-
-    Attributes:
-        start: the byte where it begins; its rows lie one after another.
-        dtype: of its numbers.
-        shape: of the whole array.
-    """
-
-    start: int
-    dtype: np.dtype
-    shape: tuple[int, ...]
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return self.shape[0]
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of a row."""
-        return int(np.prod(self.shape[1:])) * self.dtype.itemsize
-
-    def row(self, file: pa.NativeFile, number: int) -> np.ndarray:
-        """Read one row."""
-        data = file.read_at(self.row_bytes, self.start + number * self.row_bytes)
-        return np.frombuffer(data, self.dtype).reshape(self.shape[1:])
-
-    def parts(self, file: pa.NativeFile) -> Iterator[bytes]:
-        """Read all numbers, some at a time."""
-        end = self.start + self.rows * self.row_bytes
-        for part in range(self.start, end, PART):
-            yield file.read_at(min(PART, end - part), part)
-
-
-@dataclass(frozen=True)
 class _Side:
     """The clips of one side and their labels."""
 
-    x: _StoredArray
-    y: _StoredArray
+    x: StoredArray
+    y: StoredArray
 
     def row(self, file: pa.NativeFile, number: int) -> tuple[np.ndarray, int]:
         """Read a clip, [T, M * V * 3], and its label."""
-        one_hot = self.y.row(file, number)
-        (classes,) = one_hot.nonzero()
-        if len(classes) != 1 or one_hot[classes[0]] != 1:
+        label = self.y.row(file, number)
+        if label.ndim == 0:
+            return self.x.row(file, number), _class_number(label)
+        (classes,) = label.nonzero()
+        if len(classes) != 1 or label[classes[0]] != 1:
             raise RejectedRecording("its label is not one-hot")
         return self.x.row(file, number), int(classes[0])
+
+
+def _class_number(label: np.ndarray) -> int:
+    if label.dtype.kind == "f" or not 0 <= label <= LARGEST:
+        raise RejectedRecording("its label is not a whole number from 0")
+    return int(label)
 
 
 def _find_sides(uri: str, file: pa.NativeFile) -> dict[str, _Side]:
@@ -178,19 +149,17 @@ def _label_parts(sides: dict[str, _Side], file: pa.NativeFile) -> Iterator[bytes
 def _find_side(uri: str, file: pa.NativeFile, side: str) -> _Side:
     x = _find_array(uri, file, f"x_{side}")
     y = _find_array(uri, file, f"y_{side}")
-    if len(x.shape) != 3 or len(y.shape) != 2 or not x.row_bytes or not y.row_bytes:
+    if len(x.shape) != 3 or len(y.shape) not in (1, 2) or not x.row_bytes or not y.row_bytes:
         raise UserError(
             f"{uri}: x_{side} has shape {list(x.shape)} and y_{side} {list(y.shape)}, "
-            "expected [clips, frames, numbers] and [clips, classes]"
+            "expected [clips, frames, numbers] and [clips, classes] or [clips]"
         )
     if x.rows != y.rows:
         raise UserError(f"{uri}: x_{side} has {x.rows} clips, y_{side} {y.rows}")
-    if x.row_bytes > MAX_BYTES:
-        raise UserError(f"{uri}: a clip of x_{side} is larger than {MAX_BYTES >> 20} MiB")
     return _Side(x, y)
 
 
-def _find_array(uri: str, file: pa.NativeFile, name: str) -> _StoredArray:
+def _find_array(uri: str, file: pa.NativeFile, name: str) -> StoredArray:
     """Find an array in an npz file.
 
     Raises:
@@ -205,15 +174,7 @@ def _find_array(uri: str, file: pa.NativeFile, name: str) -> _StoredArray:
     begin = _content_of(entry, file)
     if begin is None or begin + entry.file_size > file.size():
         raise UserError(f"{uri}: damaged: {name} is not where the file says")
-    try:
-        most = npy.HEADER_BYTES + npy.PREFIX_BYTES
-        header = npy.read_header(file.read_at(min(entry.file_size, most), begin))
-        header.require(entry.file_size)
-    except RejectedRecording as reason:
-        raise UserError(f"{uri}: {name}: {reason}") from None
-    if header.fortran:
-        raise UserError(f"{uri}: {name} is stored by columns; store np.ascontiguousarray of it")
-    return _StoredArray(begin + header.start, header.dtype, header.shape)
+    return find_array(f"{uri}: {name}", file, begin, entry.file_size)
 
 
 def _find_entry(uri: str, file: pa.NativeFile, name: str) -> zipfile.ZipInfo:

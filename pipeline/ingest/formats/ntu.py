@@ -5,12 +5,13 @@
     body  := 10 fields EOL njoints EOL joint{njoints}    the first field is the body's id
     joint := 12 fields EOL                               the first three are x, y, z in metres, y up
 
-Line ends may be LF or CRLF. Only counts, body ids and coordinates are used. Other fields may hold
-anything, but they must be there: one that is missing would shift what follows it. So the number of
-fields of every line is checked.
+Line ends may be LF, CRLF or CR. Only counts, body ids and coordinates are used. Other fields may
+hold anything, but they must be there: one that is missing would shift what follows it. So the
+number of fields of every line is checked.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,6 +23,10 @@ from pipeline.ingest.recording import KINECT_AXES, FileReader, RawRecording, che
 from pipeline.ingest.source import RejectedRecording
 
 SUFFIX = ".skeleton"
+ADVICE = {
+    ".skeleton.txt": "rename its .skeleton.txt files: their names must end with .skeleton",
+    ".skeleton.npy": "its .skeleton.npy files are made by txt2npy.py: use the .skeleton files",
+}
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})\.skeleton", re.ASCII)
 
 BODY_FIELDS = 10
@@ -151,8 +156,17 @@ class Ntu(FileReader):
 
     name: ClassVar[str] = "ntu"
     suffix: ClassVar[str] = SUFFIX
+    advice: ClassVar[Mapping[str, str]] = ADVICE
     fps: float = 30.0
     axes: str = KINECT_AXES
+
+    def usual_name(self, name: str) -> str:
+        """See `FileReader.usual_name`. Some copies have all names in small letters."""
+        usual = super().usual_name(name)
+        capitals = usual.removesuffix(SUFFIX).upper() + SUFFIX
+        if NAME.fullmatch(capitals):
+            return capitals
+        return usual
 
     who = staticmethod(parse_name)
     parse = staticmethod(parse)

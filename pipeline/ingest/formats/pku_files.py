@@ -22,6 +22,7 @@ from typing import NamedTuple
 from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.ingest import source
+from pipeline.ingest.decode.text import plain_text
 from pipeline.ingest.recording import Rejected
 from pipeline.ingest.source import Member, Read, RejectedRecording
 
@@ -250,11 +251,9 @@ def read_labels(video: Video, files: PkuFiles, read: Read) -> VideoLabels:
         raise RejectedRecording(f"several label files: {paths}")
     path = found[0].path
     try:
-        data = read(found[0])
+        data = plain_text(read(found[0]))
     except RejectedRecording as reason:
         raise RejectedRecording(f"label file {path}: {reason}") from None
-    if not data.isascii():
-        raise RejectedRecording(f"label file {path}: not plain text")
     intervals: dict[Interval, int] = {}  # to the first line that states it
     rejected = []
     for number, line in enumerate(data.decode().split("\n"), 1):

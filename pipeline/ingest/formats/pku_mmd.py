@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.ingest import source
-from pipeline.ingest.decode.text import Text
+from pipeline.ingest.decode.text import Text, plain_text
 from pipeline.ingest.formats import pku_files
 from pipeline.ingest.formats.pku_files import CAMERAS, Interval, Video, VideoLabels
 from pipeline.ingest.recording import (
@@ -228,6 +228,7 @@ def _read_frames(data: bytes, joints: int) -> tuple[np.ndarray, tuple[str, ...]]
     Raises:
         RejectedRecording: they are not numbers, or not as many in every line.
     """
+    data = plain_text(data)
     end = data.rfind(b"\n") + 1
     flaws: tuple[str, ...] = ()
     if data[end:].strip():

@@ -801,7 +801,7 @@ def test_the_file_itself_or_a_folder_that_holds_it_is_a_source(tmp_path):
         (
             source,
             str(tmp_path),
-        ): r"holds several \.pkl files: x\.pkl, x\.pkl; name the one, or .*\(data\.raw=\[\.\.\.\]\)",
+        ): r"holds several \.pkl files: x\.pkl, x\.pkl; name the one, or .*\(data\.raw=",
     }
     for sources, message in cases.items():
         with pytest.raises(UserError, match=message):
