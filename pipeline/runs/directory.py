@@ -152,8 +152,7 @@ class RunDirectory:
         known = self.state.stores.setdefault(key, fingerprint)
         if known != fingerprint:
             raise UserError(
-                f"{uri}: not the clips that the run in {self.uri} began with "
-                f"({self.state.places.get(key, 'another store')}); choose another output"
+                f"{uri}: not the clips that {self.uri} was begun with; choose another output"
             )
         self.state.places[key] = uri
         self.save()

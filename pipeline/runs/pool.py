@@ -5,6 +5,7 @@ from pipeline.config.data import Data, PoolStore
 from pipeline.core.errors import UserError
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.state import pool_key
+from pipeline.runs.stores import open_store
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.index import StoreIndex
 from pipeline.store.protocols import Side, mask, parse_filter
@@ -41,10 +42,9 @@ def open_pool(
     parts = [Part(own, sides["train"])]
     for number, pooled in enumerate(data.pool):
         key = f"data.pool[{number}]"
-        store = ClipStore.open(pooled.store)
-        directory.claim(pool_key(number), store.fingerprint, store.uri)
+        store = open_store(pooled.store, pool_key(number), directory)
         side = _side(key, pooled)
-        if store.manifest["dataset"] == own.manifest["dataset"]:
+        if store.manifest.get("dataset") == own.manifest.get("dataset"):
             _require_untested(key, store.index(), side, tested, sides["test"])
         seen = store.read_as(layout, data.persons, data.mapping)
         parts.append(Part(seen, side, pooled.weight))

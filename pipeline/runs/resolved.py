@@ -18,6 +18,7 @@ from pipeline.runs import metric_names
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.pool import open_pool
 from pipeline.runs.state import OWN_STORE
+from pipeline.runs.stores import open_store
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.index import StoreIndex
 from pipeline.store.protocols import Side, parse, parse_filter, sides_of
@@ -84,9 +85,7 @@ class ResolvedRun:
             UserError: the store is missing, damaged, of another skeleton, or changed since the run
                 began.
         """
-        store = ClipStore.open(self.config.store, self.recorded_layout)
-        self.directory.claim(OWN_STORE, store.fingerprint, store.uri)
-        return store
+        return open_store(self.config.store, OWN_STORE, self.directory, self.recorded_layout)
 
     @cached_property
     def store(self) -> ClipStore:

@@ -8,7 +8,7 @@ batch: its data are the frames of all clips, end to end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.store.conversion import Conversion
 from pipeline.store.index import StoreIndex
-from pipeline.store.manifest import DamagedStore, checksum, layout_record, read_manifest
+from pipeline.store.integrity import Progress, require_files, verify
+from pipeline.store.manifest import DamagedStore, layout_record, read_manifest
 from pipeline.store.protocols import Side, mask
 from pipeline.store.shards import read_joints
 
@@ -37,12 +38,14 @@ class ClipStore:
         conversion: how its clips are read, if they are wanted in another layout.
         seen: the record of that layout. Names, joints, persons and coordinates are then the wanted
             ones.
+        stamp: changes with the manifest and with the size and date of every shard.
     """
 
     uri: str
     manifest: dict[str, Any]
     conversion: Conversion | None = None
     seen: dict[str, Any] | None = None
+    stamp: str = field(default="", compare=False)
 
     @classmethod
     def open(cls, uri: str, layout: SkeletonLayout | None = None) -> ClipStore:
@@ -58,19 +61,7 @@ class ClipStore:
         """
         uri = storage.absolute(uri)
         manifest = read_manifest(uri)
-        present = {entry.base_name: entry.size for entry in storage.files(uri)}
-        for shard in manifest["shards"]:
-            name = shard["name"]
-            if name not in present:
-                raise DamagedStore(
-                    f"{uri}: clip store is incomplete: {name} is missing; ingest it again"
-                )
-            if present[name] != shard["bytes"]:
-                raise DamagedStore(
-                    f"{uri}: clip store is damaged: {name} has {present[name]} bytes, "
-                    f"its manifest says {shard['bytes']}; ingest it again"
-                )
-        store = cls(uri, manifest)
+        store = cls(uri, manifest, stamp=require_files(uri, manifest))
         if layout is not None:
             store.require_layout(layout)
         return store
@@ -107,17 +98,16 @@ class ClipStore:
                     f"joints) is asked for (they differ in {key})"
                 )
 
-    def verify(self) -> None:
-        """Read every shard and compare its checksum with the one in the manifest.
+    def verify(self, progress: Progress | None = None) -> None:
+        """Read every shard, and compare its checksum and its columns with the manifest.
+
+        Args:
+            progress: called with the bytes that are done and all bytes.
 
         Raises:
-            UserError: a shard differs.
+            DamagedStore: a shard differs.
         """
-        for shard, path in zip(self.manifest["shards"], self.paths, strict=True):
-            if checksum(storage.read_bytes(path)) != shard["checksum"]:
-                raise DamagedStore(
-                    f"{path}: clip store is damaged: this shard fails its checksum; ingest it again"
-                )
+        verify(self.uri, self.manifest, progress)
 
     @property
     def fingerprint(self) -> str:
@@ -162,8 +152,18 @@ class ClipStore:
         return [storage.join(self.uri, shard["name"]) for shard in self.manifest["shards"]]
 
     def index(self) -> StoreIndex:
-        """Read the small columns of all rows (no coordinates)."""
-        return StoreIndex.read(self.paths)
+        """Read the small columns of all rows (no coordinates).
+
+        Raises:
+            UserError: a shard cannot be read, or has other columns or rows than it should.
+        """
+        index = StoreIndex.read(self.paths)
+        if len(index) != self.clips:
+            raise DamagedStore(
+                f"{self.uri}: clip store is damaged: its shards hold {len(index)} clips, "
+                f"its manifest says {self.clips}; delete it, ingest again"
+            )
+        return index
 
     def select(self, side: Side, index: StoreIndex | None = None) -> np.ndarray:
         """Select the clips on one side of a protocol.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pyarrow as pa
 
+from pipeline.store.integrity import require_columns
 from pipeline.store.manifest import UNKNOWN
 from pipeline.store.protocols import COLUMNS
 from pipeline.store.shards import read_columns
@@ -36,10 +37,15 @@ class StoreIndex:
         """Read the index from shards, given in the order of their manifest.
 
         Raises:
-            UserError: a shard cannot be read.
+            UserError: a shard cannot be read, or lacks a column.
         """
         names = [field.name for field in fields(cls)]
-        table = pa.concat_tables([read_columns(path, names) for path in paths])
+        tables = []
+        for path in paths:
+            shard = read_columns(path, names)
+            require_columns(path, shard.schema, names)
+            tables.append(shard)
+        table = pa.concat_tables(tables)
         columns = {}
         for name in names:
             columns[name] = _to_numpy(table[name])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core import storage
 from pipeline.core.errors import UserError
+from pipeline.store.manifest_form import first_problem
 
 if TYPE_CHECKING:
     from models.skeleton import SkeletonLayout
@@ -29,16 +30,8 @@ FORMAT_VERSION = 2
 # Stands for a null in the integer columns of a store, once they are numpy arrays or tensors.
 UNKNOWN = -1
 
-_REQUIRED = {
-    "fingerprint": str,
-    "layout": dict,
-    "persons": int,
-    "clips": int,
-    "shards": list,
-    "settings": dict,
-}
-_REQUIRED_OF_SHARD = {"name": str, "rows": int, "bytes": int, "checksum": str, "row_groups": list}
-_REQUIRED_OF_LAYOUT = ("name", "joints")
+# What to do about a manifest that cannot be used.
+WAY_OUT = "delete it, ingest again"
 
 
 class DamagedStore(UserError):  # noqa: N818 - named after the store, which ingest can make again
@@ -46,7 +39,7 @@ class DamagedStore(UserError):  # noqa: N818 - named after the store, which inge
 
 
 def read_manifest(uri: str) -> dict[str, Any]:
-    """Read the manifest of a store and check its form. The shards are not looked at.
+    """Read the manifest of a store and check it in itself. The shards are not looked at.
 
     Args:
         uri: directory of the store.
@@ -64,8 +57,10 @@ def read_manifest(uri: str) -> dict[str, Any]:
         raise UserError(
             f"{uri}: not a clip store, or half written ({MANIFEST} is missing); ingest it again"
         )
-    manifest = storage.read_json(location)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    manifest = storage.read_object(location)
+    if manifest is None:
+        raise UserError(f"{location}: damaged manifest: not a whole JSON object; {WAY_OUT}")
+    if manifest.get("format") != FORMAT:
         raise UserError(f"{location}: not the manifest of a clip store")
     version = manifest.get("version")
     if version != FORMAT_VERSION:
@@ -73,31 +68,10 @@ def read_manifest(uri: str) -> dict[str, Any]:
             f"{uri}: clip store of version {version}, this program reads {FORMAT_VERSION}; "
             "delete it, ingest again"
         )
-    wrong = _wrong_keys(manifest)
-    if wrong:
-        raise UserError(
-            f"{location}: damaged manifest: {', '.join(wrong[:3])} missing or wrong; "
-            "delete it, ingest again"
-        )
+    problem = first_problem(manifest)
+    if problem is not None:
+        raise UserError(f"{location}: damaged manifest: {problem}; {WAY_OUT}")
     return manifest
-
-
-def _wrong_keys(manifest: Mapping[str, Any]) -> list[str]:
-    """Name the required keys that are missing or hold a value of the wrong type."""
-    wrong = []
-    for key, kind in _REQUIRED.items():
-        if not isinstance(manifest.get(key), kind):
-            wrong.append(key)
-    if "shards" not in wrong:
-        for number, shard in enumerate(manifest["shards"]):
-            for key, kind in _REQUIRED_OF_SHARD.items():
-                if not isinstance(shard, dict) or not isinstance(shard.get(key), kind):
-                    wrong.append(f"shards[{number}].{key}")
-    if "layout" not in wrong:
-        for key in _REQUIRED_OF_LAYOUT:
-            if key not in manifest["layout"]:
-                wrong.append(f"layout.{key}")
-    return wrong
 
 
 def write_manifest(uri: str, manifest: Mapping[str, Any]) -> dict[str, Any]:

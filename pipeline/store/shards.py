@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core import storage
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, first_line
 from pipeline.store.manifest import checksum
 
 # A reading task holds one row group: small enough for memory, large enough to be read at speed.
@@ -145,9 +145,10 @@ def read_columns(uri: str, columns: Sequence[str]) -> pa.Table:
     filesystem, path = storage.resolve(uri)
     try:
         return pq.read_table(path, filesystem=filesystem, columns=list(columns))
-    except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{uri}: shard cannot be read ({reason}); ingest it again") from error
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise UserError(
+            f"{uri}: shard cannot be read ({first_line(error)}); ingest it again"
+        ) from error
 
 
 def read_joints(uri: str, row_group: int, row: int) -> bytes:

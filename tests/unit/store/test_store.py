@@ -1,9 +1,12 @@
+import copy
 import itertools
 import json
+import os
 import pickle
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.core.errors import UserError
 from pipeline.store import shards
 from pipeline.store.clip_store import ClipStore
-from pipeline.store.manifest import layout_record
+from pipeline.store.manifest import DamagedStore, checksum, layout_record, read_manifest
 from pipeline.store.protocols import parse
 from pipeline.store.shards import write_shard
 from tests.helpers.examples import examples
@@ -169,7 +172,7 @@ def edit(path, **values):
         (remove_manifest, "half written"),
         (remove_shard, "shard-00001.parquet is missing"),
         (cut_shard, "shard-00001.parquet has"),
-        (break_manifest, "not valid JSON"),
+        (break_manifest, "not a whole JSON object"),
         (foreign_manifest, "not the manifest of a clip store"),
         (newer_manifest, "version 99"),
         (lambda path: edit(path, shards=[{"name": 3}]), r"shards\[0\]\.name"),
@@ -186,16 +189,143 @@ def test_a_store_that_is_not_whole_is_refused_by_name(tmp_path, damage, message)
     assert "\n" not in str(error.value)
 
 
+def shard_of(manifest, **values):
+    manifest["shards"][0] |= values
+
+
+WRONG = {
+    "persons": lambda manifest: manifest.update(persons=0),
+    "persons as text": lambda manifest: manifest.update(persons="2"),
+    "clips": lambda manifest: manifest.update(clips=7),
+    "clips below 0": lambda manifest: manifest.update(clips=-2),
+    "frames": lambda manifest: manifest.update(frames=7),
+    "fps": lambda manifest: manifest.update(fps=0.0),
+    "fps no number": lambda manifest: manifest.update(fps=float("nan")),
+    "settings": lambda manifest: manifest.update(settings=[]),
+    "fingerprint": lambda manifest: manifest.update(fingerprint=""),
+    "shards": lambda manifest: manifest.update(shards={}),
+    "shard twice": lambda manifest: manifest["shards"].append(manifest["shards"][0]),
+    "shard gone": lambda manifest: manifest["shards"].pop(),
+    "shard is text": lambda manifest: manifest["shards"].append("x"),
+    "name outside": lambda manifest: shard_of(manifest, name="../x.parquet"),
+    "name absolute": lambda manifest: shard_of(manifest, name="/x.parquet"),
+    "name hidden": lambda manifest: shard_of(manifest, name=".."),
+    "name empty": lambda manifest: shard_of(manifest, name=""),
+    "rows": lambda manifest: shard_of(manifest, rows=2),
+    "rows below 0": lambda manifest: shard_of(manifest, rows=-1, row_groups=[-1]),
+    "row groups": lambda manifest: shard_of(manifest, row_groups=[1, 1]),
+    "row groups empty": lambda manifest: shard_of(manifest, row_groups=[]),
+    "bytes": lambda manifest: shard_of(manifest, bytes=True),
+    "checksum": lambda manifest: shard_of(manifest, checksum="no"),
+    "joints": lambda manifest: manifest["layout"].update(joints="abc"),
+    "joint twice": lambda manifest: manifest["layout"].update(joints=["a", "a", "b"]),
+    "parents": lambda manifest: manifest["layout"].update(parents=[0, 0, 3]),
+    "parents too few": lambda manifest: manifest["layout"].update(parents=[0]),
+    "layout": lambda manifest: manifest.update(layout=None),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The manifest of a store of two shards, and its file."""
+    path = tmp_path_factory.mktemp("store") / "manifest.json"
+    make(path.parent, [row(0)], [row(1)])
+    return path, json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_manifest_that_contradicts_itself_is_refused_in_one_line(whole, wrong):
+    path, manifest = whole
+    changed = copy.deepcopy(manifest)
+    WRONG[wrong](changed)
+    path.write_text(json.dumps(changed))
+    with pytest.raises(UserError) as caught:
+        read_manifest(str(path.parent))
+    assert str(caught.value).startswith(f"{path}: damaged manifest: ")
+    assert str(caught.value).endswith("; delete it, ingest again")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"7", b"\xff\x00", b"[" * 99_999])
+def test_a_manifest_that_is_no_manifest_is_refused_in_one_line(whole, content):
+    path, _ = whole
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"manifest\.json: damaged manifest") as caught:
+        read_manifest(str(path.parent))
+    assert "\n" not in str(caught.value)
+
+
 def test_no_store_is_refused_by_name(tmp_path):
     with pytest.raises(UserError, match="nothing: no clip store there"):
         ClipStore.open(str(tmp_path / "nothing"))
 
 
-def test_verify_finds_a_flipped_bit(tmp_path):
-    store = make(tmp_path, [row(0)])
-    path = tmp_path / "shard-00000.parquet"
+def test_verify_finds_a_flipped_bit_and_names_the_shard_and_a_way_out(tmp_path):
+    store = make(tmp_path, [row(0)], [row(1)])
+    path = tmp_path / "shard-00001.parquet"
     data = bytearray(path.read_bytes())
     data[len(data) // 3] ^= 1
     path.write_bytes(data)
-    with pytest.raises(UserError, match="fails its checksum"):
-        ClipStore.open(store.uri).verify()
+    seen = []
+    with pytest.raises(DamagedStore, match=r"shard-00001\.parquet.*fails its checksum") as error:
+        ClipStore.open(store.uri).verify(lambda *progress: seen.append(progress))
+    assert f"delete {tmp_path}/manifest.json and ingest again" in str(error.value)
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+    ClipStore.open(store.uri).verify(lambda *progress: seen.append(progress))
+    total = sum(shard["bytes"] for shard in store.manifest["shards"])
+    assert seen[-1] == (total, total)
+
+
+def rewrite(path, change):
+    """Write a shard with other columns, and a manifest that has its size and checksum."""
+    shard = path / "shard-00000.parquet"
+    pq.write_table(change(pq.read_table(shard)), shard)
+    data = shard.read_bytes()
+    manifest = json.loads((path / "manifest.json").read_text())
+    shard_of(manifest, bytes=len(data), checksum=checksum(data))
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+def as_text(table):
+    position = table.schema.get_field_index("camera")
+    return table.set_column(position, "camera", [["one"] * len(table)])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.drop_columns(["camera"]), "no column 'camera'"),
+        (as_text, "column 'camera' is string, not int32"),
+        (lambda table: pa.concat_tables([table, table]), "row groups of"),
+    ],
+)
+def test_a_shard_that_is_none_is_named_whatever_its_checksum_says(tmp_path, change, message):
+    make(tmp_path, [row(0)])
+    rewrite(tmp_path, change)
+    with pytest.raises(DamagedStore, match=message):
+        ClipStore.open(str(tmp_path)).verify()
+    with pytest.raises(UserError) as caught:
+        ClipStore.open(str(tmp_path)).index()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"persons": 1}, {"layout": {"name": "pair", "joints": ["a", "b"], "parents": [0, 0]}}],
+)
+def test_clips_of_another_size_than_the_manifest_says_are_noticed(tmp_path, values):
+    make(tmp_path, [row(0)])
+    edit(tmp_path, **values)
+    with pytest.raises(DamagedStore, match=r"clip 0 is not one of \d persons with \d joints"):
+        ClipStore.open(str(tmp_path)).verify()
+
+
+def test_a_stamp_changes_with_the_manifest_and_with_every_shard(tmp_path):
+    store = make(tmp_path, [row(0)], [row(1)])
+    assert ClipStore.open(store.uri).stamp == store.stamp
+    os.utime(tmp_path / "shard-00001.parquet", ns=(1, 1))
+    touched = ClipStore.open(store.uri).stamp
+    assert touched != store.stamp
+    edit(tmp_path, fps=7.5)
+    assert ClipStore.open(store.uri).stamp not in (touched, store.stamp)
