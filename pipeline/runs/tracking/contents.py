@@ -1,0 +1,44 @@
+"""What an output directory holds for MLflow: for a run that is made anew."""
+
+from pipeline.core import storage
+from pipeline.runs import files
+from pipeline.runs.directory import RunDirectory
+from pipeline.runs.metric_rows import Row, read_rows
+
+# The files that stages copy to MLflow, and their folders there.
+TOP_FILES = (files.REPORT, files.ABLATION, files.ABLATION_PLOT, files.ABLATION_PAGE)
+FOLDERS = (files.ENCODER, files.FIGURES, files.CARD)
+# What a reader of an encoder needs. Other files in its folder are exports that a user made.
+ENCODER_FILES = ("config.json", "model.safetensors")
+
+
+def training_rows(directory: RunDirectory) -> list[Row]:
+    """Return the rows of metrics of the training, none if the run has not begun to train.
+
+    Without a checkpoint the rows may be those of an earlier configuration.
+    """
+    trained = directory.results("pretrain") is not None
+    if trained or storage.exists(directory.path(files.CHECKPOINTS)):
+        return read_rows(directory.path(files.METRICS))
+    return []
+
+
+def artifacts(directory: RunDirectory) -> dict[str | None, list[str]]:
+    """Return the files that stages have left: the folder in MLflow -> their paths.
+
+    The folder None is the top one. The summary and the configuration come at the end of a run.
+    """
+    found: dict[str | None, list[str]] = {}
+    top = []
+    for name in TOP_FILES:
+        if storage.exists(directory.path(name)):
+            top.append(directory.path(name))
+    found[None] = top
+    for folder in FOLDERS:
+        paths = []
+        for entry in storage.files(directory.path(folder)):
+            name = storage.name(entry.path)
+            if folder != files.ENCODER or name in ENCODER_FILES:
+                paths.append(directory.path(folder, name))
+        found[folder] = paths
+    return found
