@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 
 from pipeline.ablate.rows import RANDOM, Row, Table
 from pipeline.ablate.text import percent
-from pipeline.pages.style import INK, LEFT, MUTED, single, styled
+from pipeline.pages.style import INK, LEFT, MUTED, letters, single, styled
 from pipeline.runs.metric_names import GFLOPS, LINEAR
 
 # Of the height of the plot: names of points that cost the same stand at least so far apart.
@@ -119,7 +119,7 @@ def _write_name(
     """Write a row's name and accuracy at `place`, with a line to its point."""
     accuracy = row.figures[LINEAR]
     axes.annotate(
-        f"{row.variant}  {percent(accuracy)}",
+        f"{letters(row.variant)}  {percent(accuracy)}",
         (row.costs[GFLOPS], accuracy.mean),
         xytext=place,
         ha="right" if is_left else "left",

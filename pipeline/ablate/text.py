@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.ablate.records import Record
 from pipeline.ablate.rows import STARTS, Row, Spread, Table
+from pipeline.pages import markdown as md
 from pipeline.runs.metric_names import (
     ACCURACIES,
     GFLOPS,
@@ -205,29 +206,25 @@ def markdown(table: Table, image: str) -> str:
         table: to show.
         image: where its plot lies, seen from the Markdown file.
     """
-    header, body = cells_of(table.rows)
-    # Names stand on the left, figures on the right.
-    rules = ["---"] + ["---:"] * (len(header) - 1)
-    lines = [f"| {' | '.join(cells)} |" for cells in (header, rules, *body)]
     paragraphs = [
-        f"# {table.name}",
-        "\n".join(["```bash", *commands(table), "```"]),
-        description(table),
-        "\n".join(lines),
+        f"# {md.text(table.name)}",
+        md.block(commands(table), "bash"),
+        md.paragraph(description(table)),
+        md.table(*cells_of(table.rows)),
         legend(table),
-        f"![linear accuracy over GFLOPs of inference]({image})",
+        md.image("linear accuracy over GFLOPs of inference", image),
     ]
     return "\n\n".join(paragraphs)
 
 
 def legend(table: Table) -> str:
-    """Return what the columns of the table mean."""
+    """Return in Markdown what the columns of the table mean."""
     scatter = "from seed to seed"
     if table.has_splits:
         scatter += ", each on a split of its own"
     return (
         f"Accuracies in %, mean \u00b1 standard deviation {scatter}. \u0394: paired difference to "
-        f"`{table.reference}` over the seeds that both have, in points. `random`: the same "
+        f"{md.code(table.reference)} over the seeds that both have, in points. `random`: the same "
         "encoder before training. GFLOPs: of inference of one clip."
     )
 
@@ -238,10 +235,11 @@ def replaced(text: str, part: str) -> str:
     A page without marks gets the part at its end.
     """
     block = f"{BEGIN}\n{part}\n{END}"
-    if BEGIN in text and END in text:
-        pattern = f"{re.escape(BEGIN)}.*?{re.escape(END)}"
+    # A mark is a whole line: a name in the part may hold its text.
+    pattern = rf"^{re.escape(BEGIN)}$.*?^{re.escape(END)}$"
+    if re.search(pattern, text, flags=re.DOTALL | re.MULTILINE):
         # A function, because `sub` would interpret a backslash in a text.
-        return re.sub(pattern, lambda _: block, text, flags=re.DOTALL)
+        return re.sub(pattern, lambda _: block, text, flags=re.DOTALL | re.MULTILINE)
     if not text.strip():
         return f"{block}\n"
     return f"{text.rstrip()}\n\n{block}\n"

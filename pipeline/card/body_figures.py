@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from models.skeleton import SkeletonLayout
 from pipeline.card.figures import WIDTH
 from pipeline.pages.skeletons import joint_colours
-from pipeline.pages.style import GRID, INK, LEFT, MIDDLE, RIGHT, single, styled
+from pipeline.pages.style import GRID, INK, LEFT, MIDDLE, RIGHT, letters, single, styled
 
 # The sides of a body as the names of joints say them.
 SIDES = {"left": LEFT, "right": RIGHT}
@@ -123,7 +123,7 @@ def _side_colour(joint: str) -> str:
 
 def _plain(joint: str) -> str:
     """The name of a joint for people."""
-    return joint.replace("_", " ")
+    return letters(joint.replace("_", " "))
 
 
 def joint_names(body: np.ndarray, layout: SkeletonLayout, title: str) -> Figure:

@@ -1,7 +1,7 @@
 """Builds the pages of a run: HTML files that embed all they show and so open anywhere.
 
-Every function returns HTML. Plain text that comes in is escaped here and nowhere else; parameters
-named `body` are HTML already.
+Every function returns HTML. Plain text that comes in is escaped here and nowhere else, with `text`;
+parameters named `body` are HTML already.
 """
 
 import base64
@@ -9,6 +9,8 @@ import html
 from collections.abc import Iterable, Sequence
 from string import Template
 from typing import Any
+
+from pipeline.core import shown_text
 
 
 def document(title: str, about: str, body: str) -> bytes:
@@ -20,18 +22,20 @@ def document(title: str, about: str, body: str) -> bytes:
         body: the HTML of the rest.
 
     Returns:
-        The file, in UTF-8. Names of files may hold what cannot be encoded (lone surrogates);
-        it is shown as an escape.
+        The file, in UTF-8.
     """
-    page = _PAGE.substitute(title=html.escape(title), about=html.escape(about), body=body)
-    return page.encode("utf-8", "backslashreplace")
+    return _PAGE.substitute(title=text(title), about=text(about), body=body).encode()
+
+
+def text(words: str) -> str:
+    """Text as HTML, also within an attribute: without secrets, on one line."""
+    return html.escape(shown_text.one_line(words))
 
 
 def tiles(values: Iterable[tuple[str, str]]) -> str:
     """Headline numbers, each with a text that says what it is."""
     shown = [
-        f"<div><b>{html.escape(value)}</b><span>{html.escape(text)}</span></div>"
-        for value, text in values
+        f"<div><b>{text(value)}</b><span>{text(words)}</span></div>" for value, words in values
     ]
     return f'<div class="headline">{"".join(shown)}</div>'
 
@@ -40,8 +44,8 @@ def image(name: str, data: bytes, caption: str) -> str:
     """A PNG or GIF file, embedded."""
     kind = "gif" if data.startswith(b"GIF") else "png"
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    picture = f'<img alt="{html.escape(name, quote=True)}" src="{source}">'
-    return f"<figure>{picture}<figcaption>{html.escape(caption)}</figcaption></figure>"
+    picture = f'<img alt="{text(name)}" src="{source}">'
+    return f"<figure>{picture}<figcaption>{text(caption)}</figcaption></figure>"
 
 
 def gallery(images: Iterable[str]) -> str:
@@ -49,21 +53,21 @@ def gallery(images: Iterable[str]) -> str:
     return f'<div class="gallery">{"".join(images)}</div>'
 
 
-def paragraph(text: str) -> str:
+def paragraph(words: str) -> str:
     """A paragraph of text."""
-    return f"<p>{html.escape(text)}</p>"
+    return f"<p>{text(words)}</p>"
 
 
-def warning(text: str) -> str:
+def warning(words: str) -> str:
     """A paragraph that stands out."""
-    return f'<p class="warning">{html.escape(text)}</p>'
+    return f'<p class="warning">{text(words)}</p>'
 
 
 def section(title: str, body: str, note: str = "") -> str:
     """A heading with HTML under it, and between them a sentence about it."""
-    heading = f"<h2>{html.escape(title)}</h2>"
+    heading = f"<h2>{text(title)}</h2>"
     if note:
-        heading += f'<p class="about">{html.escape(note)}</p>'
+        heading += f'<p class="about">{text(note)}</p>'
     return heading + body
 
 
@@ -76,28 +80,28 @@ def table(rows: Iterable[Sequence[Any]], header: Sequence[str] = ()) -> str:
     """
     head = ""
     if header:
-        names = [f"<th>{html.escape(name)}</th>" for name in header]
+        names = [f"<th>{text(name)}</th>" for name in header]
         head = f"<thead><tr>{''.join(names)}</tr></thead>"
     body = "".join(map(_row, rows))
     return f"<table>{head}{body}</table>"
 
 
 def _row(values: Sequence[Any]) -> str:
-    first, *others = [html.escape(shown(value)) for value in values]
+    first, *others = [text(shown(value)) for value in values]
     cells = [f"<th>{first}</th>"]
-    cells += [f"<td>{text}</td>" for text in others]
+    cells += [f"<td>{other}</td>" for other in others]
     return f"<tr>{''.join(cells)}</tr>"
 
 
 def folded(summary: str, body: str, is_open: bool = False) -> str:
     """HTML that opens and closes on a click on its summary."""
     tag = "<details open>" if is_open else "<details>"
-    return f"{tag}<summary>{html.escape(summary)}</summary>{body}</details>"
+    return f"{tag}<summary>{text(summary)}</summary>{body}</details>"
 
 
-def code(text: str) -> str:
+def code(words: str) -> str:
     """Text as it is, line by line, in a fixed-width font."""
-    return f"<pre>{html.escape(text)}</pre>"
+    return f"<pre>{html.escape(shown_text.lines(words))}</pre>"
 
 
 def shown(value: Any) -> str:

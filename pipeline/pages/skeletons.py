@@ -8,7 +8,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from models.skeleton import SkeletonLayout
-from pipeline.pages.style import INK, LEFT, MIDDLE, MUTED, RIGHT, headline, styled
+from pipeline.pages.style import INK, LEFT, MIDDLE, MUTED, RIGHT, headline, letters, styled
 
 # Offset, then lengths of dash and gap in widths of the line.
 DASHED = (0, (2.2, 0.9))
@@ -34,7 +34,7 @@ def skeletons(
         for axes, (name, clip) in zip(rows, clips, strict=True):
             times = np.linspace(0, len(clip) - 1, moments).round().astype(int)
             _strip(axes, clip, np.unique(times), layout)
-            axes.set_title(name, fontsize=9, color=INK, pad=2)
+            axes.set_title(letters(name), fontsize=9, color=INK, pad=2)
         headline(figure, title)
     return figure
 

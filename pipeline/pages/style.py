@@ -1,12 +1,16 @@
 """How figures look: colours, fonts, and the few things that all of them share."""
 
 import io
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from pipeline.core.shown_text import one_line
 
 INK = "#1b1f24"
 MUTED = "#6b7280"
@@ -41,9 +45,14 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def styled(grid: bool = True) -> AbstractContextManager[None]:
+@contextmanager
+def styled(grid: bool = True) -> Iterator[None]:
     """A context in which matplotlib draws in this style, with or without grid lines."""
-    return matplotlib.rc_context(STYLE | {"axes.grid": grid})
+    with matplotlib.rc_context(STYLE | {"axes.grid": grid}), warnings.catch_warnings():
+        # Names may be in a script that the font lacks. A box is drawn for each letter, which needs
+        # no warning for each.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def png(figure: Figure) -> bytes:
@@ -76,11 +85,23 @@ def single(width: float, height: float, title: str) -> tuple[Figure, Axes]:
 
 def headline(figure: Figure, title: str) -> None:
     """Write what the whole figure shows above it. Call it within `styled()`."""
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+    figure.suptitle(letters(title), x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+
+
+def letters(text: str) -> str:
+    """Return a name as a text of a figure: on one line, without what no font has.
+
+    A blank comes before an underscore, because matplotlib leaves such names out of legends.
+    """
+    shown = one_line(text)
+    if shown.startswith("_"):
+        return f" {shown}"
+    return shown
 
 
 def shorten(text: str, most: int) -> str:
-    """Cut a text to at most so many letters; an ellipsis shows the cut."""
+    """Return `letters(text)` of at most so many letters; an ellipsis shows the cut."""
+    text = letters(text)
     if len(text) <= most:
         return text
     return text[: most - 1] + "\u2026"

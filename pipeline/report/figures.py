@@ -15,7 +15,7 @@ from sklearn.metrics import confusion_matrix
 
 from pipeline.core.arithmetic import ceil_div
 from pipeline.core.console import percent
-from pipeline.pages.style import INK, headline, single, styled
+from pipeline.pages.style import INK, headline, letters, single, styled
 from pipeline.runs.files import ENCODER, RANDOM_ENCODER
 
 # What the figures call the two encoders, and their colours: the one before training is grey.
@@ -253,4 +253,4 @@ def _palette(count: int) -> np.ndarray:
 
 
 def _name(class_names: Mapping[int, str], label: int) -> str:
-    return class_names.get(int(label), str(label))
+    return letters(class_names.get(int(label), str(label)))

@@ -1,6 +1,12 @@
 """Pages hold what they are given, and text never becomes HTML."""
 
+from html.parser import HTMLParser
+
+import pytest
+
+from pipeline.core.shown_text import one_line
 from pipeline.pages import html as pages
+from tests.helpers import hostile
 
 
 def test_text_is_escaped_and_html_is_not():
@@ -14,9 +20,65 @@ def test_text_is_escaped_and_html_is_not():
     assert pages.image(evil, b"\x89PNG", evil).count(escaped) == 2
 
 
-def test_what_cannot_be_encoded_is_shown_as_an_escape():
-    page = pages.document("a\ud800", "", "body")
-    assert "<title>a\\ud800</title>" in page.decode()
+@pytest.mark.parametrize("name", hostile.ALL)
+def test_a_hostile_name_is_text_everywhere(name):
+    parts = [
+        pages.tiles([(name, name)]),
+        pages.image(name, b"\x89PNG", name),
+        pages.gallery([pages.image(name, b"\x89PNG", name)]),
+        pages.paragraph(name),
+        pages.warning(name),
+        pages.section(name, "", name),
+        pages.table([(name, name)], (name, name)),
+        pages.folded(name, ""),
+    ]
+    page = pages.document(name, name, "".join(parts)).decode()
+    found = read(page)
+    assert found.texts == 16 * [one_line(name)]
+    assert found.alternatives == 2 * [one_line(name)]
+    assert found.tags.isdisjoint({"script", "b2", "a"})
+
+
+def test_code_keeps_its_lines():
+    shown = read(pages.code(f"a:\n\tb: {hostile.HTML}\n{hostile.CONTROL}"))
+    assert shown.texts == [
+        f"a:\n\tb: {hostile.HTML}\na\ufffd[31m\ufffd\ufffd\nb\ufffdc\ufffdd\ufffd"
+    ]
+
+
+def test_no_secret_is_written():
+    secret = "http://me:swordfish@host"
+    page = pages.document(secret, secret, pages.code(secret) + pages.table([(secret, secret)]))
+    assert b"swordfish" not in page
+
+
+class Found(HTMLParser):
+    """What a page shows."""
+
+    def __init__(self):
+        super().__init__()
+        self.texts, self.alternatives, self.tags = [], [], set()
+        self.is_style = False
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.is_style = tag == "style"
+        if tag == "img":
+            self.alternatives.append(dict(attributes)["alt"])
+
+    def handle_data(self, text):
+        if text.strip() and not self.is_style:
+            self.texts.append(text)
+
+    def handle_endtag(self, tag):
+        self.is_style = False
+
+
+def read(page: str) -> Found:
+    found = Found()
+    found.feed(page)
+    found.close()
+    return found
 
 
 def test_the_first_cell_of_a_row_names_it():
