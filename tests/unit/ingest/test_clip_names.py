@@ -1,11 +1,13 @@
 """Lists of clip names."""
 
 import gzip
+import tracemalloc
 
 import pytest
 
 from pipeline.config.places import settle_list
 from pipeline.core.errors import ConfigError
+from pipeline.ingest import clip_names
 from pipeline.ingest.clip_names import left_out_clips, read_lines
 from pipeline.ingest.formats import READERS
 
@@ -19,6 +21,21 @@ def test_lists_are_read_plain_or_packed_without_headings(tmp_path):
         (tmp_path / name).write_bytes(data)
         assert read_lines("key", str(tmp_path / name)) == ["302 samples", *CLIPS]
         assert left_out_clips(str(tmp_path / name), NTU) == CLIPS
+
+
+def test_a_list_that_unpacks_to_more_than_any_list_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(clip_names, "MAX_LIST_BYTES", 1 << 20)
+    bomb = gzip.compress(bytes(64 << 20), 1)
+    (tmp_path / "bomb.gz").write_bytes(bomb)
+    (tmp_path / "long.txt").write_bytes(bytes((1 << 20) + 1))
+    tracemalloc.start()
+    for name in ("bomb.gz", "long.txt"):
+        with pytest.raises(ConfigError, match=r"key=.*not a list of names \(larger than 1 MiB\)"):
+            read_lines("key", str(tmp_path / name))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(bomb) < 1 << 20
+    assert peak < 8 << 20
 
 
 def test_the_published_lists_come_with_the_project():
