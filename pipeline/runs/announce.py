@@ -8,6 +8,7 @@ from pipeline.core.console import percent, say, table
 from pipeline.runs import files
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.metric_names import HEADLINES, is_accuracy
+from pipeline.runs.tracking_uri import located, page_command
 
 
 def announce(config: Config, directory: RunDirectory) -> None:
@@ -19,11 +20,11 @@ def announce(config: Config, directory: RunDirectory) -> None:
             rows.append([name, _shown(name, summary[name])])
     table(config.name, ["", ""], rows)
     say(f"summary: {directory.path(files.SUMMARY)}")
+    # A finished run does not look for its MLflow run: `tracking.uri` may name another store now.
     tracking = config.tracking.uri or ""
-    # A database has no pages of its own: show the command that serves them.
-    if tracking.startswith("sqlite:"):
-        tracking = f"mlflow ui --backend-store-uri {tracking}"
-    say(f"MLflow:  {tracking}   (run {summary['mlflow_run_id']})")
+    if directory.state.mlflow_uri is not None:
+        tracking = located(directory.state.mlflow_uri, directory.uri)
+    say(f"MLflow:  {page_command(tracking)}   (run {summary['mlflow_run_id']})")
 
 
 def _shown(name: str, value: Any) -> str:

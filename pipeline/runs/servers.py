@@ -11,6 +11,7 @@ from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError
 from pipeline.core.network import require_listener, require_web_server
+from pipeline.runs.tracking_uri import require_database
 
 # The option of a URI that names the address of S3-compatible storage.
 OPTION = "endpoint_override"
@@ -20,12 +21,13 @@ _CLUSTER = re.compile(r"(?:ray://)?(?P<host>\[[^\]]+\]|[^:/\[\]]+):(?P<port>\d{1
 
 
 def require_tracking(tracking: Tracking) -> None:
-    """Check that the MLflow server answers, if there is one.
+    """Check that the MLflow server answers, or that MLflow can open the database.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: it does not, or it cannot.
     """
     uri = tracking.uri or ""
+    require_database(uri)
     if uri.startswith(("http://", "https://")):
         require_web_server("tracking.uri", uri)
 
