@@ -13,10 +13,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from pipeline import __version__
 from pipeline.core import storage
 from pipeline.ingest.recording import Rejected
 from pipeline.store.manifest import FLAWS, FORMAT_VERSION, MANIFEST, REJECTS, checksum
+from pipeline.store.manifest_form import is_shard
 
 UNFINISHED = "unfinished"
 SETTINGS = "settings.json"
@@ -46,6 +49,8 @@ class ShardReport:
         rejects: the recordings that cannot be used.
         flaws: what is wrong with clips that can be used.
         left_out: how many clips were left out because the authors of the data set say so.
+        bodies: how the bodies of some clips stand, and how large they are: `standing`, `size` and
+            `thinnest` of `pipeline.store.bodies.measure_bodies` in a row a clip.
         shard: the manifest's entry (see `write_shard`). None where no recording was usable.
     """
 
@@ -54,6 +59,7 @@ class ShardReport:
     rejects: list[Rejected] = field(default_factory=list)
     flaws: list[Flaw] = field(default_factory=list)
     left_out: int = 0
+    bodies: list[list[float | None]] = field(default_factory=list)
     shard: dict[str, Any] | None = None
 
     @classmethod
@@ -68,14 +74,23 @@ class ShardReport:
         return asdict(self)
 
 
+# Reads reports, and checks the types of all values.
+_REPORTS = TypeAdapter(ShardReport)
+
+
 def shard_name(number: int) -> str:
     """Return the file name of a shard."""
     return f"shard-{number:05}.parquet"
 
 
+def report_name(number: int) -> str:
+    """Return the file name of the report of a shard."""
+    return f"shard-{number:05}.json"
+
+
 def write_report(store: str, report: ShardReport) -> None:
     """Keep a report beside the shards. It comes after its shard, and says that this is whole."""
-    uri = storage.join(store, UNFINISHED, f"shard-{report.number:05}.json")
+    uri = storage.join(store, UNFINISHED, report_name(report.number))
     storage.write_json(uri, report.to_json())
 
 
@@ -101,7 +116,8 @@ def begin(store: str, settings: Mapping[str, Any]) -> dict[int, ShardReport]:
     names = {file.base_name for file in storage.files(store)}
 
     finished: dict[int, ShardReport] = {}
-    if storage.exists(begun) and storage.read_json(begun) == wanted:
+    # Settings that are damaged are not those that are wanted: the ingest begins anew.
+    if storage.read_object(begun) == wanted:
         finished = _finished_shards(store, names)
     else:
         storage.delete_directory(unfinished)
@@ -125,11 +141,23 @@ def _finished_shards(store: str, names: set[str]) -> dict[int, ShardReport]:
     for file in storage.files(unfinished):
         if not _REPORT.fullmatch(file.base_name):
             continue
-        values = storage.read_json(storage.join(unfinished, file.base_name))
-        report = ShardReport.from_json(values)
-        if _is_whole(store, report.shard, names):
+        report = _read_report(storage.join(unfinished, file.base_name))
+        if report is not None and _is_whole(store, report.shard, names):
             finished[report.number] = report
     return finished
+
+
+def _read_report(uri: str) -> ShardReport | None:
+    """Read the report of a shard. None if it is damaged: the shard is then written again."""
+    try:
+        report = _REPORTS.validate_python(storage.read_object(uri))
+    except ValidationError:
+        return None
+    if storage.name(uri) != report_name(report.number):
+        return None
+    if report.shard is not None and not is_shard(report.shard):
+        return None
+    return report
 
 
 def _is_whole(store: str, shard: Mapping[str, Any] | None, names: set[str]) -> bool:

@@ -19,13 +19,27 @@ from typing import Any
 
 import torch
 from pyarrow import fs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core import storage
+from pipeline.core.console import say
 from pipeline.core.errors import UserError
 from pipeline.pretrain.cadence import Position
 
 STATE = "state.pt"
 META = "meta.json"
+
+
+class _Meta(BaseModel):
+    """The content of `meta.json`: the position, and the size and hash of `state.pt`."""
+
+    model_config = ConfigDict(strict=True)
+
+    epoch: int = Field(ge=0)
+    step: int = Field(ge=0)
+    updates: int = Field(ge=0)
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,7 @@ def newest(uri: str) -> Checkpoint | None:
         checkpoint = _load_if_whole(candidate)
         if checkpoint is not None:
             return checkpoint
+        say(f"  {candidate}: checkpoint is incomplete or damaged, and passed over")
     return None
 
 
@@ -110,13 +125,22 @@ def prune(uri: str, keep: str | None) -> None:
 
 def _load_if_whole(uri: str) -> Checkpoint | None:
     """Read a checkpoint once, and check the very bytes that are loaded."""
+    meta = _read_meta(storage.join(uri, META))
+    if meta is None:
+        return None
     try:
-        meta = storage.read_json(storage.join(uri, META))
         data = storage.read_bytes(storage.join(uri, STATE))
     except UserError:
         return None
-    if len(data) != meta.get("bytes") or hashlib.sha256(data).hexdigest() != meta.get("sha256"):
+    if len(data) != meta.bytes or hashlib.sha256(data).hexdigest() != meta.sha256:
         return None
     state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    position = Position(meta["epoch"], meta["step"], meta["updates"])
-    return Checkpoint(uri, position, state)
+    return Checkpoint(uri, Position(meta.epoch, meta.step, meta.updates), state)
+
+
+def _read_meta(uri: str) -> _Meta | None:
+    """Read `meta.json`. None if it is missing or damaged: nobody knows then what lies beside it."""
+    try:
+        return _Meta.model_validate(storage.read_object(uri))
+    except (UserError, ValidationError):
+        return None

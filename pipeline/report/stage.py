@@ -1,6 +1,5 @@
 """The stage `report`: what the earlier stages left in `output`, as figures and on one page."""
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,9 @@ from pipeline.report.groups import GroupAccuracy, accuracies_by_group
 from pipeline.report.page import page
 from pipeline.runs import files, metric_names
 from pipeline.runs.metric_names import random_start
+from pipeline.runs.metric_rows import Row, read_rows
 from pipeline.runs.resolved import ResolvedRun
-from pipeline.runs.saved_features import SavedFeatures
+from pipeline.runs.saved_features import SavedFeatures, read_curves
 from pipeline.store.samples import choose_clips, longer_half
 
 if TYPE_CHECKING:  # MLflow takes more than a second to import.
@@ -43,7 +43,11 @@ def report(run: ResolvedRun, tracker: "Tracker") -> dict[str, Any]:
     drawn = {"skeletons": draw_skeletons(run)}
     groups: dict[str, list[GroupAccuracy]] = {}
     if directory.results("pretrain") is not None:
-        drawn["losses"] = draw_losses(run)
+        rows = read_rows(directory.path(files.METRICS))
+        if rows:
+            drawn["losses"] = draw_losses(run, rows)
+        else:
+            say(f"  {files.METRICS} holds no rows: the losses are not drawn")
     if directory.results("evaluate") is not None:
         saved = read_saved_features(run)
         drawn |= draw_evaluation(run, saved)
@@ -98,12 +102,11 @@ def clips_of_strip(run: ResolvedRun) -> list[tuple[str, np.ndarray]]:
     return clips
 
 
-def draw_losses(run: ResolvedRun) -> Figure:
-    """The losses of pretraining."""
-    lines = storage.read_bytes(run.directory.path(files.METRICS)).decode().splitlines()
+def draw_losses(run: ResolvedRun, rows: list[Row]) -> Figure:
+    """The losses of pretraining, from the rows of metrics."""
     config = run.config
     title = f"Pretraining loss: {config.name}, objective {config.objective.name}"
-    return figures.losses([json.loads(line) for line in lines], title)
+    return figures.losses(rows, title)
 
 
 def draw_evaluation(run: ResolvedRun, saved: Mapping[str, SavedFeatures]) -> dict[str, Figure]:
@@ -125,10 +128,8 @@ def draw_evaluation(run: ResolvedRun, saved: Mapping[str, SavedFeatures]) -> dic
 
 def _draw_probe(run: ResolvedRun, what: str) -> Figure:
     results = run.directory.results("evaluate") or {}
-    curves = storage.read_json(run.directory.path(files.EVALUATION))["linear"]
-    accuracies = {}
-    for name in (files.ENCODER, files.RANDOM_ENCODER):
-        accuracies[name] = curves[name]["test_top1"]
+    curves = read_curves(run.directory.path(files.EVALUATION))
+    accuracies = {name: curves[name] for name in files.ENCODERS}
     return figures.probe_curves(accuracies, f"Linear evaluation ({results['probe']}): {what}")
 
 

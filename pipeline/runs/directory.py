@@ -125,13 +125,15 @@ class RunDirectory:
         """True if what a finished stage made is gone since, or damaged, and can be made again."""
         if stage == "ingest":
             return not has_store(config.store)
-        if stage != "pretrain":
-            return False
-        for name in (files.ENCODER, files.RANDOM_ENCODER):
-            if storage.read_object(self.path(name, files.ENCODER_CARD)) is None:
-                # Only the export is made again, and only from a checkpoint: nobody wants to train
-                # anew because a folder is missing.
-                return bool(storage.files(self.path(files.CHECKPOINTS), recursive=True))
+        exports = [self.path(name, files.ENCODER_CARD) for name in files.ENCODERS]
+        has_exports = all(storage.read_object(card) is not None for card in exports)
+        if stage == "pretrain":
+            # Only the export is made again, and only from a checkpoint: nobody wants to train anew
+            # because a folder is missing.
+            checkpoints = self.path(files.CHECKPOINTS)
+            return not has_exports and bool(storage.files(checkpoints, recursive=True))
+        if stage == "evaluate":
+            return has_exports and storage.read_object(self.path(files.EVALUATION)) is None
         return False
 
     def results(self, stage: str) -> dict[str, Any] | None:

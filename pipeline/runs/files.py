@@ -35,6 +35,7 @@ CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 ENCODER = "encoder"
 RANDOM_ENCODER = "random"
+ENCODERS = (ENCODER, RANDOM_ENCODER)
 # In both of them.
 ENCODER_CARD = "config.json"
 EVALUATION = "evaluation.json"

@@ -87,6 +87,15 @@ class _Manifest(_Strict):
         return self
 
 
+def is_shard(entry: Any) -> bool:
+    """True if this is the entry of a shard, whose numbers agree with each other."""
+    try:
+        _Shard.model_validate(entry)
+    except ValidationError:
+        return False
+    return True
+
+
 def first_problem(manifest: dict[str, Any]) -> str | None:
     """Return what is wrong with a manifest, None if nothing is.
 

@@ -55,6 +55,35 @@ def test_a_half_copied_checkpoint_is_passed_over(tmp_path, damage):
         checkpoint.load(str(broken))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "null",
+        "7",
+        '"x"',
+        "{}",
+        '{"epoch": "2"}',
+        "\0",
+        {"epoch": "2"},
+        {"step": -1},
+        {"updates": None},
+        {"bytes": "9"},
+        {"sha256": 3},
+    ],
+)
+def test_a_meta_of_the_wrong_type_is_passed_over(tmp_path, content):
+    older = save(tmp_path, "attempt-a", 10, w=torch.ones(4))
+    meta = save(tmp_path, "attempt-a", 20, w=torch.ones(4)) / "meta.json"
+    if isinstance(content, dict):
+        content = json.dumps(json.loads(meta.read_text()) | content)
+    meta.write_text(content)
+    assert checkpoint.newest(str(tmp_path)).uri == str(older)
+    with pytest.raises(UserError, match="incomplete or damaged"):
+        checkpoint.load(str(meta.parent))
+
+
 def test_prune_keeps_only_the_named_checkpoint(tmp_path):
     gone, kept = save(tmp_path, "attempt-a", 10), save(tmp_path, "attempt-b", 20)
     checkpoint.prune(str(tmp_path), str(kept))

@@ -178,16 +178,29 @@ def test_a_changed_row_alone_is_uploaded_at_the_end(uploads):
     assert len(uploads) == 2 and json.loads(uploads[1].splitlines()[7])["watch/knn_top1"] == 0.5
 
 
-TORN = [b'{"step": 2, "lo', b"\xff\xfe\n", b"7\n", b'{"loss": 1}\n', b'{"step": "2"}\n']
+TORN = [
+    b'{"step": 2, "lo\n',
+    b"\xff\xfe\n",
+    b"7\n",
+    b'{"loss": 1}\n',
+    b'{"step": "2"}\n',
+    b'{"step": true}\n',
+    b'{"step": 2, "loss": "x"}\n',
+    b"[" * 100_000 + b"\n",
+    b"\0" * 100 + b"\n",
+]
 
 
-@pytest.mark.parametrize("torn", TORN)
-def test_a_line_that_was_torn_by_a_kill_ends_the_rows(tmp_path, torn, capsys):
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("torn", TORN, ids=range(len(TORN)))
+def test_a_line_that_was_torn_is_left_out(tmp_path, torn, last, capsys):
     path = tmp_path / "metrics.jsonl"
-    path.write_bytes(json.dumps(row(1)).encode() + b"\n" + torn)
-    assert read_rows(str(path)) == [row(1)]
+    rows = [row(1)] if last else [row(1), row(3)]
+    lines = [json.dumps(whole).encode() + b"\n" for whole in rows]
+    path.write_bytes(b"".join([lines[0], torn, *lines[1:]]))
+    assert read_rows(str(path)) == rows
     shown = capsys.readouterr().out
-    assert shown == "  metrics.jsonl: line 2 is not a whole row; the file is read up to there\n"
+    assert shown == "  metrics.jsonl: line 2 is not a whole row, and is left out\n"
     assert read_rows(str(tmp_path / "nowhere.jsonl")) == []
 
 

@@ -137,6 +137,9 @@ def test_an_export_that_is_damaged_is_made_again_where_there_is_a_checkpoint(pla
     for name in ("encoder", "random"):
         (tmp_path / "run" / name).mkdir()
         (tmp_path / "run" / name / "config.json").write_text("{}")
+    # What the evaluation left is missing now, and both encoders are there.
+    assert plan().todo == STAGES[2:]
+    (tmp_path / "run" / "evaluation.json").write_text("{}")
     assert plan().is_done
     (tmp_path / "run" / "encoder" / "config.json").write_text("{")
     assert plan().todo == STAGES[1:]
