@@ -5,12 +5,13 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import UserError
+from pipeline.core.redacted_streams import redacted
 
 # The file that `log_stderr` writes, in the run's `logs/`.
 RAY_LOG = "ray.log"
@@ -46,29 +47,48 @@ def log_stderr(folder: str) -> Iterator[None]:
         C++:    write(2, ...)               ----> logs/ray.log
 
     Args:
-        folder: the directory of the run's logs. The file is written at the end, and only if it is
-            not empty. `folder` may be on object storage, so a local file comes first.
+        folder: the directory of the run's logs. A local file there is written at once, so that it
+            is there whatever becomes of this process. To object storage it is copied at the end.
+            An empty file is not kept.
     """
-    handle, name = tempfile.mkstemp(prefix="skelfuse-", suffix=".log")
+    handle, written = _open(folder)
     sys.stderr.flush()
-    # Keep the console under another file descriptor, and put the local file in its place.
+    # Keep the console under another file descriptor, and put the file in its place.
     console = os.dup(2)
     python_stderr = sys.stderr
     os.dup2(handle, 2)
     os.close(handle)
     # This copy is never closed: loggers that are made meanwhile keep it until the process ends.
-    sys.stderr = os.fdopen(os.dup(console), "w", buffering=1, errors="backslashreplace")
+    sys.stderr = redacted(os.fdopen(os.dup(console), "w", buffering=1, errors="backslashreplace"))
     try:
         yield
     finally:
         sys.stderr = python_stderr
         os.dup2(console, 2)
         os.close(console)
-        _keep(Path(name), storage.join(folder, RAY_LOG))
+        _keep(written, storage.join(folder, RAY_LOG))
+
+
+def _open(folder: str) -> tuple[int, Path]:
+    """Open the log of a local folder, or a temporary file for one elsewhere."""
+    if not storage.is_remote(folder):
+        path = Path(storage.absolute(folder), RAY_LOG)
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666), path
+    handle, name = tempfile.mkstemp(prefix="skelfuse-", suffix=".log")
+    return handle, Path(name)
 
 
 def _keep(written: Path, location: str) -> None:
     """Move what was written to its place. A storage that is away hides no earlier error."""
+    if written.name == RAY_LOG:
+        # It is there already.
+        with suppress(OSError):
+            if not written.stat().st_size:
+                written.unlink()
+                written.parent.rmdir()
+        return
     try:
         _append(location, written.read_bytes())
     except UserError as error:

@@ -3,6 +3,9 @@
 `tests/ray/test_ray_internals.py` checks that a new version of Ray still answers the same.
 """
 
+import os
+from typing import Any
+
 import ray
 
 
@@ -28,3 +31,43 @@ def _free_by_node() -> list[float]:
     for resources in available_resources_per_node().values():
         free.append(resources.get("object_store_memory", 0))
     return free
+
+
+def leave_interrupts_alone(trainer: Any) -> None:
+    """Keep Ray Train from replacing the handler of Ctrl-C, which writes a checkpoint.
+
+    If a version of Ray names its method otherwise, Ctrl-C ends the training without a checkpoint.
+    """
+    trainer._register_sigint_handler = lambda controller: None
+
+
+def write_messages_to_stderr() -> None:
+    """Write messages about nodes, such as the log of one that died, to file descriptor 2.
+
+    `pipeline.cluster.quiet` makes that a file. Otherwise they appear on the console.
+    """
+
+    def write(data: Any, ignore_prefix: bool) -> None:
+        for line in data["lines"]:
+            os.write(2, f"{line}\n".encode(errors="replace"))
+
+    ray._private.worker.print_to_stdstream = write
+
+
+def dead_processes() -> list[str]:
+    """Return the names of the processes of a local Ray that this process started and that ended.
+
+    If a version of Ray lacks the internal call, the loss is noticed later, by calls that fail.
+    """
+    node = getattr(ray._private.worker, "_global_node", None)
+    if node is None or not hasattr(node, "dead_processes"):
+        return []
+    return [name for name, _ in node.dead_processes()]
+
+
+def session_logs() -> str | None:
+    """Return the folder of the logs of Ray's own processes on this node, None if unknown."""
+    node = getattr(ray._private.worker, "_global_node", None)
+    if node is None or not hasattr(node, "get_logs_dir_path"):
+        return None
+    return str(node.get_logs_dir_path())

@@ -12,13 +12,16 @@ from pipeline.cluster.quiet import set_ray_messages
 from pipeline.config.cluster import Cluster
 from pipeline.core.errors import UserError, first_line
 from pipeline.core.paths import ROOT
+from pipeline.core.termination import Terminated, ending
 
 # The address with which `ray.init` starts a Ray for this run alone.
 LOCAL = "local"
+# The variable in which Ray's tools find a cluster. `ray.init` ignores it with an address.
+ADDRESS = "RAY_ADDRESS"
 
 
 @contextmanager
-def session(cluster: Cluster, say: Callable[[str], None]) -> Iterator[None]:
+def session(cluster: Cluster, say: Callable[[str], None], log: str | None = None) -> Iterator[None]:
     """Connect to Ray, make sure that the training workers have room, and disconnect at the end.
 
     A Ray that this process started ends with the session.
@@ -26,27 +29,70 @@ def session(cluster: Cluster, say: Callable[[str], None]) -> Iterator[None]:
     Args:
         cluster: the resources that the run may use.
         say: shows a line on the console.
+        log: where what Ray writes is found; None if it is on the console.
 
     Raises:
         ConfigError: the cluster has no room for the workers.
-        UserError: no cluster answers at `cluster.address`.
+        UserError: no cluster answers at `cluster.address`, or the cluster is lost.
     """
+    import ray
+
+    from pipeline.cluster.lifeline import Lifeline
+    from pipeline.cluster.ray_internals import write_messages_to_stderr
+
+    address = _address(cluster)
+    _connect(cluster, address)
+    try:
+        set_ray_messages(cluster.quiet)
+        if cluster.quiet:
+            write_messages_to_stderr()
+        gcs = ray.get_runtime_context().gcs_address
+        if address == LOCAL:
+            _mention_unused_address(say)
+        else:
+            say(_describe(gcs))
+        with Lifeline(gcs, address == LOCAL, log):
+            require_room(cluster, say)
+            yield
+    finally:
+        # A Ray that is gone does not answer. What is left of a local one ends with this process.
+        if not ending.abandoned:
+            ray.shutdown()
+
+
+def _connect(cluster: Cluster, address: str) -> None:
+    """Call `ray.init`, and turn its errors into one line."""
     import ray
     import ray.exceptions
 
-    address = _address(cluster)
     try:
         ray.init(address=address, **_settings(cluster, address))
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise UserError(
             f"cluster.address={address}: no Ray to work on ({first_line(error)})"
         ) from error
-    try:
-        set_ray_messages(cluster.quiet)
-        require_room(cluster, say)
-        yield
+    except SystemExit:
+        # While it starts, Ray's own handler of SIGTERM is in place.
+        raise Terminated from None
     finally:
-        ray.shutdown()
+        ending.listen()
+
+
+def _describe(gcs: str) -> str:
+    """Return a line about the cluster that was joined."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus = sum(node.get("CPU", 0) for node in nodes)
+    gpus = sum(node.get("GPU", 0) for node in nodes)
+    return f"cluster: {gcs}, {len(nodes)} nodes with {cpus:g} CPUs and {gpus:g} GPUs"
+
+
+def _mention_unused_address(say: Callable[[str], None]) -> None:
+    """Say that RAY_ADDRESS does not decide where a run works."""
+    address = os.environ.get(ADDRESS)
+    if address:
+        say(f"  {ADDRESS}={address} is not used; cluster.address={address} would join that cluster")
 
 
 def _address(cluster: Cluster) -> str:

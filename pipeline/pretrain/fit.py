@@ -7,14 +7,14 @@ import ray.train
 from ray.exceptions import RayError
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
-from ray.util.queue import Queue
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.cluster.placement import bundle
+from pipeline.cluster.ray_internals import leave_interrupts_alone
 from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.console import Bar
 from pipeline.core.errors import UserError, first_line
+from pipeline.core.termination import ending
 from pipeline.pretrain import checkpoint
 from pipeline.pretrain.checkpoint import Checkpoint
 from pipeline.pretrain.follower import Follower
@@ -42,7 +42,7 @@ def fit(job: TrainingJob, history: History, watch: Watch, run: RunDirectory) -> 
 
     Raises:
         UserError: training cannot go on.
-        KeyboardInterrupt: the user wants it to end.
+        KeyboardInterrupt, Terminated: somebody wants it to end. Its newest step is a checkpoint.
     """
     # All attempts of earlier processes are over, but only if the directory is still ours.
     run.verify_owned()
@@ -63,6 +63,7 @@ def fit(job: TrainingJob, history: History, watch: Watch, run: RunDirectory) -> 
             storage.join(job.checkpoints, attempt),
             run.require_owned,
         ) as follower,
+        ending.checkpoint_first(follower.ask_to_stop),
     ):
         _run(trainer, job)
     # The follower has taken all messages: nobody listens any more.
@@ -74,22 +75,11 @@ def fit(job: TrainingJob, history: History, watch: Watch, run: RunDirectory) -> 
     return _last_checkpoint(job)
 
 
-def open_channel() -> Queue:
-    """A channel from the workers to the driver.
-
-    It is on the driver's node: there it lives as long as the run, whatever becomes of the workers'
-    nodes.
-    """
-    node = ray.get_runtime_context().get_node_id()
-    here = NodeAffinitySchedulingStrategy(node, soft=False)
-    return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
-
-
 def _trainer(job: TrainingJob, attempt: str) -> TorchTrainer:
     """Ray Train's trainer, which writes checkpoints to the directory `attempt`."""
     config: Config = job.config
     filesystem, path = storage.resolve(job.checkpoints)
-    return TorchTrainer(
+    trainer = TorchTrainer(
         train,  # type: ignore[arg-type]  # Ray hands any value on as it is
         train_loop_config=job,  # type: ignore[arg-type]
         scaling_config=ScalingConfig(
@@ -105,6 +95,8 @@ def _trainer(job: TrainingJob, attempt: str) -> TorchTrainer:
             failure_config=FailureConfig(max_failures=config.train.max_failures),
         ),
     )
+    leave_interrupts_alone(trainer)
+    return trainer
 
 
 def _run(trainer: TorchTrainer, job: TrainingJob) -> None:

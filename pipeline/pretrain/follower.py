@@ -6,14 +6,22 @@ from contextlib import contextmanager
 from queue import Empty
 
 from ray.exceptions import RayError
-from ray.util.queue import Queue
 
 from pipeline.core import storage
 from pipeline.core.console import Bar, say
 from pipeline.core.errors import UserError, first_line
+from pipeline.core.termination import ending
 from pipeline.pretrain import checkpoint
+from pipeline.pretrain.channel import Channel
 from pipeline.pretrain.history import History
-from pipeline.pretrain.messages import CheckpointWritten, Message, RowLogged, TrainingFailed
+from pipeline.pretrain.messages import (
+    CheckpointWritten,
+    Message,
+    RowLogged,
+    TrainingBegan,
+    TrainingFailed,
+    TrainingStopped,
+)
 from pipeline.pretrain.watch import WAIT_SECONDS, Watch
 from pipeline.runs.metric_names import (
     CLIPS_PER_SECOND,
@@ -27,6 +35,10 @@ from pipeline.runs.metric_rows import Row
 
 # How long to wait before looking for messages again.
 PAUSE_SECONDS = 0.5
+# The same once training was asked to stop: whoever asked may not wait for long.
+SHORT_PAUSE_SECONDS = 0.05
+# How long to wait for the thread where the cluster is gone: a call of Ray may never return.
+LOST_JOIN_SECONDS = 2
 
 
 class Outage:
@@ -72,7 +84,7 @@ class Follower(threading.Thread):
 
     def __init__(
         self,
-        channel: Queue,
+        channel: Channel,
         history: History,
         bar: Bar,
         watch: Watch,
@@ -87,7 +99,12 @@ class Follower(threading.Thread):
         self.attempt = attempt
         self.require_owned = require_owned
         self.failure: str | None = None
-        self._stopping = threading.Event()
+        # Whether training is over, and whether it was asked to end before. Both wake the thread.
+        self._training_over = False
+        self._stop_wanted = False
+        self._woken = threading.Event()
+        self._pause = PAUSE_SECONDS
+        self._training_began = False
         # Raised in this thread, to be raised again in the driver's.
         self._error: Exception | None = None
         self._storage = Outage("rows are kept and written later")
@@ -99,15 +116,28 @@ class Follower(threading.Thread):
         self.start()
         return self
 
+    def ask_to_stop(self) -> None:
+        """Let training write a checkpoint and end. This returns at once, for a signal handler."""
+        self._stop_wanted = True
+        self._woken.set()
+
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._stopping.set()
-        self.join()
+        self._training_over = True
+        self._woken.set()
+        if ending.abandoned:
+            self.join(LOST_JOIN_SECONDS)
+        else:
+            self.join()
         # A training that failed does not wait for figures of it.
         if kind is None and self._error is None:
             self._collect_figures(WAIT_SECONDS)
-        self.watch.close()
+        if not ending.abandoned:
+            self.watch.close()
         failed = kind is not None or self.failure is not None or self._error is not None
         self._write_last_rows(failed)
+        if ending.abandoned or (kind is not None and not issubclass(kind, Exception)):
+            # The reason is known already: without its cluster, or at its end, much else fails.
+            return
         if isinstance(self._error, RayError):
             reason = first_line(self._error)
             raise UserError(f"training cannot be followed: {reason}") from self._error
@@ -117,11 +147,25 @@ class Follower(threading.Thread):
     def run(self) -> None:
         """Follow until the training ends; what came last is taken, too."""
         try:
-            while not self._stopping.wait(PAUSE_SECONDS):
+            while not self._training_over:
+                self._woken.wait(self._pause)
+                self._woken.clear()
+                if self._stop_wanted:
+                    self._stop_wanted = False
+                    self._stop_training()
                 self._drain()
             self._drain()
         except Exception as error:
             self._error = error
+
+    def _stop_training(self) -> None:
+        """Ask the workers for a checkpoint and the end."""
+        if not self._training_began:
+            # They are being started: there is nothing to keep.
+            ending.checkpoint_written()
+            return
+        self.channel.ask_to_stop()
+        self._pause = SHORT_PAUSE_SECONDS
 
     def _drain(self) -> None:
         """Take all messages that have come."""
@@ -140,6 +184,11 @@ class Follower(threading.Thread):
                 self.watch.offer(uri, position.epoch, position.updates)
             elif isinstance(message, TrainingFailed):
                 self.failure = message.reason
+            elif isinstance(message, TrainingBegan):
+                self._training_began = True
+            elif isinstance(message, TrainingStopped):
+                # Nobody waits for Ray Train, which takes seconds to notice that its workers ended.
+                ending.checkpoint_written()
         if rows:
             with self._storage.tolerated():
                 self.history.extend(rows)

@@ -6,7 +6,7 @@ rows of metrics and the checkpoints.
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from models.clips import ClipBatch
 from pipeline.config.root import Config
 from pipeline.config.train import Schedule
 from pipeline.core.errors import UserError
+from pipeline.pretrain.agreement import Agreement, never
 from pipeline.pretrain.cadence import START, Cadence, MicroBatch, Position
 from pipeline.pretrain.meter import Meter
 from pipeline.pretrain.schedule import factor
@@ -131,6 +132,7 @@ class TrainingLoop:
         listener: receives rows and checkpoints.
         device: where the model is.
         rank: number of this process among those that train together.
+        stop_asked: whether this process was asked to stop. One of them is enough.
     """
 
     def __init__(
@@ -142,6 +144,7 @@ class TrainingLoop:
         *,
         device: torch.device,
         rank: int = 0,
+        stop_asked: Callable[[], bool] = never,
     ):
         self.model = model
         self.framework: nn.Module = model
@@ -152,6 +155,8 @@ class TrainingLoop:
         self.listener = listener
         self.device = device
         self.rank = rank
+        self._stop = Agreement(stop_asked, device)
+        self._meter = Meter(device)
         self._recent: deque[dict[str, Any]] = deque(maxlen=RECENT_ROWS)
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.bfloat16)
 
@@ -169,6 +174,9 @@ class TrainingLoop:
         self.optimiser.load_state_dict(state["optimiser"])
         self._recent.clear()
         self._recent.extend(state["history"])
+        # Only a checkpoint between two rows has it.
+        if "meter" in state:
+            self._meter.load_state(state["meter"])
 
     def settle_gradient_buckets(self, stream: BatchStream) -> None:
         """Make DistributedDataParallel order its buckets now; call before `load_state`.
@@ -185,19 +193,23 @@ class TrainingLoop:
         self.optimiser.zero_grad(set_to_none=True)
         self.framework.load_state_dict(initial)
 
-    def run(self, stream: BatchStream, start: Position = START) -> None:
-        """Train from `start` to the last epoch.
+    def run(self, stream: BatchStream, start: Position = START) -> bool:
+        """Train from `start` to the last epoch, or until somebody asks to stop.
 
         Args:
             stream: the batches.
             start: where training stands; `load_state` has brought the weights of this position.
+
+        Returns:
+            Whether training came to its end. Otherwise the listener got a checkpoint of the update
+            at which it stopped.
 
         Raises:
             LossNotFiniteError: training cannot go on. It is noticed where a row of metrics is due,
                 and no checkpoint is written after it.
         """
         cadence = self.settings.cadence(stream.steps_per_epoch)
-        meter = Meter(self.device)
+        self._meter.start()
         for epoch in range(start.epoch, cadence.epochs):
             first_step = 0
             if epoch == start.epoch:
@@ -205,16 +217,31 @@ class TrainingLoop:
             for step, clips in stream.epoch(epoch, first_step):
                 micro_batch = cadence.micro_batch(epoch, step)
                 losses = self._add_gradient(clips, micro_batch)
-                meter.add(losses, micro_batch.update, stream.batch_clips(step))
+                self._meter.add(losses, micro_batch.update, stream.batch_clips(step))
                 if not micro_batch.ends_update:
                     continue
-                rate = self._learning_rate(micro_batch.update, cadence)
-                norm = self._update(rate)
-                if micro_batch.row_due:
-                    self._require_finite(meter)
-                    self._log(meter, micro_batch, rate, norm)
-                if micro_batch.checkpoint_due:
-                    self.listener.checkpoint(micro_batch.after, self.state())
+                self._end_update(micro_batch, self._learning_rate(micro_batch.update, cadence))
+                is_last = micro_batch.after.updates == cadence.updates
+                if self._stop.reached() and not is_last:
+                    self._checkpoint_between(micro_batch)
+                    return False
+        return True
+
+    def _end_update(self, micro_batch: MicroBatch, rate: float) -> None:
+        """Change the weights, and hand the listener what is due."""
+        norm = self._update(rate)
+        if micro_batch.row_due:
+            self._require_finite()
+            self._log(micro_batch, rate, norm)
+        if micro_batch.checkpoint_due:
+            self.listener.checkpoint(micro_batch.after, self.state())
+
+    def _checkpoint_between(self, micro_batch: MicroBatch) -> None:
+        """Hand the listener a checkpoint where none is due, so that the next rows stay the same."""
+        if micro_batch.checkpoint_due:
+            return
+        self._require_finite()
+        self.listener.checkpoint(micro_batch.after, self.state() | {"meter": self._meter.state()})
 
     def _add_gradient(self, clips: ClipBatch, micro_batch: MicroBatch) -> dict[str, Tensor]:
         """Add a micro-batch's share to the gradient of its update; returns its losses."""
@@ -259,17 +286,17 @@ class TrainingLoop:
         self.optimiser.zero_grad(set_to_none=True)
         return norm
 
-    def _require_finite(self, meter: Meter) -> None:
+    def _require_finite(self) -> None:
         """Raise LossNotFiniteError if a loss since the start was infinite or not a number."""
-        bad = meter.first_bad()
+        bad = self._meter.first_bad()
         if bad is not None:
             raise LossNotFiniteError(
                 f"loss is not finite at step {bad}; lower train.optimiser.lr or set train.clip_norm"
             )
 
-    def _log(self, meter: Meter, micro_batch: MicroBatch, rate: float, norm: Tensor) -> None:
+    def _log(self, micro_batch: MicroBatch, rate: float, norm: Tensor) -> None:
         """Hand a row of metrics to the listener, and keep it for the next checkpoints."""
-        row = meter.row() | {
+        row = self._meter.row() | {
             LEARNING_RATE: rate,
             GRADIENT_NORM: float(norm),
             STEP: micro_batch.after.updates,

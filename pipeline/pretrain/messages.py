@@ -7,6 +7,11 @@ from pipeline.pretrain.cadence import Position
 
 
 @dataclass(frozen=True)
+class TrainingBegan:
+    """The first step is about to be computed."""
+
+
+@dataclass(frozen=True)
 class RowLogged:
     """A row of metrics."""
 
@@ -27,4 +32,9 @@ class TrainingFailed:
     reason: str
 
 
-Message = RowLogged | CheckpointWritten | TrainingFailed
+@dataclass(frozen=True)
+class TrainingStopped:
+    """Training has ended before its last epoch, as the driver wanted. Its checkpoint is written."""
+
+
+Message = TrainingBegan | RowLogged | CheckpointWritten | TrainingFailed | TrainingStopped

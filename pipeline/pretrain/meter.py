@@ -20,6 +20,7 @@ class Meter:
 
     def __init__(self, device: torch.device):
         self._first_bad = torch.full((), -1, dtype=torch.int64, device=device)
+        self._seconds_before = 0.0
         self._reset()
 
     def add(self, losses: dict[str, Tensor], update: int, clips: int) -> None:
@@ -59,6 +60,28 @@ class Meter:
         row[CLIPS_PER_SECOND] = self._clips / max(seconds, 1e-9)
         self._reset()
         return row
+
+    def state(self) -> dict[str, Any]:
+        """Return what was added since the last row, for a checkpoint between two rows."""
+        return {
+            "sums": dict(self._sums),
+            "batches": self._batches,
+            "clips": self._clips,
+            "seconds": time.perf_counter() - self._since,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on with what `state` returned."""
+        device = self._first_bad.device
+        for name, total in state["sums"].items():
+            self._sums[name] = total.to(device)
+        self._batches = state["batches"]
+        self._clips = state["clips"]
+        self._seconds_before = state["seconds"]
+
+    def start(self) -> None:
+        """Measure the time from now on, besides that of `load_state`."""
+        self._since = time.perf_counter() - self._seconds_before
 
     def _reset(self) -> None:
         self._sums: dict[str, Tensor] = {}

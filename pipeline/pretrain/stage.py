@@ -11,8 +11,9 @@ from pipeline.core.console import say
 from pipeline.encoder import export
 from pipeline.encoder.build import build_framework
 from pipeline.pretrain import checkpoint
+from pipeline.pretrain.channel import open_channel
 from pipeline.pretrain.checkpoint import Checkpoint
-from pipeline.pretrain.fit import fit, open_channel
+from pipeline.pretrain.fit import fit
 from pipeline.pretrain.history import History
 from pipeline.pretrain.watch import Watch
 from pipeline.pretrain.worker import TrainingJob

@@ -7,7 +7,6 @@ from typing import Any
 import ray.train
 import ray.train.torch
 import torch
-from ray.util.queue import Queue
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -15,9 +14,18 @@ from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.encoder.build import build_framework
 from pipeline.pretrain import checkpoint
+from pipeline.pretrain.agreement import never
 from pipeline.pretrain.cadence import START, Position
+from pipeline.pretrain.channel import Channel
 from pipeline.pretrain.loop import LoopSettings, LossNotFiniteError, TrainingLoop
-from pipeline.pretrain.messages import CheckpointWritten, Message, RowLogged, TrainingFailed
+from pipeline.pretrain.messages import (
+    CheckpointWritten,
+    Message,
+    RowLogged,
+    TrainingBegan,
+    TrainingFailed,
+    TrainingStopped,
+)
 from pipeline.pretrain.optimiser import build_optimiser
 from pipeline.stream.plan import StreamPlan
 
@@ -36,7 +44,7 @@ class TrainingJob:
 
     config: Config
     plan: StreamPlan
-    channel: Queue
+    channel: Channel
     checkpoints: str
     resume: str | None
 
@@ -57,14 +65,23 @@ def train(job: TrainingJob) -> None:
     optimiser = build_optimiser(framework.parameters(), job.config.train.optimiser)
     reports = RayReports(job.channel, rank)
     loop = TrainingLoop(
-        model, optimiser, LoopSettings.of(job.config), reports, device=device, rank=rank
+        model,
+        optimiser,
+        LoopSettings.of(job.config),
+        reports,
+        device=device,
+        rank=rank,
+        # The loop lets all workers stop if one is asked.
+        stop_asked=job.channel.stop_asked if rank == 0 else never,
     )
     with job.plan.worker(rank, world_size, device) as stream:
         if world_size > 1:
             loop.settle_gradient_buckets(stream)
         start = _restore(loop, newest_checkpoint(job))
         try:
-            loop.run(stream, start)
+            reports.began()
+            if not loop.run(stream, start):
+                reports.stopped()
         except LossNotFiniteError as error:
             # Not raised: Ray Train would take it for a lost worker and try again.
             reports.failed(str(error))
@@ -102,7 +119,7 @@ class RayReports:
         rank: of this worker. All workers compute the same; that of rank 0 speaks for them.
     """
 
-    def __init__(self, channel: Queue, rank: int):
+    def __init__(self, channel: Channel, rank: int):
         self.channel = channel
         self.rank = rank
 
@@ -124,6 +141,14 @@ class RayReports:
                 checkpoint_dir_name=checkpoint.directory(position.updates),
             )
         self._tell(CheckpointWritten(position))
+
+    def began(self) -> None:
+        """Tell the driver that the first step comes now."""
+        self._tell(TrainingBegan())
+
+    def stopped(self) -> None:
+        """Tell the driver that training has stopped, as it wanted."""
+        self._tell(TrainingStopped())
 
     def failed(self, reason: str) -> None:
         """Tell the driver that training cannot go on."""
