@@ -11,7 +11,7 @@ def resolved(config: Config) -> ResolvedRun:
     return resolve(config, Request(), RunDirectory(config.output))
 
 
-def resolved_from(*overrides: str) -> ResolvedRun:
+def resolved_from(*overrides: str, config_dir: str | None = None) -> ResolvedRun:
     """Resolve a run as the command line would ask for it."""
-    config = load(overrides)
-    return resolve(config, Request(overrides), RunDirectory(config.output))
+    config = load(overrides, config_dir)
+    return resolve(config, Request(overrides, config_dir), RunDirectory(config.output))
