@@ -45,8 +45,9 @@ class Ownership:
         self.record = record
         self.lost: str | None = None
         self._uri = storage.join(output, OWNER)
-        # The record is absent for a moment while the directory is moved aside.
+        # One thread at a time looks at the record and acts on what it found.
         self._lock = threading.Lock()
+        self._is_moving = False
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="owner heartbeat")
         # Only the main thread can be interrupted, and only there handlers can be set.
@@ -107,11 +108,16 @@ class Ownership:
         Raises:
             ConfigError: another process took it in that moment.
         """
-        # The heartbeat waits, because for a moment there is no record.
-        with self._lock:
+        # Object storage copies, which may take minutes: meanwhile the heart must beat. For a moment
+        # there is no record, and that is no loss.
+        self._is_moving = True
+        try:
             yield
-            if not self._is_ours(read_sighting(self._uri)):
-                elect(self.output, self.record)
+            with self._lock:
+                if not self._is_ours(read_sighting(self._uri)):
+                    elect(self.output, self.record)
+        finally:
+            self._is_moving = False
 
     def _beat(self) -> None:
         """Renew the heartbeat until the end, or until the directory is lost."""
@@ -139,6 +145,8 @@ class Ownership:
             UserError: the storage does not answer.
         """
         found = read_sighting(self._uri)
+        if found is None and self._is_moving:
+            return
         if not self._is_ours(found):
             self.lost = self._why_lost(found)
         elif storage.is_remote(self._uri):

@@ -20,10 +20,15 @@ from pipeline.core.errors import UserError
 class ObjectStore:
     """Objects appear whole or not at all, and a listing shows every object: no more is promised."""
 
-    def __init__(self, before_each: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        before_each: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.objects: dict[str, str] = {}
         self.written: dict[str, float] = {}
         self.before_each = before_each
+        self.clock = clock
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -36,7 +41,7 @@ class ObjectStore:
     def write_json(self, uri: str, value: Any) -> None:
         self.before_each()
         self.objects[uri] = json.dumps(value)
-        self.written[uri] = time.time()
+        self.written[uri] = self.clock()
 
     def read_json(self, uri: str) -> Any:
         self.before_each()

@@ -187,6 +187,18 @@ def test_of_three_that_begin_at_once_one_gets_object_storage(bursts, dead_owner,
     assert json.loads(store.objects[f"{output}/owner.json"])["attempt"] == won[0].attempt
 
 
+def test_heartbeats_are_compared_by_the_clock_of_the_storage():
+    store = ObjectStore(clock=lambda: time.time() - 1000)
+    output = "s3://bucket/run"
+    with store.installed():
+        store.write_json(f"{output}/owner.json", OwnerRecord(**ELSEWHERE).model_dump())
+        with pytest.raises(ConfigError, match="was 0 s ago"):
+            take(output)
+        assert list(store.objects) == [f"{output}/owner.json"]
+        store.written[f"{output}/owner.json"] -= 100
+        assert take(output).lost is None
+
+
 def quick(output):
     """An ownership whose heart beats quickly."""
     record = own_record().model_copy(update={"heartbeat_seconds": 0.02})
