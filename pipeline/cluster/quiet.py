@@ -12,6 +12,7 @@ from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import UserError
 from pipeline.core.redacted_streams import redacted
+from pipeline.core.secrets import redact
 
 # The file that `log_stderr` writes, in the run's `logs/`.
 RAY_LOG = "ray.log"
@@ -82,6 +83,8 @@ def _open(folder: str) -> tuple[int, Path]:
 
 def _keep(written: Path, location: str) -> None:
     """Move what was written to its place. A storage that is away hides no earlier error."""
+    with suppress(OSError):
+        _redact(written)
     if written.name == RAY_LOG:
         # It is there already.
         with suppress(OSError):
@@ -95,6 +98,14 @@ def _keep(written: Path, location: str) -> None:
         say(f"  {error}; what Ray wrote stays in {written}")
     else:
         written.unlink()
+
+
+def _redact(written: Path) -> None:
+    """Take secrets out of a log. Only now, because the processes of Ray write to the file itself."""
+    text = written.read_bytes().decode(errors="surrogateescape")
+    shown = redact(text)
+    if shown != text:
+        written.write_bytes(shown.encode(errors="surrogateescape"))
 
 
 def _append(location: str, data: bytes) -> None:

@@ -13,6 +13,7 @@ from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import UserError
+from pipeline.core.secrets import redact
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.metric_names import LOSS, STEP, TIME, in_mlflow
 from pipeline.runs.state import OWN_STORE
@@ -145,7 +146,7 @@ class Tracker:
                 metric = in_mlflow(name)
                 self._store.ask(self.client.log_metric, self.run_id, metric, float(value))
             else:
-                text = str(value)[:TAG_LENGTH]
+                text = redact(str(value))[:TAG_LENGTH]
                 self._store.ask(self.client.set_tag, self.run_id, name, text)
 
     def dataset(self, store: "ClipStore", context: str) -> None:
@@ -165,7 +166,7 @@ class Tracker:
             storage.name(store.uri),
             store.fingerprint[:DIGEST_LENGTH],
             kind,
-            json.dumps({"uri": store.uri}),
+            json.dumps({"uri": redact(store.uri)}),
             profile=json.dumps(profile),
         )
         entry = DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
@@ -228,7 +229,7 @@ class Tracker:
     def _log_parameters(self, config: Config) -> None:
         params = []
         for key, value in flatten(config.model_dump()).items():
-            params.append(Param(key, str(value)[:PARAM_LENGTH]))
+            params.append(Param(key, redact(str(value))[:PARAM_LENGTH]))
         for start in range(0, len(params), PARAMS_A_REQUEST):
             some = params[start : start + PARAMS_A_REQUEST]
             self._store.ask(self.client.log_batch, self.run_id, params=some)

@@ -34,6 +34,14 @@ def test_a_later_attempt_adds_to_the_log(tmp_path):
     assert (tmp_path / RAY_LOG).read_text() == "first\nsecond\n"
 
 
+def test_no_secret_stays_in_the_log_or_on_the_console(tmp_path, captured):
+    with log_stderr(str(tmp_path)):
+        os.write(2, b"\xff at http://me:swordfish@host\n")
+        print("from Python: s3://KEY:swordfish@bucket", file=sys.stderr)
+    assert captured() == "from Python: s3://***@bucket\n"
+    assert (tmp_path / RAY_LOG).read_bytes() == b"\xff at http://***@host\n"
+
+
 def test_no_log_where_nothing_was_written(tmp_path):
     with log_stderr(str(tmp_path)):
         pass
