@@ -101,7 +101,7 @@ def _keep(written: Path, location: str) -> None:
 
 
 def _redact(written: Path) -> None:
-    """Take secrets out of a log. Only now, because the processes of Ray write to the file itself."""
+    """Take secrets out of a log. Only now, because Ray itself writes to the file."""
     text = written.read_bytes().decode(errors="surrogateescape")
     shown = redact(text)
     if shown != text:
