@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -16,9 +15,7 @@ from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.encoder.export import load_encoder
-from pipeline.evaluate import features as features_module
 from pipeline.evaluate import stage
-from pipeline.evaluate.extractor import Extraction, Extractor
 from pipeline.evaluate.features import extract
 from pipeline.evaluate.protocols import Protocols
 from pipeline.evaluate.stage import evaluate
@@ -27,8 +24,8 @@ from pipeline.runs.directory import RunDirectory
 from pipeline.runs.resolved import ResolvedRun, resolve
 from pipeline.store.clip_store import ClipStore
 from pipeline.store.splits import Split
-from pipeline.stream.instructions import Shards, read_pieces
 from tests.helpers.encoders import export_both, small_config, split_of
+from tests.helpers.here import encode_here
 from tests.helpers.stores import ACTIONS, ROWS, SHARDS, write_store
 
 
@@ -72,27 +69,10 @@ def one_worker(config) -> Config:
     return config.model_copy(update={"cluster": cluster})
 
 
-class EncodedHere:
-    """Stands in for the dataset of `extract`: the same reading and encoding without an actor."""
-
-    def __init__(self, store, split, encoders, cluster, batch_size):
-        self.extraction = Extraction(
-            encoders, store.persons, store.joints, cluster.threads, device="cpu"
-        )
-        self.pieces = pa.Table.from_pylist(Shards.of([store]).pieces(split.ids))
-        self.clips = batch_size
-
-    def iter_batches(self, **_):
-        extractor = Extractor(self.extraction)
-        rows = pa.concat_tables(read_pieces(self.pieces))
-        for first in range(0, len(rows), self.clips):
-            yield extractor(rows.slice(first, self.clips))
-
-
 @pytest.fixture
 def no_actors(monkeypatch):
     """Evaluate without actors, where they are not the point."""
-    monkeypatch.setattr(features_module, "_encoded", EncodedHere)
+    encode_here(monkeypatch)
 
 
 def run_of(config: Config) -> ResolvedRun:

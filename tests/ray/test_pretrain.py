@@ -6,28 +6,25 @@ Train is not the point, its worker runs in this process (the fixture `here`).
 
 import json
 import os
-import queue
-import shutil
 import signal
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
 
 from pipeline.config.compose import Request, load
 from pipeline.config.places import settle_places
 from pipeline.core.errors import UserError
 from pipeline.ingest.stage import ingest
-from pipeline.pretrain import checkpoint, fit, stage
+from pipeline.pretrain import checkpoint
 from pipeline.pretrain.stage import pretrain
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.perform import perform
 from pipeline.runs.resolved import resolve
 from pipeline.runs.tracking import Tracker
 from tests.helpers.cli import TINY, TRACKING
+from tests.helpers.here import train_here
 
 
 def begun(output, *overrides):
@@ -56,42 +53,13 @@ def without_figures(row):
     return {key: value for key, value in row.items() if not key.startswith("watch/")}
 
 
-class Channel(queue.Queue):
-    """Stands in for Ray's queue, within this process."""
-
-    def shutdown(self):
-        self.closed = True
-
-
 @pytest.fixture
 def here(ray_session, monkeypatch):
-    """Training by one worker in this process: all is real but the processes of Ray Train.
+    """Training by one worker in this process.
 
-    Starting those takes more than twenty seconds of the CPUs.
+    Starting those of Ray Train takes more than twenty seconds of the CPUs.
     """
-
-    class TrainerHere:
-        """Stands in for `TorchTrainer`."""
-
-        def __init__(self, loop, *, train_loop_config, scaling_config, run_config):
-            self.loop = loop
-            self.job = train_loop_config
-            self.attempt = Path(run_config.storage_path, run_config.name)
-            assert scaling_config.num_workers == 1
-
-        def fit(self):
-            monkeypatch.setattr(ray_session.train, "report", self.report)
-            self.loop(self.job)
-
-        def report(self, metrics, *, checkpoint, checkpoint_dir_name):
-            shutil.copytree(checkpoint.path, self.attempt / checkpoint_dir_name)
-
-    alone = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
-    monkeypatch.setattr(fit, "TorchTrainer", TrainerHere)
-    monkeypatch.setattr(stage, "open_channel", Channel)
-    monkeypatch.setattr(ray_session.train, "get_context", lambda: alone)
-    monkeypatch.setattr(ray_session.train, "get_checkpoint", lambda: None)
-    monkeypatch.setattr(ray_session.train.torch, "get_device", lambda: torch.device("cpu"))
+    train_here(ray_session, monkeypatch)
 
 
 def test_every_option_of_training_at_once(store, tmp_path):
