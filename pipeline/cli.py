@@ -1,6 +1,7 @@
 """The command line: its options and the text of `--help`."""
 
 import argparse
+from typing import NoReturn
 
 from pipeline.config.compose import experiments, groups
 
@@ -30,6 +31,14 @@ Groups, group=choice:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that reports a wrong option in one line, as everything else is reported."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the process."""
+        self.exit(2, f"error: {message}; see --help\n")
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line. An unknown option ends the process with exit code 2.
 
@@ -44,7 +53,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         name = f"{group}="
         lines.append(f"  {name:<12} {', '.join(choices)}")
     # Hydra reads only the overrides. Its own entry point would create folders and set up logging.
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="skelfuse",
         usage="skelfuse [--help] [--cfg job] [--config-dir DIR] [key=value ...]",
         description=HELP.format(experiments=", ".join(experiments()), groups="\n".join(lines)),
@@ -53,6 +62,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cfg", choices=["job"], help="print the resolved configuration and exit")
     parser.add_argument("--config-dir", metavar="DIR", help="more choices, laid out as conf/")
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="settings, in Hydra's grammar"
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="settings, in Hydra's grammar; paths as they are",
     )
     return parser.parse_intermixed_args(arguments)

@@ -7,7 +7,8 @@ the models fit together?) follow in `pipeline.runs.resolved.resolve`.
 
 from dataclasses import dataclass
 
-from pipeline.cluster.job import in_submitted_job
+from pipeline.cluster.job import in_submitted_job, require_named_cluster
+from pipeline.cluster.local import require_local_room
 from pipeline.cluster.temporary import settle_ray_directory
 from pipeline.config.compose import Request
 from pipeline.config.data import Synthetic
@@ -16,7 +17,9 @@ from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError, UserError
+from pipeline.ingest.clip_names import read_lines
 from pipeline.ingest.formats import reader_for
+from pipeline.ingest.quick_look import require_recordings
 from pipeline.ingest.settings import require_same_recordings
 from pipeline.ingest.synthetic.recorder import require_limits
 from pipeline.runs import files
@@ -103,6 +106,8 @@ def _plan(config: Config, request: Request) -> Plan:
     todo = _stages_to_run(settled, directory)
     if todo:
         require_data(settled, ingesting=any(stage in INGESTING for stage in todo))
+        if any(stage in INGESTING for stage in todo):
+            _require_recordings(settled)
     if "ingest" not in todo and directory.results("ingest") is not None:
         _require_same_recordings(settled)
     summary = directory.path(files.SUMMARY)
@@ -110,6 +115,8 @@ def _plan(config: Config, request: Request) -> Plan:
         # It is written again from the results of the stages.
         directory.state.summarised = False
     plan = Plan(settled, request, directory, todo, state_written)
+    if todo:
+        require_named_cluster(settled.cluster.address)
     if not plan.is_done:
         refuse_owned(settled.output, settled.fresh)
         _require_possible(plan)
@@ -136,6 +143,7 @@ def _require_possible(plan: Plan) -> None:
     if config.cluster.address is not None:
         require_cluster(config.cluster.address)
     elif not in_submitted_job():
+        require_local_room(config.cluster)
         settle_ray_directory(say)
 
 
@@ -185,6 +193,19 @@ def require_recorder(synthetic: Synthetic | None) -> None:
         require_limits(**synthetic.model_dump(exclude={"noise"}))
     except ValueError as error:
         raise ConfigError(f"data.{error}") from None
+
+
+def _require_recordings(config: Config) -> None:
+    """Check that the recordings and the list of clips to leave out can be read.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    data = config.data
+    if data.left_out is not None:
+        read_lines("data.left_out", data.left_out)
+    if data.sources is not None:
+        require_recordings(data.sources, reader_for(data.reader, data.classes))
 
 
 def _require_same_recordings(config: Config) -> None:

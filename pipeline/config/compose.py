@@ -63,6 +63,7 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
         search = [f"hydra.searchpath=[{plain_text.quote(f'file://{own}')}]"]
     words = []
     for override in overrides:
+        _require_ours(override)
         _require_short_numbers(override)
         words.append(plain_text.quoted(override))
     # OmegaConf's own resolver would read any variable.
@@ -79,6 +80,13 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     # pydantic refuses an unknown stage, too, but suggests no name.
     _require_known_stages(values)
     return check(values)
+
+
+def _require_ours(override: str) -> None:
+    """Raise ConfigError for a setting of Hydra itself, which would be read and do nothing."""
+    key = override.partition("=")[0].lstrip("+~")
+    if key.startswith(("hydra.", "hydra/")):
+        raise ConfigError(f"{key}: Hydra's own settings are not used here")
 
 
 def _require_short_numbers(override: str) -> None:

@@ -7,11 +7,15 @@ from pydantic import Field, model_validator
 from models.choices import Align, Centre
 from pipeline.config.coordinates import CANONICAL, Coordinates
 from pipeline.config.readers import PkuMmdReader, Pyskl2dReader, ReaderOptions
-from pipeline.config.section import Count, Few, Name, Place, Section, Weight
+from pipeline.config.section import Few, Name, Place, Section
 from pipeline.config.skeleton import Mapping, Skeleton
 
 # Column -> allowed values. A clip passes if each of these columns has an allowed value.
-Filter = dict[str, list[int] | list[str]]
+# Numbers in the columns of a store are 32-bit integers.
+Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+Filter = dict[str, list[Int32] | list[str]]
+# So many synthetic recordings take hours.
+MOST_RECORDINGS = 100_000
 
 
 class Synthetic(Section):
@@ -29,7 +33,17 @@ class Synthetic(Section):
     subjects: Few
     replications: Few
     cameras: Few
-    noise: Weight
+    noise: Annotated[float, Field(ge=0, le=10)]
+
+    @model_validator(mode="after")
+    def _check_number(self) -> Self:
+        number = self.actions * self.subjects * self.replications * self.cameras
+        if number > MOST_RECORDINGS:
+            raise ValueError(
+                f"actions={self.actions}, subjects, replications and cameras give {number:,} "
+                f"recordings; at most {MOST_RECORDINGS:,} are made"
+            )
+        return self
 
 
 class Normalise(Section):
@@ -80,10 +94,10 @@ class Data(Section):
     names: Place | None = None
     left_out: Place | None = None
     coordinates: Coordinates = CANONICAL
-    persons: Few
+    persons: Annotated[int, Field(ge=1, le=32)]
     preparation: Literal["agcn", "ctrgcn", "recorded", "untrimmed"]
-    files_per_shard: Count
-    classes: list[str] | None = None
+    files_per_shard: Annotated[int, Field(ge=1, le=10**6)]
+    classes: Annotated[list[str], Field(min_length=1, max_length=65536)] | None = None
     protocols: dict[str, Protocol]
     protocol: str
     normalise: Normalise

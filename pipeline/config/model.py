@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from models.choices import MODALITIES, FeatureNorm, Fusion, Modality, Norm, Pooling, Positions
 from pipeline.config.section import Few, Fraction, Section, Width
 
+# With their gradients and the optimiser's state, so many take 64 GB.
+MOST_WEIGHTS = 4 * 10**9
+
 
 class Views(Section):
     """How a view of a clip is drawn (see `models.views`).
@@ -44,7 +47,7 @@ class Model(Section):
 
     frames: Annotated[int, Field(ge=1, le=4096)]
     width: Width
-    layers: Few
+    layers: Annotated[int, Field(ge=1, le=256)]
     heads: Few
     feedforward: Width
     dropout: Annotated[float, Field(ge=0, lt=1)]
@@ -61,4 +64,15 @@ class Model(Section):
     def _check_heads(self) -> Self:
         if self.width % self.heads:
             raise ValueError(f"heads={self.heads} must divide width={self.width}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_size(self) -> Self:
+        # The weights of attention, and of the two layers after it, in one stream.
+        weights = self.layers * (4 * self.width**2 + 2 * self.width * self.feedforward)
+        if weights > MOST_WEIGHTS:
+            raise ValueError(
+                f"width={self.width}, layers={self.layers} and feedforward={self.feedforward} give "
+                f"a stream of {weights:,} weights; at most {MOST_WEIGHTS:,} are allowed"
+            )
         return self

@@ -15,7 +15,7 @@ from models.choices import (
     Guidance,
     Projectors,
 )
-from pipeline.config.section import Name, Positive, Rounds, Section, Weight
+from pipeline.config.section import Name, Positive, Section, Weight
 
 
 class Decomposition(Section):
@@ -33,7 +33,7 @@ class Prototypes(Section):
     count: Annotated[int, Field(ge=2, le=65536)]
     temperature: Positive
     epsilon: Positive
-    iterations: Rounds
+    iterations: Annotated[int, Field(ge=1, le=1000)]
 
 
 class Composition(Section):
@@ -71,9 +71,9 @@ class Projector(Section):
         layers: the number of linear layers.
     """
 
-    hidden: Annotated[float, Field(gt=0, le=64)]
-    output: Annotated[float, Field(gt=0, le=64)]
-    layers: Annotated[int, Field(ge=1, le=64)]
+    hidden: Annotated[float, Field(gt=0, le=32)]
+    output: Annotated[float, Field(gt=0, le=32)]
+    layers: Annotated[int, Field(ge=1, le=16)]
 
 
 class Objective(Section):

@@ -14,6 +14,8 @@ from pipeline.core import storage
 from pipeline.core.errors import ConfigError
 from pipeline.core.paths import CONF, ROOT
 
+# The schemes of URIs that Arrow reads.
+SCHEMES = ("file", "s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss", "mock")
 SQLITE = "sqlite:///"
 # The tracking store in the output directory, if `tracking.uri` names no other.
 TRACKING_DATABASE = "mlflow.db"
@@ -35,6 +37,7 @@ def settle_places(config: Config, in_job: bool) -> Config:
         ConfigError: a result would be lost (a relative output inside a submitted job), or a path
             cannot work (a remote output without a tracking server).
     """
+    require_scheme("output", config.output)
     if in_job:
         _refuse_relative(config)
     if storage.is_remote(config.output) and config.tracking.uri is None:
@@ -50,6 +53,22 @@ def settle_places(config: Config, in_job: bool) -> Config:
     if config.ablate is not None:
         settled["ablate"] = _settle_ablate(config.ablate)
     return config.model_copy(update=settled)
+
+
+def require_scheme(key: str, place: str) -> None:
+    """Check that Arrow reads URIs like this one.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if not storage.is_remote(place):
+        return
+    scheme = place.partition("://")[0]
+    if scheme not in SCHEMES:
+        raise ConfigError(
+            f"{key}={place}: nothing reads {scheme}://; give a local path, or a URI such as "
+            "s3://BUCKET/PATH"
+        )
 
 
 def settle_list(place: str) -> str:

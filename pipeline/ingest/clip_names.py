@@ -5,6 +5,8 @@ import io
 import re
 import zlib
 
+from pyarrow import fs
+
 from pipeline.config.places import shipped_list
 from pipeline.core import storage
 from pipeline.core.console import say
@@ -34,8 +36,12 @@ def read_lines(key: str, place: str) -> list[str]:
     shipped = shipped_list(place)
     if shipped is not None:
         uri = str(shipped)
-    if not storage.exists(uri):
+    kind = storage.info(uri).type
+    if kind == fs.FileType.NotFound:
         raise ConfigError(f"{key}={place}: not found")
+    # A device or a pipe may have no end.
+    if kind != fs.FileType.File:
+        raise ConfigError(f"{key}={place}: not a file")
     too_large = ConfigError(
         f"{key}={place}: not a list of names (larger than {MAX_LIST_BYTES >> 20} MiB)"
     )

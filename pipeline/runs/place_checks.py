@@ -11,15 +11,13 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from pipeline.config.places import SQLITE
+from pipeline.config.places import SQLITE, require_scheme
 from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.runs.directory import has_store
 from pipeline.runs.tracking_uri import database
 
-# The schemes that Arrow knows.
-SCHEMES = ("file", "s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss", "mock")
 # The schemes that MLflow knows. A database may name its driver: `postgresql+psycopg2`.
 TRACKING_SCHEMES = ("http", "https", "file", "databricks", "databricks-uc")
 TRACKING_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -138,22 +136,11 @@ def _kind(key: str, place: str) -> fs.FileType:
     Raises:
         ConfigError: the place cannot be looked at.
     """
-    _require_scheme(key, place)
+    require_scheme(key, place)
     try:
         return storage.info(place).type
     except UserError as error:
         raise ConfigError(f"{key}={error}") from error
-
-
-def _require_scheme(key: str, place: str) -> None:
-    if not storage.is_remote(place):
-        return
-    scheme = place.partition("://")[0]
-    if scheme not in SCHEMES:
-        raise ConfigError(
-            f"{key}={place}: nothing reads {scheme}://; give a local path, or a URI of "
-            f"{', '.join(SCHEMES[:-1])}"
-        )
 
 
 def _require_output(output: str) -> None:
