@@ -6,19 +6,18 @@ and `<table>.png` are made of nothing else, so that they can be checked against 
 
 from collections.abc import Sequence
 
-import yaml
-
 from pipeline.ablate.cells import Variant
 from pipeline.ablate.plot import plot, stamp
 from pipeline.ablate.records import Record, read_records, write_records
 from pipeline.ablate.rows import Table
 from pipeline.ablate.text import markdown, replaced
 from pipeline.config.ablate import Ablate
-from pipeline.config.root import Config, check
+from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError
 from pipeline.runs import files
+from pipeline.runs.directory import saved_config
 
 RECORDS = ".jsonl"
 PAGE = ".md"
@@ -78,7 +77,7 @@ def _configuration(output: str) -> tuple[Config, Ablate]:
     place = storage.join(output, files.CONFIG)
     if not storage.exists(place):
         raise ConfigError(f"{output}: holds no run")
-    config = check(yaml.safe_load(storage.read_bytes(place)))
+    config = saved_config(output)
     if config.ablate is None:
         raise ConfigError(f"{output}: holds a run without a table")
     return config, config.ablate
@@ -107,9 +106,10 @@ def _why_stale(
     published record stays.
     """
     for record in records:
-        place = storage.join(output, record.name, files.CONFIG)
-        if record.variant == published.variant and storage.exists(place):
-            config = check(yaml.safe_load(storage.read_bytes(place)))
+        cell = storage.join(output, record.name)
+        has_config = storage.exists(storage.join(cell, files.CONFIG))
+        if record.variant == published.variant and has_config:
+            config = saved_config(cell)
             variant = Variant(record.variant, config, ablate.splits, record.stores)
             return variant.why_stale(published)
     return None

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from pipeline.config.section import Section
 from pipeline.core import storage
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, first_line
 from pipeline.runs.code_version import DIRTY
 from pipeline.runs.metric_names import ACCURACIES, COSTS, LINEAR_BEST, LOSS, random_start
 
@@ -111,10 +111,10 @@ def read_records(uri: str) -> list[Record]:
         try:
             records.append(Record.model_validate_json(line))
         except ValidationError as error:
-            first = error.errors()[0]
-            # Where the line is no JSON at all, no key is at fault.
-            problem = " ".join([*map(str, first["loc"]), first["msg"]])
-            raise UserError(f"{uri}, line {number}: not the record of a cell ({problem})") from None
+            raise UserError(
+                f"{uri}, line {number}: not the record of a cell ({first_line(error)}); "
+                "delete this line"
+            ) from None
     return records
 
 

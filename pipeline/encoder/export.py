@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -25,7 +24,7 @@ from pipeline.config.root import Config
 from pipeline.config.section import Count, Section
 from pipeline.config.skeleton import Skeleton
 from pipeline.core import storage
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, first_line
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -188,19 +187,17 @@ def load_encoder(uri: str) -> tuple[Backbone, Preparation]:
 
 def _read_card(path: str) -> tuple[EncoderCard, SkeletonLayout]:
     """Read and check `config.json`."""
+    if not storage.exists(path):
+        raise UserError(f"{path}: not found")
     try:
-        card = EncoderCard.model_validate(storage.read_json(path))
+        card = EncoderCard.model_validate(storage.read_object(path))
         return card, SkeletonLayout.build(**card.skeleton.model_dump())
-    except ValidationError as error:
-        # A message is one line, so it names the first problem only.
-        first = error.errors()[0]
-        problem = first["msg"]
-        key = ".".join(str(part) for part in first["loc"])
-        if key:
-            problem = f"{key}: {problem}"
-        raise UserError(f"{path}: not the card of an encoder ({problem})") from None
     except ValueError as error:
-        raise UserError(f"{path}: not the card of an encoder ({error})") from None
+        # Those of pydantic are ValueErrors, too.
+        raise UserError(
+            f"{path}: not the card of an encoder ({first_line(error)}); "
+            "delete it, then the stage pretrain of its run writes it again"
+        ) from None
 
 
 def _require_same(path: str, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:

@@ -210,33 +210,13 @@ class RunDirectory:
 
     def _differences(self, config: Config) -> dict[str, tuple[Any, Any]]:
         """Return the settings that differ from those in the directory: key -> (there, now)."""
-        there = identity(self._saved_config())
+        there = identity(saved_config(self.uri))
         now = identity(config)
         differing = {}
         for key in sorted(there.keys() | now.keys()):
             if there.get(key) != now.get(key):
                 differing[key] = (there.get(key), now.get(key))
         return differing
-
-    def _saved_config(self) -> Config:
-        """Return the configuration of the run in the directory."""
-        location = self.path(files.CONFIG)
-        content = storage.read_bytes(location)
-        try:
-            values = yaml.safe_load(content)
-        except (yaml.YAMLError, ValueError, RecursionError):
-            values = None
-        if not isinstance(values, dict):
-            raise ConfigError(
-                f"{location}: damaged, and nothing else says with which settings this run began; "
-                "choose another output, or move this one away"
-            )
-        try:
-            return check(values)
-        except ConfigError as error:
-            raise ConfigError(
-                f"output={self.uri}: holds a run of another version ({error}); choose another"
-            ) from error
 
     def _refuse(self, differing: dict[str, tuple[Any, Any]]) -> None:
         """Raise ConfigError if any setting differs."""
@@ -271,6 +251,32 @@ class RunDirectory:
 
     def _move(self) -> None:
         self.moved_aside = move_aside(self.uri)
+
+
+def saved_config(output: str) -> Config:
+    """Return the configuration of the run in a directory.
+
+    Raises:
+        ConfigError: it is damaged, or of another version.
+        UserError: there is none.
+    """
+    location = storage.join(output, files.CONFIG)
+    content = storage.read_bytes(location)
+    try:
+        values = yaml.safe_load(content)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{location}: damaged, and nothing else says with which settings this run began; "
+            "choose another output, or move this one away"
+        )
+    try:
+        return check(values)
+    except ConfigError as error:
+        raise ConfigError(
+            f"output={output}: holds a run of another version ({error}); choose another"
+        ) from error
 
 
 def require_data(config: Config, ingesting: bool) -> None:
