@@ -95,6 +95,7 @@ def main_job(shared_folder: Path) -> Path:
         done = run(*MAIN_JOB, "tracking.uri=null", f"output={output}")
         assert done.returncode == 0, done.stdout + done.stderr
         (output.parent / "stdout").write_text(done.stdout)
+        (output.parent / "stderr").write_text(done.stderr)
         return str(output)
 
     return Path(once(shared_folder, "main_job", make))

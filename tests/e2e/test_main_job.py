@@ -1,13 +1,16 @@
 """The main job end to end, and what it leaves behind."""
 
 import json
+import sqlite3
+from contextlib import closing
+from urllib.parse import quote
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 
-from tests.helpers.cli import EPOCHS, MAIN_JOB, run
+from tests.helpers.cli import EPOCHS, MAIN_JOB, PLANTED, run
 
 # 4 actions x 4 subjects x 2 replications x 3 cameras, of which camera 1 is the test side of xview.
 CLIPS, TEST_CLIPS = 96, 32
@@ -74,6 +77,24 @@ def test_mlflow_holds_the_run(main_job, summary):
     (entry,) = {(i.dataset.name, i.dataset.digest) for i in found.inputs.dataset_inputs}
     assert entry[1] == found.data.tags["store.fingerprint"][:36]
     assert client.list_artifacts(found.info.run_id)
+
+
+def test_no_secret_of_the_environment_is_left(main_job):
+    """In no file, not on the console, not in the database, as it is or percent-encoded."""
+    left = {}
+    for path in main_job.parent.rglob("*"):
+        if path.is_file():
+            left[str(path)] = path.read_bytes()
+    # A long value lies in several pages of a database.
+    with closing(sqlite3.connect(main_job / "mlflow.db")) as connection:
+        left["the database"] = "\n".join(connection.iterdump()).encode()
+    assert any(name.endswith("meta.json") for name in left)
+    assert any("mlartifacts" in name for name in left)
+    assert str(main_job.parent / "stderr") in left
+    for secret in PLANTED.values():
+        for written in (secret, quote(secret, safe="")):
+            found = [name for name, data in left.items() if written.encode() in data]
+            assert found == []
 
 
 def test_started_again_it_skips_what_is_finished(main_job, summary):

@@ -57,15 +57,26 @@ STEERING = (
     "RAY_JOB_CONFIG_JSON_ENV_VAR",
 )
 
+# Secrets in the environment of every run. A run leaves none of them behind
+# (test_no_secret_of_the_environment_is_left).
+PLANTED = {
+    "AWS_ACCESS_KEY_ID": "AKIAPLANTEDPLANTED01",
+    "AWS_SECRET_ACCESS_KEY": "planted/secret+key/01",
+    "MLFLOW_TRACKING_PASSWORD": "planted-password-02",
+    "MLFLOW_TRACKING_TOKEN": "planted-token-03",
+    "PGPASSWORD": "planted-password-04",
+    "AZURE_CLIENT_SECRET": "planted-secret-05",
+}
+
 
 def command(*overrides: str) -> list[str]:
     return [sys.executable, str(ROOT / "pipeline" / "run.py"), *overrides]
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """The tests' environment without what would steer a run from outside."""
+    """The tests' environment without what would steer a run from outside, with secrets in it."""
     kept = {key: value for key, value in os.environ.items() if key not in STEERING}
-    return kept | {"PYTHONPATH": str(ROOT)} | extra
+    return PLANTED | kept | {"PYTHONPATH": str(ROOT)} | extra
 
 
 def access() -> dict[str, str]:
