@@ -13,6 +13,7 @@ RESULTS = Path(__file__).resolve().parent
 sys.path.insert(0, str(RESULTS.parent))
 
 from pipeline.ablate.publish import draw, problems, publish, tables  # noqa: E402
+from pipeline.core.console import complain  # noqa: E402
 from pipeline.core.errors import UserError  # noqa: E402
 
 
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         name = publish(options.output, options.folder)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         return error.exit_code
     print(f"published: {options.folder}/{name}.md")
     return 0
