@@ -34,6 +34,14 @@ REFUSED = [
 ]
 
 
+@pytest.fixture
+def nothing_made(tmp_path, monkeypatch):
+    """Run in an empty directory, which stays empty."""
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("setting", "shown", "way_out"), REFUSED)
 def test_a_secret_in_a_setting_is_refused(setting, shown, way_out):
     key, _, text = setting.partition("=")
@@ -50,11 +58,13 @@ def test_a_secret_in_a_setting_is_refused(setting, shown, way_out):
     assert way_out in message
 
 
+@pytest.mark.usefixtures("nothing_made")
 def test_a_secret_on_the_command_line_is_refused(capsys):
     assert main([f"data.raw=[/data,'{S3}']"]) == 2
     _check_refusal(capsys.readouterr(), "data.raw.1=s3://***@bucket/run", AWS)
 
 
+@pytest.mark.usefixtures("nothing_made")
 def test_the_tracking_uri_of_the_environment_is_refused(capsys, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", HTTP)
     for arguments in ([], ["--cfg", "job"]):
@@ -71,6 +81,7 @@ def test_a_secret_in_a_file_of_ones_own_is_refused(capsys, tmp_path):
     _check_refusal(capsys.readouterr(), "tracking.uri=http://***@host:5000", MLFLOW)
 
 
+@pytest.mark.usefixtures("nothing_made")
 def test_a_secret_that_a_later_setting_replaces_is_refused(capsys):
     """The records of an ablation keep the whole command line."""
     assert main([f"tracking.uri={HTTP}", "tracking.uri=null"]) == 2
