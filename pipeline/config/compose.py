@@ -85,6 +85,8 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
 def _require_ours(override: str) -> None:
     """Raise ConfigError for a setting of Hydra itself, which would be read and do nothing."""
     key = override.partition("=")[0].lstrip("+~")
+    if not key.strip():
+        raise ConfigError(f"{_shortened(override)!r}: has no key; write key=value")
     if key.startswith(("hydra.", "hydra/")):
         raise ConfigError(f"{key}: Hydra's own settings are not used here")
 

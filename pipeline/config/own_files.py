@@ -13,10 +13,14 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.paths import CONF
 
 # A file of settings is a few kilobytes; a long list of classes makes it some more.
-MAX_BYTES = 1 << 20
+MAX_BYTES = 256 << 10
+# Brackets in brackets, and blocks in blocks.
+MAX_DEPTH = 50
 # An alias (`*name`) stands for all that its anchor holds. Aliases of aliases can stand for billions
 # of values in a few lines.
 MAX_VALUES = 100_000
+# The parser in C takes no longer for what is nested. Not every installation has it.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = {"null", "bool", "int", "float", "str", "seq", "map", "timestamp", "merge", "value"}
 
@@ -47,13 +51,15 @@ def _check(path: Path) -> None:
         raise ConfigError(f"{path}: not a file")
     # The size of a device or of a pipe would say nothing, but these are no files.
     if path.stat().st_size > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES >> 20} MiB")
+        raise ConfigError(f"{path}: larger than {MAX_BYTES >> 10} KiB")
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if _depth(text) > MAX_DEPTH:
+            raise ConfigError(f"{path}: values in values, more than {MAX_DEPTH} deep")
+        root = yaml.compose(text, Loader=_LOADER)
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML ({_where(error)})") from None
     if root is None:
         return
@@ -61,6 +67,19 @@ def _check(path: Path) -> None:
         raise ConfigError(f"{path}: must hold keys with values (key: value)")
     if _values(root, path, {}) > MAX_VALUES:
         raise ConfigError(f"{path}: its aliases stand for more than {MAX_VALUES:,} values")
+
+
+def _depth(text: str) -> int:
+    """Return how deep values lie in values. It stops early where this is too deep."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            return depth
+    return 0
 
 
 def _where(error: Exception) -> str:

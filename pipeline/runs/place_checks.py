@@ -105,7 +105,9 @@ def _require_tracking_scheme(uri: str) -> None:
             f"tracking.uri={uri}: not a tracking store; give sqlite:///PATH or the address of an "
             "MLflow server (http://HOST:PORT)"
         )
-    if scheme == "sqlite" and uri.removeprefix(SQLITE) in (uri, "", ":memory:"):
+    if scheme == "sqlite" and (
+        not uri.startswith(SQLITE) or os.path.basename(uri) in ("", ":memory:")
+    ):
         raise ConfigError(f"tracking.uri={uri}: names no file; give sqlite:///PATH")
 
 
