@@ -51,7 +51,7 @@ def session(cluster: Cluster, say: Callable[[str], None], log: str | None = None
             _mention_unused_address(say)
         else:
             say(_describe(gcs))
-        with Lifeline(gcs, address == LOCAL, log):
+        with ending.meant(), Lifeline(gcs, address == LOCAL, log):
             require_room(cluster, say)
             yield
     finally:

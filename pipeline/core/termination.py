@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 from pipeline.core.shown_text import one_line
 
@@ -63,6 +64,8 @@ class Ending:
         # What another thread wants the main thread to raise, and how often it has interrupted it.
         self._pending: BaseException | None = None
         self._interrupts = 0
+        # What a KeyboardInterrupt stands for, see `interrupt`.
+        self._meant: BaseException | None = None
 
     def listen(self) -> None:
         """Handle SIGTERM from now on. Call it again after Ray has put its own handler there.
@@ -77,10 +80,12 @@ class Ending:
         """Raise Terminated in the block, where it is caught, instead of leaving at once."""
         self.asked = False
         self._after_checkpoint = None
+        self._meant = None
         self._guarded = True
         self.listen()
         try:
-            yield
+            with self.meant():
+                yield
         finally:
             self._guarded = False
 
@@ -97,17 +102,20 @@ class Ending:
 
         def on_interrupt(number: int, frame: FrameType | None) -> None:
             try:
-                # It may raise something else, if it was not Ctrl-C that sent the signal.
+                # It may mean something else, if it was not Ctrl-C that sent the signal.
                 if callable(before):
                     before(number, frame)
             except KeyboardInterrupt as error:
+                if self._meant is not None:
+                    raise
                 self._end(error)
 
         if in_main_thread:
             signal.signal(signal.SIGINT, on_interrupt)
         self._ask = ask
         try:
-            yield
+            with self.meant():
+                yield
         except Exception:
             # A batch system may have ended the workers, too. That is no failure of the run.
             if self._after_checkpoint is not None:
@@ -121,6 +129,26 @@ class Ending:
         # The block may have come to its own end meanwhile.
         if self._after_checkpoint is not None:
             raise self._after_checkpoint
+
+    def interrupt(self, error: BaseException) -> NoReturn:
+        """Raise an error from a signal handler, so that `meant` finds it.
+
+        A handler may interrupt Ray, which passes on KeyboardInterrupt and drops all other errors.
+        """
+        self._meant = error
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def meant(self) -> Iterator[None]:
+        """Raise what a KeyboardInterrupt of the block stands for."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            error = self._meant
+            self._meant = None
+            if error is None:
+                raise
+            raise error from None
 
     def checkpoint_written(self) -> None:
         """End the block of `checkpoint_first`; callable from any thread."""
@@ -140,7 +168,7 @@ class Ending:
             error = self._pending
             self._pending = None
             if error is not None:
-                raise error
+                self.interrupt(error)
             # The block that was to end has ended by itself.
             return
         now = time.monotonic()
@@ -156,7 +184,7 @@ class Ending:
     def _end(self, error: BaseException) -> None:
         """Raise an error: now, or once there is a checkpoint. A second one does not wait."""
         if self._ask is None or self._after_checkpoint is not None:
-            raise error
+            self.interrupt(error)
         self._after_checkpoint = error
         after(CHECKPOINT_SECONDS, self.checkpoint_written)
         self._ask()

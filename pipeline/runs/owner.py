@@ -19,6 +19,7 @@ from pyarrow import fs
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError, UserError
+from pipeline.core.termination import ending
 from pipeline.runs.election import elect, refusal
 from pipeline.runs.files import OWNER
 from pipeline.runs.owner_record import OwnerRecord, Sighting, own_record, read_sighting
@@ -170,7 +171,8 @@ class Ownership:
 
     def _interrupted(self, number: int, frame: object) -> None:
         """Handle Ctrl-C as before, and the signal of `_beat` by stopping with the reason."""
-        self.require()
+        if self.lost is not None:
+            ending.interrupt(UserError(self.lost))
         if callable(self._on_interrupt):
             self._on_interrupt(number, frame)
 
