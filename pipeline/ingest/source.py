@@ -213,7 +213,7 @@ def _read_bounded(member: Member, open_member: OpenMember) -> bytes:
     return data
 
 
-def _read_in_pieces(stream: IO[bytes]) -> bytes:
+def _read_in_pieces(stream: zipfile.ZipExtFile) -> bytes:
     """Read all of a stream, or more than MAX_BYTES of it by less than a piece."""
     data = bytearray()
     while len(data) <= MAX_BYTES:

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
+from pipeline.card import samples
 from pipeline.config.compose import Request, load
 from pipeline.config.places import settle_places
 from pipeline.encoder.export import load_encoder
@@ -94,6 +95,8 @@ def test_all_stages(ray_session, monkeypatch, tmp_path, data, write, joints):
     run.directory.begin(config)
     train_here(ray_session, monkeypatch)
     encode_here(monkeypatch)
+    # An animation of each would take a second.
+    monkeypatch.setattr(samples, "SAMPLES", 1)
     perform(STAGES, TODO, run, Tracker(config, run.directory))
 
     summary = run.directory.summary()

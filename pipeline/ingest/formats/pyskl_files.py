@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.core.errors import UserError
 from pipeline.ingest.decode import container
@@ -92,17 +93,18 @@ def find_files(sources: Sequence[str]) -> tuple[Container, ...]:
 
 def open_files(files: Iterable[Container], stack: ExitStack) -> list[ReadSpan]:
     """Open files; returns for each what reads a span of it."""
-    readers = []
-    for one in files:
-        file = stack.enter_context(container.opened(one.uri))
+    return [_reader_of(stack.enter_context(container.opened(one.uri))) for one in files]
 
-        def read(span: Span, file: Any = file) -> bytes:
-            if span.length > MAX_BYTES:
-                raise RejectedRecording(f"larger than {MAX_BYTES >> 20} MiB")
-            return file.read_at(span.length, span.offset)
 
-        readers.append(read)
-    return readers
+def _reader_of(file: pa.NativeFile) -> ReadSpan:
+    """Return what reads a span of an opened file."""
+
+    def read(span: Span) -> bytes:
+        if span.length > MAX_BYTES:
+            raise RejectedRecording(f"larger than {MAX_BYTES >> 20} MiB")
+        return file.read_at(span.length, span.offset)
+
+    return read
 
 
 def read_array(value: Any, what: str, read: ReadSpan) -> np.ndarray | None:
