@@ -15,6 +15,7 @@ from pipeline.card.statistics import Columns
 from pipeline.card.store_warnings import store_warnings
 from pipeline.core.arithmetic import ceil_div
 from pipeline.store.clip_store import ClipStore
+from pipeline.store.coordinate_check import check_bodies, declared_coordinates
 from pipeline.store.copies import groups_of_copies
 from pipeline.store.index import StoreIndex
 from pipeline.store.manifest import UNKNOWN
@@ -63,6 +64,7 @@ def contents(
         "lengths": _lengths(frames),
         "missing": _missing(columns, layout),
         "bones": _bones(columns, layout),
+        "coordinates": _coordinates(store.manifest, columns),
         "posture": _posture(columns),
         "findings": _findings(inspection.findings, index),
         "flagged": _flagged(inspection.findings),
@@ -232,6 +234,14 @@ def _bones(columns: Columns, layout: SkeletonLayout) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _coordinates(manifest: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+    """The axes and the unit that were declared, and whether the bodies agree with them."""
+    declared = declared_coordinates(manifest)
+    space = manifest.get("space", "metres")
+    check = check_bodies(columns, declared, space)
+    return {"declared": declared.model_dump(), "space": space, **check.record()}
 
 
 def _posture(columns: Columns) -> dict[str, float] | None:

@@ -95,30 +95,47 @@ def _duration(seconds: float) -> str:
 
 def _looks(card: Mapping[str, Any], animations: Mapping[str, bytes]) -> str:
     """What to look for in the animations, what was measured of it, and the animations."""
-    posture = card["posture"]
-    if posture:
-        upright = percent(posture["upright_clips"], ".3g")
-        forward = percent(posture["toes_forward_clips"], ".3g")
-        measured = (
-            f"Measured over the store: bodies stand along y in {upright} of the clips; in "
-            f"{forward} the toes point to where left and right say that the front is."
-        )
-    else:
-        measured = (
-            "The layout has no head, ankles and feet by name: which way is up and front was not "
-            "measured."
-        )
     parts = [
         pages.paragraph(
             "Right, when people stand on their feet and move like people: head (the large dot) "
             "up, blue left and orange right limbs, toes and knees to the same side, lengths in "
             "metres of a human body."
         ),
-        pages.paragraph(f"Axes as recorded: {card['store']['axes']}."),
-        pages.paragraph(measured),
+        pages.paragraph(f"Axes: {card['store']['axes']}. {_declared(card)}"),
+        pages.paragraph(_measured(card)),
         pages.gallery(pages.image(name, data, "") for name, data in animations.items()),
     ]
     return "".join(parts)
+
+
+def _declared(card: Mapping[str, Any]) -> str:
+    """What ingest was told about the recordings."""
+    declared = card["coordinates"]["declared"]
+    return (
+        f"Declared of the recordings (data.coordinates): up {declared['up']}, "
+        f"depth {declared['depth']}, unit {declared['unit']}, {declared['handed']}-handed."
+    )
+
+
+def _measured(card: Mapping[str, Any]) -> str:
+    """What was measured of the axes and the unit, and what could not be."""
+    coordinates = card["coordinates"]
+    parts = []
+    if coordinates["upright"] is not None:
+        upright = percent(coordinates["upright"], ".3g")
+        parts.append(f"bodies stand along y in {upright} of the clips")
+    if coordinates["size"] is not None and coordinates["space"] == "metres":
+        parts.append(f"the box around a body has a diagonal of {coordinates['size']:.2f} m")
+    if card["posture"]:
+        forward = percent(card["posture"]["toes_forward_clips"], ".3g")
+        parts.append(f"in {forward} the toes point to where left and right say that the front is")
+    sentences = [f"Measured over the store: {'; '.join(parts) or 'nothing'}."]
+    sentences += [f"{note}." for note in coordinates["notes"]]
+    if not card["posture"]:
+        sentences.append(
+            "The layout has no head, ankles and feet by name: which way is front was not measured."
+        )
+    return " ".join(sentences)
 
 
 def _findings(card: Mapping[str, Any]) -> str:

@@ -171,4 +171,6 @@ def announce(card: Mapping[str, Any], location: str) -> None:
             say(f"    {found['name']}: {len(clips):,} ({', '.join(names)})")
     for sentence in card["warnings"]:
         say(f"  warning: {sentence}")
+    for sentence in card["coordinates"]["notes"]:
+        say(f"  {sentence}")
     say(f"  data card: {location}")

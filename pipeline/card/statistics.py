@@ -26,6 +26,8 @@ The columns, a row for each clip:
 - toes [B]: cosine between where the toes point and where spine and shoulders say that the
   front is, averaged likewise. Negative where left and right are swapped or an axis is
   mirrored.
+- standing [B, 3], size [B], thinnest [B]: which way the first person stands, and how large and
+  how flat it is, see `pipeline.store.bodies`. Every layout has these.
 - digest [B]: a hash of the coordinates, equal for exact copies.
 """
 
@@ -35,6 +37,7 @@ from itertools import pairwise
 import numpy as np
 
 from models.skeleton import SkeletonLayout
+from pipeline.store.bodies import Landmarks, measure_bodies
 from pipeline.store.copies import digests
 
 # One array for each statistic, a row for each clip; see `statistics`.
@@ -68,6 +71,7 @@ def statistics(
     present = (frames != 0).any(-1)  # [F, M, V]
     in_frame = present.any(-1)  # [F, M]
     short, length, long = quantiles(_lengths(frames, present, layout), offsets, QUANTILES)
+    clips = [frames[start:stop] for start, stop in pairwise(offsets)]
     lacking = (in_frame[..., None] & ~present).sum(1)
     return {
         "frames": np.diff(offsets),
@@ -81,7 +85,8 @@ def statistics(
         **_steps(frames, present, offsets),
         "extent": _extent(frames, present, starts),
         **_postures(frames, present, offsets, layout),
-        "digest": digests(frames[start:stop].tobytes() for start, stop in pairwise(offsets)),
+        **measure_bodies(clips, Landmarks.of(layout)),
+        "digest": digests(clip.tobytes() for clip in clips),
     }
 
 

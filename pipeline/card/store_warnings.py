@@ -12,17 +12,14 @@ def store_warnings(card: Mapping[str, Any]) -> Iterator[str]:
     Args:
         card: the values of the card, see `pipeline.card.contents`.
     """
+    yield from card["coordinates"]["warnings"]
     posture = card["posture"]
-    # If the wrong axis points up, the test of left and right means nothing: only one warning.
-    if posture and posture["upright_clips"] < 0.5:
-        yield (
-            "y does not seem to point up: bodies stand along it in only "
-            f"{percent(posture['upright_clips'], '.0f')} of the clips"
-        )
-    elif posture and posture["toes_forward_clips"] < 0.5:
+    # Which axis points up does not matter here: turning a body leaves its toes where they are.
+    if posture and posture["toes_forward_clips"] < 0.5:
         yield (
             "left and right seem swapped or an axis mirrored: toes point forwards in only "
-            f"{percent(posture['toes_forward_clips'], '.0f')} of the clips"
+            f"{percent(posture['toes_forward_clips'], '.0f')} of the clips "
+            "(the order of the joints, or data.coordinates.handed)"
         )
     for protocol, sides in card["protocols"].items():
         across = card["copies_across_sides"][protocol]

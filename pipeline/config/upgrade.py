@@ -31,12 +31,13 @@ def upgraded(values: Any) -> Any:
         return values
     sections = {}
     data = values.get("data")
-    if _has_old_reader(data):
-        data = _with_reader(data)
-    if _has_axes(data):
-        data = data | {"reader": _without_axes(data["reader"])}
-    if data is not values.get("data"):
-        sections["data"] = data
+    if isinstance(data, dict):
+        if _has_old_reader(data):
+            data = _with_reader(data)
+        if _has_axes(data):
+            data = data | {"reader": _without_axes(data["reader"])}
+        if data is not values["data"]:
+            sections["data"] = data
     if _has_old_keys(values.get("ablate")):
         sections["ablate"] = _without_old_keys(values["ablate"])
     if not sections:
@@ -44,9 +45,7 @@ def upgraded(values: Any) -> Any:
     return values | sections
 
 
-def _has_old_reader(data: Any) -> bool:
-    if not isinstance(data, dict):
-        return False
+def _has_old_reader(data: dict[str, Any]) -> bool:
     return isinstance(data.get("reader"), str) or any(name in data for name in READER_OPTIONS)
 
 
@@ -68,10 +67,9 @@ def _with_reader(data: dict[str, Any]) -> dict[str, Any]:
     return kept | {"reader": reader}
 
 
-def _has_axes(data: Any) -> bool:
-    if not isinstance(data, dict) or not isinstance(data.get("reader"), dict):
-        return False
-    return data["reader"].get("format") == "arrays" and "axes" in data["reader"]
+def _has_axes(data: dict[str, Any]) -> bool:
+    reader = data.get("reader")
+    return isinstance(reader, dict) and reader.get("format") == "arrays" and "axes" in reader
 
 
 def _without_axes(reader: dict[str, Any]) -> dict[str, Any]:

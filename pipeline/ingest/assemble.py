@@ -17,6 +17,7 @@ from pipeline.ingest.recording import Rejected
 from pipeline.ingest.resume import ShardReport
 from pipeline.store import protocols
 from pipeline.store.clip_store import ClipStore
+from pipeline.store.coordinate_check import CoordinateCheck, check_bodies
 from pipeline.store.manifest import FLAWS, REJECTS, UNKNOWN, fingerprint, write_manifest
 
 # Settings that say nothing about what the rows hold and mean: how they came to be cut into shards,
@@ -57,6 +58,7 @@ def assemble(plan: IngestPlan, reports: Sequence[ShardReport]) -> dict[str, Any]
         "frames": sum(shard["frames"] for shard in shards),
         "rejected": rejects,
         "flawed": flawed,
+        "coordinate_check": _checked(plan, reports).record(),
         "shards": shards,
     }
     columns = ClipStore(store, manifest).index().columns
@@ -127,6 +129,16 @@ def _require_usable(plan: IngestPlan, rejects: Sequence[Mapping[str, str]], clip
     raise UserError(
         f"{', '.join(plan.job.sources)}: {what} (most often: {reason}); every reason is in {table}"
     )
+
+
+def _checked(plan: IngestPlan, reports: Sequence[ShardReport]) -> CoordinateCheck:
+    """Judge axes and unit by the bodies that were measured in every shard."""
+    rows = []
+    for report in reports:
+        rows += report.bodies
+    table = np.array(rows, np.float32).reshape(-1, 5)  # None becomes NaN
+    measured = {"standing": table[:, :3], "size": table[:, 3], "thinnest": table[:, 4]}
+    return check_bodies(measured, plan.request.coordinates, plan.request.reader.space)
 
 
 def _histogram(values: np.ndarray) -> dict[str, int]:

@@ -24,9 +24,14 @@ from pipeline.ingest.recording import Parse, RawRecording, RecordingReader, Reje
 from pipeline.ingest.resume import Flaw, ShardReport, shard_name, write_report
 from pipeline.ingest.settings import IngestRequest
 from pipeline.ingest.source import Member, RejectedRecording
+from pipeline.store.bodies import Landmarks, measure_bodies
 from pipeline.store.shards import INTEGERS, write_shard
 
 Row = dict[str, Any]
+
+# Of so many clips of every shard ingest measures how the bodies stand. The first rows are a random
+# choice, because rows are in a random order.
+MEASURED = 64
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class IngestJob:
         store: directory of the store, absolute.
         reader: what reads the recordings.
         dataset: a name that goes with every clip.
-        joints: V, the joints of a person.
+        landmarks: joints of the skeleton layout by which bodies are measured.
         coordinates: the axes and the unit of the recordings.
         persons: M, the persons of a clip.
         preparation: a name of `PRESETS`.
@@ -52,7 +57,7 @@ class IngestJob:
     store: str
     reader: RecordingReader
     dataset: str
-    joints: int
+    landmarks: Landmarks
     coordinates: Coordinates
     persons: int
     preparation: str
@@ -84,7 +89,7 @@ class IngestJob:
             store=storage.absolute(request.store),
             reader=request.reader,
             dataset=request.dataset,
-            joints=request.layout.num_joints,
+            landmarks=Landmarks.of(request.layout),
             coordinates=request.coordinates,
             persons=request.persons,
             preparation=request.preparation,
@@ -120,16 +125,27 @@ def ingest_shard(job: IngestJob, number: int, members: Sequence[Member]) -> Shar
     """
     report = ShardReport(number, recordings=len(members))
     rows: list[Row] = []
-    with job.reader.opened(job.sources, job.joints) as parse:
+    with job.reader.opened(job.sources, job.landmarks.joints) as parse:
         for member in members:
             rows += _usable_rows(job, parse, member, report)
     rows.sort(key=lambda row: seeded_order(job.seed, row["clip_id"]))
+    report.bodies = _measured(rows[:MEASURED], job.landmarks)
     if rows:
         uri = storage.join(job.store, shard_name(number))
         report.shard = write_shard(uri, rows, job.metadata)
     # Last: a report says that its shard is whole.
     write_report(job.store, report)
     return report
+
+
+def _measured(rows: Sequence[Row], landmarks: Landmarks) -> list[list[float | None]]:
+    """Return a row for each clip that JSON can hold, see `ShardReport.bodies`."""
+    found = measure_bodies([row["joints"] for row in rows], landmarks)
+    table = np.column_stack([found["standing"], found["size"], found["thinnest"]])
+    measured: list[list[float | None]] = []
+    for values in table.tolist():
+        measured.append([None if np.isnan(value) else round(value, 5) for value in values])
+    return measured
 
 
 def _usable_rows(job: IngestJob, parse: Parse, member: Member, report: ShardReport) -> list[Row]:

@@ -110,6 +110,11 @@ def _announce(run: ResolvedRun, manifest: dict[str, Any]) -> None:
         say(f"  {manifest['left_out']} clips left out, as {data.left_out} says")
     if manifest["flawed"]:
         say(f"  {manifest['flawed']} clips with flaws: {storage.join(store, FLAWS)}")
+    check = manifest.get("coordinate_check", {})
+    for sentence in check.get("warnings", ()):
+        say(f"  warning: {sentence}")
+    for sentence in check.get("notes", ()):
+        say(f"  {sentence}")
     sides = manifest["protocols"][data.protocol]
     parts = ", ".join(f"{count} {side}" for side, count in sides.items())
     say(f"  {manifest['clips']} clips in {store} ({data.protocol}: {parts})")

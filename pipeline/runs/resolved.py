@@ -20,6 +20,7 @@ from pipeline.runs.pool import open_pool
 from pipeline.runs.state import OWN_STORE
 from pipeline.runs.stores import open_store
 from pipeline.store.clip_store import ClipStore
+from pipeline.store.coordinate_check import require_declared
 from pipeline.store.index import StoreIndex
 from pipeline.store.protocols import Side, parse, parse_filter, sides_of
 from pipeline.store.splits import Split
@@ -82,10 +83,12 @@ class ResolvedRun:
         """The run's clip store, its clips as they were recorded.
 
         Raises:
-            UserError: the store is missing, damaged, of another skeleton, or changed since the run
-                began.
+            UserError: the store is missing, damaged, of another skeleton, made with other
+                coordinates, or changed since the run began.
         """
-        return open_store(self.config.store, OWN_STORE, self.directory, self.recorded_layout)
+        store = open_store(self.config.store, OWN_STORE, self.directory, self.recorded_layout)
+        require_declared(store.uri, store.manifest, self.config.data.coordinates)
+        return store
 
     @cached_property
     def store(self) -> ClipStore:

@@ -1,4 +1,4 @@
-"""How bodies lie in the coordinates of a store: which way they stand, how large they are.
+r"""How bodies lie in the coordinates of a store: which way they stand, how large they are.
 
 It uses what every skeleton layout has: the shoulders, and the tree of bones. The feet are the
 joints that are farthest from the shoulders along the bones, and the direction from the feet to the
@@ -7,7 +7,7 @@ shoulders says which way is up:
     shoulders  o-+-o        hand: 0.6 m from its shoulder along the bones
                |   |        head: 0.4 m
                +-+-+        foot: 1.4 m, far more than any other joint
-                / \\
+                / \
                o   o
 
 Whole-array code without files and without Ray. Shapes: B clips, K frames of a clip, V joints.
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -119,7 +119,7 @@ def _standing(bodies: np.ndarray, seen: np.ndarray, landmarks: Landmarks) -> np.
     if feet is None:
         return unknown
     ends = [*landmarks.shoulders, *feet]
-    known = seen[:, :, ends].all(2)  # [B, K]
+    known = np.all(seen[:, :, ends], axis=2)  # [B, K]
     upper = bodies[:, :, list(landmarks.shoulders)].mean(2)
     lower = bodies[:, :, list(feet)].mean(2)
     up = upper - lower
@@ -132,7 +132,7 @@ def _standing(bodies: np.ndarray, seen: np.ndarray, landmarks: Landmarks) -> np.
 def _bone_lengths(
     bodies: np.ndarray, seen: np.ndarray, bones: Sequence[tuple[int, int]]
 ) -> list[float]:
-    """Return the median length of each bone, relative to the size of the bodies does not matter."""
+    """Return the median length of each bone, 0 for one that was never seen."""
     lengths = []
     for joint, parent in bones:
         both = seen[:, :, joint] & seen[:, :, parent]

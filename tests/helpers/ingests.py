@@ -12,6 +12,7 @@ from pipeline.ingest.recording import RawRecording
 from pipeline.ingest.settings import IngestRequest
 from pipeline.ingest.shard import IngestJob, ingest_shard
 from pipeline.ingest.source import RejectedRecording
+from pipeline.store.bodies import Landmarks
 
 
 @cache
@@ -46,11 +47,17 @@ def ingest_request(data, raw, store, **changed):
     return replace(request, **changed)
 
 
-def ingest_job(sources, store, reader, **changed):
+def star(joints):
+    """Landmarks of a body whose joints all hang on the first one: nothing can be told of it."""
+    bones = tuple((joint, 0) for joint in range(1, joints))
+    return Landmarks(joints, (0, 1), bones, tuple(range(joints)))
+
+
+def ingest_job(sources, store, reader, joints=25, **changed):
     """What the shards of an ingest share, when a test writes one by itself."""
     values = {
         "dataset": "d",
-        "joints": 25,
+        "landmarks": star(joints),
         "coordinates": CANONICAL,
         "persons": 2,
         "preparation": "recorded",
