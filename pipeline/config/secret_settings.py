@@ -29,8 +29,6 @@ _RAY = "set RAY_AUTH_MODE=token in the environment, and put the token into ~/.ra
 # Where a library takes the secret from, by setting and by scheme of a URI.
 WAYS_OUT_BY_KEY = {"cluster.storage_endpoint": _AWS, "cluster.address": _RAY}
 WAYS_OUT_BY_SCHEME = {
-    "http": _MLFLOW,
-    "https": _MLFLOW,
     "s3": _AWS,
     "gs": _GOOGLE,
     "gcs": _GOOGLE,
@@ -85,7 +83,7 @@ def _refuse_secret(key: str, text: str) -> None:
         source = f" (from {TRACKING_VARIABLE})"
     raise ConfigError(
         f"{key}={shown}{source}: holds a secret, which the run would write into its files; "
-        f"leave it out, {_way_out(key, text)}"
+        f"leave it out and {_way_out(key, text)}"
     )
 
 
@@ -93,8 +91,12 @@ def _way_out(key: str, text: str) -> str:
     """Say where a secret belongs."""
     if key in WAYS_OUT_BY_KEY:
         return WAYS_OUT_BY_KEY[key]
+    is_server = re.search("https?://", text) is not None
+    # Overrides of a variant have the key in the text.
+    if is_server and "tracking" in f"{key} {text}":
+        return _MLFLOW
     # The driver of a database does not matter: `postgresql+psycopg2`.
     scheme = re.search(r"([a-z0-9]+)(?:\+[a-z0-9]+)?://", text.lower())
     if scheme and scheme.group(1) in WAYS_OUT_BY_SCHEME:
         return WAYS_OUT_BY_SCHEME[scheme.group(1)]
-    return "and give it to the library in the environment or in a file"
+    return "give it to the library in the environment or in a file"

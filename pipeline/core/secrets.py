@@ -26,6 +26,9 @@ _NAME = (
     r"|access[_-]?key[_-]?secret)"
 )
 
+# What was redacted before, and may have a colon or a bracket after it now.
+_MASKED = re.escape(MASK)
+
 # `://user:password@`. An authority (RFC 3986) ends at the first of /?#.
 _USERINFO = re.compile(
     rf"""(://)[^\s/?#@:"'<>]{{0,{LONGEST}}}:[^\s/?#"<>]{{0,{LONGEST}}}@""",
@@ -40,7 +43,7 @@ _LOOSE_USERINFO = re.compile(
 _HTTP_USER = re.compile(rf"""(?i)(https?://)[^\s/?#"'<>@:]{{1,{LONGEST}}}@""")
 # The options of a URI are `?name=value&name=value`, also after `;` and `#`.
 _URI = re.compile(r"://\S+")
-_OPTION = re.compile(r"""([?&;#])([^=\s&;?#"'<>]{1,80})=([^\s&]+)""")
+_OPTION = re.compile(rf"""([?&;#])([^=\s&;?#"'<>]{{1,80}})=(?!{_MASKED})([^\s&]+)""")
 # The name of an option that is a secret. The short ones are ordinary words outside of a URI.
 _OPTION_NAME = re.compile(rf"(?i)(?:.*{_NAME}|sig|pwd|pass|auth|key|sas)")
 # `password='some value'` as Python prints calls, `"password": "value"` as it prints mappings.
@@ -49,7 +52,7 @@ _QUOTED = re.compile(
 )
 _QUOTED_MASK = f"'{MASK}'"
 # `secret_key=value` anywhere in a text.
-_ASSIGNED = re.compile(rf"(?i)({_NAME}=)(?!{re.escape(_QUOTED_MASK)})[^\s&]+")
+_ASSIGNED = re.compile(rf"(?i)({_NAME}=)(?!'?{_MASKED})[^\s&]+")
 # `Authorization: Basic dXNlcjpwYXNz`.
 _HEADER = re.compile(
     r"""(?i)(authorization["']?\s*[:=]\s*["']?)(?:basic|bearer|digest|negotiate|token)\s+[^\s"',]+"""
@@ -84,8 +87,6 @@ def redact(text: str) -> str:
 
     Example: `redact("http://me:word@host/x?sig=1")` returns `"http://***@host/x?sig=***"`.
     """
-    for value in _values():
-        text = _without(text, value)
     if "://" in text:
         text = _USERINFO.sub(rf"\1{MASK}@", text)
         text = _LOOSE_USERINFO.sub(rf"\1{MASK}@", text)
@@ -94,6 +95,8 @@ def redact(text: str) -> str:
     text = _QUOTED.sub(rf"\1{_QUOTED_MASK}", text)
     for shape in (_ASSIGNED, _HEADER, _BEARER, _AWS_KEY):
         text = shape.sub(rf"\1{MASK}", text)
+    for value in _values():
+        text = _without(text, value)
     return text
 
 

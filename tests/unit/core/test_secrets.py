@@ -58,6 +58,8 @@ def test_what_is_secret_is_taken_out(text, expected):
     assert redact(text) == expected
     assert redact(expected) == expected
     assert holds_secret(text)
+    # A message around it is redacted at the exit once more.
+    assert redact(f"error: {expected}: x ({expected})") == f"error: {expected}: x ({expected})"
     assert redact(f"error: {text}\n  at {text} (x)").count("***") == 2 * expected.count("***")
 
 
