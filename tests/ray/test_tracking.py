@@ -21,6 +21,7 @@ from pipeline.config.places import settle_places
 from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError, UserError
+from pipeline.core.termination import Terminated
 from pipeline.runs import tracking_uri
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.tracking import Tracker, check_tracking, store
@@ -326,20 +327,18 @@ def test_children_left_running_are_closed_and_follow_a_parent_that_is_made_anew(
     assert tags["mlflow.parentRunId"] == anew.run_id != parent.run_id
 
 
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (None, "FINISHED"),
-        (ValueError, "FAILED"),
-        (UserError, "FAILED"),
-        (KeyboardInterrupt, "KILLED"),
-        (SystemExit, "KILLED"),
-    ],
-)
-def test_a_run_ends_with_the_status_of_its_error(place, error, expected):
+def test_a_run_ends_with_the_status_of_its_error(place):
     tracker = place.start(place.settings())
-    tracker.__exit__(error)
-    assert status(tracker) == expected
+    ends = {
+        None: "FINISHED",
+        ValueError: "FAILED",
+        UserError: "FAILED",
+        KeyboardInterrupt: "KILLED",
+        Terminated: "KILLED",
+    }
+    for error, expected in ends.items():
+        tracker.__exit__(error)
+        assert status(tracker) == expected
 
 
 def test_two_runs_that_create_one_experiment_share_it(place, monkeypatch):
@@ -379,13 +378,16 @@ from pipeline.core.environment import prepare_environment
 prepare_environment()
 from pipeline.runs.tracking.experiment import find_or_create
 from pipeline.runs.tracking.store import Store
+# Before the processes part, which all need it.
+import mlflow.store.tracking.sqlalchemy_store
 children = []
 for number in range(3):
     child = os.fork()
     if child == 0:
         store = Store(sys.argv[1])
         run = store.ask(store.client.create_run, find_or_create(store, "shared"))
-        store.ask(store.client.log_metric, run.info.run_id, "number", number)
+        for step in range(5):
+            store.ask(store.client.log_metric, run.info.run_id, "number", number, step=step)
         os._exit(0)
     children.append(child)
 sys.exit(max(os.waitpid(child, 0)[1] for child in children))
