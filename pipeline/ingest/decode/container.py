@@ -67,7 +67,7 @@ def find_parts(sources: Sequence[str], suffix: str, parts: Sequence[str]) -> tup
     names = [part_name(one) for one in found]
     together = {one.uri for one in found} == set(sources)
     if set(names) <= set(parts):
-        folders = {one.uri.rpartition("/")[0] for one in found}
+        folders = {folder_of(one.uri) for one in found}
         together = together or len(folders) == 1
     if not together or len(set(names)) < len(names):
         raise UserError(
@@ -80,6 +80,19 @@ def find_parts(sources: Sequence[str], suffix: str, parts: Sequence[str]) -> tup
 def part_name(file: Container) -> str:
     """Return the name of a file without its suffix."""
     return PurePosixPath(storage.name(file.uri)).stem
+
+
+def split_options(uri: str) -> tuple[str, str]:
+    """Return a location without the options that a URI may have, and these with their `?`."""
+    if not storage.is_remote(uri):
+        return uri, ""
+    base, mark, options = uri.partition("?")
+    return base, mark + options
+
+
+def folder_of(uri: str) -> str:
+    """Return the folder of a file."""
+    return split_options(uri)[0].rpartition("/")[0]
 
 
 def _several(sources: Sequence[str], suffix: str, found: Sequence[Container]) -> str:
@@ -110,8 +123,7 @@ def _matching(uri: str, suffix: str) -> tuple[list[tuple[str, fs.FileInfo]], int
         raise UserError(f"{uri}: recordings not found")
     matching = []
     if info.type == fs.FileType.File:
-        # A URI may have options after `?`.
-        if uri.partition("?")[0].endswith(suffix):
+        if split_options(uri)[0].endswith(suffix):
             matching.append((uri, info))
         return matching, 1
     base = storage.resolve(uri)[1].rstrip("/")

@@ -96,7 +96,7 @@ def find_parts(sources: Sequence[str]) -> AllFiles:
             labels.append(place)
     if not labels:
         raise UserError(f"{shown}: holds no *{LABEL}; {EXPECTED} are expected")
-    folders = sorted({_folder(place) for place in labels})
+    folders = sorted({container.folder_of(place) for place in labels})
     if len(folders) > 1:
         raise UserError(
             f"{shown}: holds {len(folders)} folders with *{LABEL} ({', '.join(folders[:3])}); "
@@ -107,13 +107,10 @@ def find_parts(sources: Sequence[str]) -> AllFiles:
     return AllFiles(parts, len(found) - used)
 
 
-def _folder(place: str) -> str:
-    return place.rpartition("/")[0]
-
-
 def _part(found: dict[str, Container], label: str) -> PartFiles:
     """Find what belongs to a file of labels. Raises UserError where there are no clips."""
-    start, _, options = label.partition(LABEL)
+    base, options = container.split_options(label)
+    start = base.removesuffix(LABEL)
     for suffix in DATA:
         data = found.get(f"{start}{suffix}{options}")
         if data is not None:

@@ -10,10 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import fs
 
+from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.ingest.formats import READERS, ntu
 from pipeline.ingest.formats.agcn_npy import AgcnNpy
+from pipeline.ingest.formats.pyskl import Pyskl
 from pipeline.ingest.source import RejectedRecording
 from pipeline.store.clip_store import ClipStore
 from tests.helpers.examples import examples
@@ -36,7 +39,7 @@ def clips(lengths=LENGTHS, persons=M, seed=0, kind="f4"):
 
 def write(folder, part, data, names=NAMES, labels=None, num_frame=None, suffix="_data_joint.npy"):
     """Write a part as `gen_joint_data.py` does."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     labels = [3] * len(names) if labels is None else labels
     np.save(folder / f"{part}{suffix}", data)
     with (folder / f"{part}_label.pkl").open("wb") as file:
@@ -215,6 +218,31 @@ def test_the_folder_is_named_and_is_one(tmp_path):
             AgcnNpy().listing([source])
     with pytest.raises(UserError, match=r"clips of 25 joints, 20 are expected \(data\.skeleton\)"):
         read(one, joints=20)
+
+
+def test_files_on_object_storage_are_read_by_ranges(tmp_path, monkeypatch):
+    """A URI with options after its path, as S3 with an endpoint of its own needs them."""
+    write(tmp_path / "bucket" / "xsub", "train", clips())
+    write(tmp_path / "bucket" / "xsub", "val", clips(), [f"{name}x" for name in NAMES])
+    bucket = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    local = storage.resolve
+
+    def resolve(uri):
+        if not uri.startswith("s3://"):
+            return local(uri)
+        return bucket, uri.removeprefix("s3://").partition("?")[0]
+
+    monkeypatch.setattr(storage, "resolve", resolve)
+    found, rejects = read("s3://bucket/xsub?endpoint_override=http://127.0.0.1:9000/a")
+    assert (len(found), rejects) == (8, {})
+    # So are pickles in two files.
+    for part in ("train", "val"):
+        one = {"frame_dir": part, "label": 0, "total_frames": T}
+        one["keypoint"] = clips()[1].transpose(3, 1, 2, 0)
+        (tmp_path / "bucket" / f"{part}.pkl").write_bytes(pickle.dumps([one]))
+    shutil.rmtree(tmp_path / "bucket" / "xsub")
+    found, rejects = read_all(Pyskl(), ["s3://bucket?endpoint_override=http://127.0.0.1:9000/a"], V)
+    assert ({one.split for one in found.values()}, rejects) == ({("train",), ("val",)}, {})
 
 
 def test_what_the_files_say_tells_them_from_others(tmp_path):
