@@ -12,6 +12,11 @@ RESULTS = Path(__file__).resolve().parent
 # As a script only this folder is on the path; the pipeline lies beside it.
 sys.path.insert(0, str(RESULTS.parent))
 
+from pipeline.core.environment import prepare_environment  # noqa: E402
+
+# The next imports load matplotlib.
+prepare_environment()
+
 from pipeline.ablate.publish import draw, problems, publish, tables  # noqa: E402
 from pipeline.core.console import complain  # noqa: E402
 from pipeline.core.errors import UserError  # noqa: E402

@@ -29,10 +29,16 @@ def require_readable_files(own: Path) -> None:
     """Check all YAML files in the folders of a directory that are called as those of `conf/`.
 
     Raises:
-        ConfigError: a file is no mapping in YAML, has a tag, or refers to itself or to too much.
-            The message names the file.
+        ConfigError: a file is no mapping in YAML, has a tag, refers to itself or to too much, or
+            has the name of a file in `conf/`. The message names the file.
     """
     for path in _yaml_files(own):
+        shipped = CONF / path.relative_to(own)
+        # Hydra would read the file in `conf/` without a word.
+        if shipped.exists() and shipped.resolve() != path.resolve():
+            raise ConfigError(
+                f"{path}: conf/ has a {path.parent.name}/{path.name}, too; give it another name"
+            )
         try:
             _check(path)
         except OSError as error:

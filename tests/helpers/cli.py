@@ -67,6 +67,8 @@ PLANTED = {
     "PGPASSWORD": "planted-password-04",
     "AZURE_CLIENT_SECRET": "planted-secret-05",
 }
+# What Jupyter and Colab give to every process that they start.
+NOTEBOOK = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
 
 
 def command(*overrides: str) -> list[str]:
@@ -76,7 +78,7 @@ def command(*overrides: str) -> list[str]:
 def environment(**extra: str) -> dict[str, str]:
     """The tests' environment without what would steer a run from outside, with secrets in it."""
     kept = {key: value for key, value in os.environ.items() if key not in STEERING}
-    return PLANTED | kept | {"PYTHONPATH": str(ROOT)} | extra
+    return PLANTED | NOTEBOOK | kept | {"PYTHONPATH": str(ROOT)} | extra
 
 
 def access() -> dict[str, str]:

@@ -344,6 +344,13 @@ def test_a_damaged_file_of_the_users_own_is_named(capsys, folder, tmp_path, cont
     assert not Path("made").exists()
 
 
+def test_a_name_that_is_taken_is_refused(capsys, folder, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "ntu60.yaml").write_text("dataset: mine\n")
+    line = refusal(capsys, folder, f"--config-dir={tmp_path}", "data=ntu60")
+    assert "conf/ has a data/ntu60.yaml, too" in line
+
+
 def test_a_pipe_among_the_users_own_files_is_not_read(capsys, folder, tmp_path):
     (tmp_path / "data").mkdir()
     os.mkfifo(tmp_path / "data" / "mine.yaml")

@@ -2,14 +2,17 @@
 
 import json
 import shutil
+import tempfile
 
 import numpy as np
 import pytest
 
 from pipeline.config.compose import Request, load
 from pipeline.config.data import PoolStore
+from pipeline.core import storage
 from pipeline.core.errors import ConfigError
 from pipeline.preflight import plan_run
+from pipeline.runs.announce import announce
 from pipeline.runs.state import OWN_STORE, pool_key
 from pipeline.store.manifest import read_manifest
 from tests.helpers.stores import STREAM_LAYOUT, clip_row, write_rows
@@ -101,6 +104,23 @@ def test_a_finished_run_is_shown_although_its_store_is_gone(plan, tmp_path, caps
     state.write_text(json.dumps(values))
     with pytest.raises(ConfigError, match="no whole clip store"):
         plan()
+
+
+def test_a_finished_run_on_storage_that_is_read_only_is_shown(plan, tmp_path, monkeypatch, capsys):
+    (tmp_path / "run" / "summary.json").write_text('{"mlflow_run_id": "x", "linear_top1": 0.5}')
+
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(storage, "write_bytes", refuse)
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    done = plan()
+    assert done.is_done
+    announce(done.config, done.directory)
+    assert "linear_top1  50.0 %" in capsys.readouterr().out
+    # One that is not finished is refused before anything starts.
+    with pytest.raises(ConfigError, match=r"output=.*run: cannot be written"):
+        plan(["ingest", "inspect"])
 
 
 def test_recordings_are_compared_although_ingest_is_not_asked_for(plan, tmp_path):
