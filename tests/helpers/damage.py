@@ -159,7 +159,7 @@ def write_damaged_files(folder, files, random):
         camera, subject, replication = 1 + number % 3, 1 + number // 3 % 100, 1 + number // 300
         name = f"S001C{camera:03}P{subject:03}R{replication:03}A001.skeleton"
         if number % STRANGE_NAMES == STRANGE_NAMES - 1:
-            name = (f"{name[:8]}{number}.skeleton", f"s{name[1:]}", f"\u00e9{name}")[number % 3]
+            name = (f"{name[:8]}{number}.skeleton", f"x{name[1:]}", f"\u00e9{name}")[number % 3]
         contents[name] = damage(good[number % len(good)], random)
         (folder / name).write_bytes(contents[name])
         if number % COPIES == 0:

@@ -27,7 +27,7 @@ from pipeline.ingest.shard import ingest_shard
 from pipeline.ingest.source import RejectedRecording
 from pipeline.store.protocols import SPLIT, counts
 from tests.helpers.examples import examples
-from tests.helpers.ingests import ingest_job, read_all
+from tests.helpers.ingests import ingest_here, ingest_job, ingest_request, read_all
 from tests.helpers.recordings import in_place, people, skeleton_text
 
 V = 25
@@ -147,7 +147,7 @@ def test_names_of_ntu_say_who_and_where(tmp_path):
     assert (found[names[3]].camera, found[names[3]].performance) == (None, names[3])
 
 
-def test_classes_that_a_file_numbers_anew_are_as_it_says(tmp_path):
+def test_classes_that_a_file_numbers_anew_are_as_it_says(tmp_path, capsys):
     """Labels 0 to 2 for actions 24, 27 and 44, as in a file of a few classes."""
     actions = {"A024": 0, "A027": 1, "A044": 2}
     content = []
@@ -165,6 +165,8 @@ def test_classes_that_a_file_numbers_anew_are_as_it_says(tmp_path):
         "classes are numbered by the file, not by the names of its clips: A024 is class 0, "
         "A027 is class 1, A044 is class 2; data.classes must name them in that order, or be null",
     )
+    ingest_here(ingest_request("pyskl", source, tmp_path / "store"))
+    assert "A024 is class 0, A027 is class 1" in capsys.readouterr().out
     # One clip that contradicts the others, and those of its action that the name contradicts too.
     content[0]["label"] = 23
     found, rejects = read(save(tmp_path / "y.pkl", content))
