@@ -26,14 +26,20 @@ def training(main_job, output, workers, *settings):
     return [*MAIN_JOB, "stages=[pretrain,evaluate]", *resources, *places, *settings]
 
 
-def stop_after_first_checkpoint(arguments, checkpoints, how, session_ray):
-    """Start a run and send it a signal inside an epoch; returns the ended process."""
+def stop_after_first_checkpoint(
+    arguments, checkpoints, how, session_ray, meanwhile=lambda process: None
+):
+    """Start a run and send it a signal inside an epoch; returns the ended process.
+
+    Before the signal this calls `meanwhile`.
+    """
     process = start(*arguments, ray=session_ray)
     deadline = time.monotonic() + 240
     while not list(checkpoints.glob("attempt-*/step-*/meta.json")):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline, "no checkpoint came"
         time.sleep(0.01)
+    meanwhile(process)
     process.send_signal(how)
     return finish(process, timeout=60)
 
@@ -62,6 +68,7 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, main_job, sess
     resumed = run(*settings, ray=session_ray)
     assert resumed.returncode == 0, resumed.stderr
     assert "going on from step-" in resumed.stdout
+    assert "output: taken over from process" in resumed.stdout
 
     for encoder in ("random", "encoder"):
         expected, found = (
@@ -81,8 +88,30 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, main_job, sess
 
 
 def test_an_interrupted_run_says_so_and_is_not_a_success(tmp_path, main_job, session_ray):
-    settings = training(main_job, tmp_path / "run", 1, "train.epochs=400")
-    checkpoints = tmp_path / "run" / "checkpoints"
-    done = stop_after_first_checkpoint(settings, checkpoints, signal.SIGINT, session_ray)
+    """Meanwhile a second process wants the same output, and is refused."""
+    output = tmp_path / "run"
+    settings = training(main_job, output, 1, "train.epochs=400")
+    checkpoints = output / "checkpoints"
+
+    def begin_a_second(first):
+        owner = json.loads((output / "owner.json").read_text())
+        assert owner["pid"] == first.pid
+        assert [path.name for path in checkpoints.iterdir()] == [owner["attempt"]]
+        started = time.monotonic()
+        second = run(*settings, "seed=7", "fresh=true")
+        assert second.returncode == 2 and time.monotonic() - started < 5
+        (line,) = second.stderr.splitlines()
+        assert line.startswith(f"error: output={output}: process {first.pid} on {owner['host']}")
+        # The first goes on as if nothing had happened.
+        assert first.poll() is None
+        assert json.loads((output / "owner.json").read_text()) == owner
+        assert [path.name for path in tmp_path.iterdir()] == ["run"]
+        assert [path.name for path in checkpoints.iterdir()] == [owner["attempt"]]
+        assert list(checkpoints.glob("*/step-*"))
+
+    done = stop_after_first_checkpoint(
+        settings, checkpoints, signal.SIGINT, session_ray, begin_a_second
+    )
+    assert not (output / "owner.json").exists()
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "interrupted; the same command goes on from here"

@@ -1,6 +1,8 @@
 """Which cells of a table are run, and what comes of them. The stages are played."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from pipeline.ablate.records import read_records
 from pipeline.config.compose import load
 from pipeline.config.identity import digest
 from pipeline.core.errors import UserError
+from pipeline.runs.owner import take
 from pipeline.store.manifest import read_manifest
 from tests.helpers.ablation import (
     ALL_CELLS,
@@ -200,6 +203,21 @@ def test_a_killed_table_goes_on_inside_its_cell(tmp_path, stage):
     after = json.loads((output / "early-0" / "run.json").read_text())
     assert after["mlflow_run_id"] == state["mlflow_run_id"]
     assert not list(output.glob("early-0.*"))  # the same directory, its checkpoints in it
+
+
+def test_a_cell_that_another_process_runs_is_not_touched(tmp_path):
+    run = table_run(tmp_path)
+    run.directory.begin(run.config)
+    directory = cells(run.config, run.request)[1].config.output
+    # A user may run a cell of a table alone.
+    with take(directory):
+        with pytest.raises(UserError, match=f"output={directory}: process") as caught:
+            play(run, PlayedStages())
+        assert caught.value.exit_code == 1
+        assert os.listdir(directory) == ["owner.json"]
+    # The first cell is done, and no longer owned.
+    assert len(records_of(Path(run.directory.uri))) == 1
+    assert not list(tmp_path.rglob("owner.json"))
 
 
 def test_a_run_of_some_variants_shows_the_whole_table(tmp_path):
