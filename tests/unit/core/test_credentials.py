@@ -20,12 +20,16 @@ def server() -> Iterator[ThreadingHTTPServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
+            self.refuse()
+
+        def do_HEAD(self):
+            self.refuse()
+
+        def refuse(self):
             server.headers.append(self.headers.get("Authorization", ""))
             self.send_response(403)
             self.send_header("Content-Length", "0")
             self.end_headers()
-
-        do_HEAD = do_POST = do_GET
 
         def log_message(self, *_):
             pass
