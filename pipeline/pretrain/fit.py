@@ -13,7 +13,7 @@ from pipeline.cluster.ray_internals import leave_interrupts_alone
 from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.console import Bar
-from pipeline.core.errors import UserError, first_line
+from pipeline.core.errors import NO_SPACE, UserError, first_line
 from pipeline.core.termination import ending
 from pipeline.pretrain import checkpoint
 from pipeline.pretrain.checkpoint import Checkpoint
@@ -120,6 +120,8 @@ def _reason(job: TrainingJob, error: Exception) -> str:
     # Ray Train writes a file there on the driver, and looks for it on the workers' nodes.
     if STORAGE_NOT_SHARED in reason:
         return f"{job.checkpoints}: not every node can write there; choose an output that all share"
+    if reason == NO_SPACE:
+        return f"{job.checkpoints}: {reason}"
     return reason
 
 
