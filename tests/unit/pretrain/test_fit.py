@@ -1,4 +1,4 @@
-"""What is shown where Ray Train fails: the deepest cause, with the place that the user can change."""
+"""What is shown where Ray Train fails: the deepest cause, and the place that is at fault."""
 
 import errno
 from types import SimpleNamespace
