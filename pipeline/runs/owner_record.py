@@ -119,10 +119,18 @@ def read_sighting(uri: str) -> Sighting | None:
     Raises:
         UserError: the storage does not answer.
     """
+    try:
+        content = storage.read_bytes(uri)
+    except UserError:
+        if not storage.exists(uri):
+            return None
+        # It appeared at this very moment. Or the storage fails: then this says so, because that is
+        # no proof that the record is gone.
+        content = storage.read_bytes(uri)
     record = OwnerRecord()
-    # Missing, or damaged. The heartbeat of a damaged record says whether somebody is there.
-    with suppress(UserError, ValidationError):
-        record = OwnerRecord.model_validate(storage.read_json(uri))
+    # The heartbeat of a damaged record still says whether somebody is there.
+    with suppress(ValidationError):
+        record = OwnerRecord.model_validate_json(content)
     # After its content: if the record is replaced meanwhile, its heartbeat is only newer.
     info = storage.info(uri)
     if not info.is_file:

@@ -34,7 +34,7 @@ class ObjectStore:
     def installed(self) -> Iterator[None]:
         """Let it take the place of all storage."""
         with pytest.MonkeyPatch.context() as patch:
-            for name in ("write_json", "read_json", "info", "files", "delete"):
+            for name in ("write_json", "read_bytes", "exists", "info", "files", "delete"):
                 patch.setattr(storage, name, getattr(self, name))
             yield
 
@@ -43,11 +43,15 @@ class ObjectStore:
         self.objects[uri] = json.dumps(value)
         self.written[uri] = self.clock()
 
-    def read_json(self, uri: str) -> Any:
+    def read_bytes(self, uri: str) -> bytes:
         self.before_each()
         if uri not in self.objects:
             raise UserError(f"{uri}: not found")
-        return json.loads(self.objects[uri])
+        return self.objects[uri].encode()
+
+    def exists(self, uri: str) -> bool:
+        self.before_each()
+        return uri in self.objects
 
     def info(self, uri: str) -> SimpleNamespace:
         self.before_each()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline.config.compose import Request, load
 from pipeline.config.places import settle_places
-from pipeline.core import process
+from pipeline.core import process, storage
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.preflight import plan_run
 from pipeline.runs import election, owner_record
@@ -245,6 +245,20 @@ def test_who_is_taken_over_stops_even_while_it_waits(tmp_path, quick_look, ignor
     assert caught.value.exit_code == 1
     # The other's record stays.
     assert read_sighting(f"{tmp_path}/owner.json").record.host == "gpu-7"
+
+
+def test_a_storage_that_fails_for_a_moment_is_no_loss(tmp_path, monkeypatch, quick_look):
+    with quick(tmp_path) as owner:
+        with monkeypatch.context() as patch:
+            failed = threading.Event()
+
+            def fail(uri):
+                failed.set()
+                raise UserError(f"{uri}: cannot be read")
+
+            patch.setattr(storage, "read_bytes", fail)
+            assert failed.wait(10)
+        owner.verify()
 
 
 def test_who_finds_its_record_deleted_stops_before_it_deletes_anything(tmp_path):
