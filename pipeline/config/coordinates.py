@@ -9,15 +9,18 @@ metres, right-handed. So x points to the left of the camera. Kinects record like
     canonical x       up x depth         z x y = -x, to the left
 """
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from pipeline.config.section import Positive, Section
+from pipeline.config.section import Section
 
 Axis = Literal["x", "y", "z", "-x", "-y", "-z"]
 NAMES = "xyz"
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+# Far beyond what anyone needs.
+MOST_METRES = 1e6
 
 
 class Coordinates(Section):
@@ -38,8 +41,20 @@ class Coordinates(Section):
 
     up: Axis = "y"
     depth: Axis = "z"
-    unit: Literal["m", "cm", "mm"] | Positive = "m"
+    unit: Literal["m", "cm", "mm"] | float = "m"
     handed: Literal["right", "left"] = "right"
+
+    @field_validator("unit", mode="before")
+    @classmethod
+    def _check_unit(cls, value: Any) -> Any:
+        if isinstance(value, str) and value in METRES:
+            return value
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 < value <= MOST_METRES:
+            # A ValueError would be shown without the value. One of all kinds would name m only.
+            problem = "must be m, cm or mm, or the metres of one unit as a number above 0"
+            raise PydanticCustomError("unit", "{problem}", {"problem": problem})
+        return value
 
     @model_validator(mode="after")
     def _check_axes(self) -> Self:

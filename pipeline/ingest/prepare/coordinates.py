@@ -47,5 +47,5 @@ def require_near(bodies: np.ndarray) -> None:
     """
     if np.abs(bodies).max() > FARTHEST:
         raise RejectedRecording(
-            "coordinates beyond 1 km: not metres (data.coordinates.unit says what they are)"
+            "coordinates beyond 1 km: not metres (for millimetres set data.coordinates.unit=mm)"
         )
