@@ -38,8 +38,14 @@ def ucla_text(frames, name="a01_s02_e03_v01"):
 def plain_parse(data):
     """Frames of `.skeleton` text, the grammar read line by line, nothing else; any exception says
     that it is none."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        data = data.decode("utf-16").encode()
+    data = data.removeprefix(b"\xef\xbb\xbf")
     assert all(byte >= 32 or byte in b"\t\r\n\v\f" for byte in data)
-    lines = iter(data.decode("ascii").rstrip().split("\n"))
+    text = data.decode("ascii")
+    if "\n" not in text:
+        text = text.replace("\r", "\n")
+    lines = iter(text.rstrip().split("\n"))
     frames = []
     for _ in range(whole(next(lines))):
         bodies = []
