@@ -178,6 +178,8 @@ class Ending:
             leave(TERMINATED, TERMINATED_CODE)
         self.asked = True
         self._asked_at = now
+        # Everything is closed by then. To clear up the memory would take Python seconds.
+        atexit.register(self._leave_at_exit)
         after(CLOSING_SECONDS, lambda: leave(TERMINATED, TERMINATED_CODE))
         self._end(Terminated())
 
