@@ -137,9 +137,10 @@ def _hidden_in(value: str) -> bool:
 def _values() -> list[str]:
     """Return the secrets in the environment, the longest first: one may be a part of another."""
     values = []
-    for name, value in os.environ.items():
-        if len(value) >= SHORTEST_VALUE and name.upper().endswith(_VARIABLES):
-            values.append(value)
+    for name in os.environ:
+        # The value is decoded only where the name asks for it: this runs for every text.
+        if name.upper().endswith(_VARIABLES) and len(os.environ[name]) >= SHORTEST_VALUE:
+            values.append(os.environ[name])
     return sorted(values, key=len, reverse=True)
 
 
