@@ -2,7 +2,7 @@
 
     at every opening    each shard is there and has its size: one listing of the directory
     once in a run       each shard has its checksum and columns, and clips have the size that the
-                        manifest says: every byte is read, at about 1 GB/s a thread
+                        manifest says: every byte is read, at about 0.8 GB/s on two cores
 
 What was found to be right once is remembered by a stamp, which changes with the manifest and with
 the size and date of every shard.
