@@ -1,4 +1,4 @@
-"""A run that is killed inside an epoch and started again ends with the weights of an unbroken one.
+"""A run that is ended inside an epoch and started again ends with the weights of an unbroken one.
 
 The same of the loop alone, for every option that has a state: tests/unit/pretrain/test_loop.py.
 """
@@ -8,12 +8,15 @@ import signal
 import time
 
 import pytest
+from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file
 
-from tests.helpers.cli import MAIN_JOB, finish, run, start
+from tests.helpers.cli import MAIN_JOB, TRACKING, finish, run, start
 
 # The session's main job is the unbroken run, and has this many workers.
 MAIN_JOB_WORKERS = 2
+# Its `train.checkpoint.every_steps`.
+EVERY_STEPS = 3
 
 
 def training(main_job, output, workers, *settings):
@@ -26,22 +29,32 @@ def training(main_job, output, workers, *settings):
     return [*MAIN_JOB, "stages=[pretrain,evaluate]", *resources, *places, *settings]
 
 
-def stop_after_first_checkpoint(
-    arguments, checkpoints, how, session_ray, meanwhile=lambda process: None
-):
-    """Start a run and send it a signal inside an epoch; returns the ended process.
+def checkpoints_in(output):
+    return set(output.glob("checkpoints/attempt-*/step-*/meta.json"))
 
-    Before the signal this calls `meanwhile`.
-    """
+
+def stop_after_next_checkpoint(arguments, output, how, session_ray):
+    """Start a run and send it a signal inside an epoch; returns the ended process."""
+    before = checkpoints_in(output)
     process = start(*arguments, ray=session_ray)
     deadline = time.monotonic() + 240
-    while not list(checkpoints.glob("attempt-*/step-*/meta.json")):
+    while not checkpoints_in(output) - before:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline, "no checkpoint came"
         time.sleep(0.01)
-    meanwhile(process)
     process.send_signal(how)
     return finish(process, timeout=60)
+
+
+def newest_meta(output):
+    """Position of the newest checkpoint."""
+    metas = [json.loads(meta.read_text()) for meta in checkpoints_in(output)]
+    return max(metas, key=lambda meta: meta["updates"])
+
+
+def mlflow_status(output):
+    run_id = json.loads((output / "run.json").read_text())["mlflow_run_id"]
+    return MlflowClient(TRACKING).get_run(run_id).info.status
 
 
 @pytest.mark.parametrize(
@@ -52,7 +65,7 @@ def stop_after_first_checkpoint(
         pytest.param(3, marks=pytest.mark.slow),
     ],
 )
-def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, main_job, session_ray, workers):
+def test_terminated_killed_and_resumed_equals_unbroken(tmp_path, main_job, session_ray, workers):
     whole = main_job
     broken = tmp_path / "broken"
     if workers != MAIN_JOB_WORKERS:
@@ -60,15 +73,25 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, main_job, sess
         done = run(*training(main_job, whole, workers), ray=session_ray)
         assert done.returncode == 0, done.stderr
     settings = training(main_job, broken, workers)
-    stop_after_first_checkpoint(settings, broken / "checkpoints", signal.SIGKILL, session_ray)
 
-    metas = [json.loads(meta.read_text()) for meta in broken.glob("checkpoints/*/*/meta.json")]
-    assert any(meta["step"] for meta in metas), "not killed inside an epoch"
+    # SIGTERM: a checkpoint of the newest step, whether or not one is due there.
+    done = stop_after_next_checkpoint(settings, broken, signal.SIGTERM, session_ray)
+    assert done.returncode == 143
+    assert done.stderr == "terminated; the same command goes on from here\n"
+    assert mlflow_status(broken) == "KILLED"
+    stopped = newest_meta(broken)
+    assert stopped["updates"] > EVERY_STEPS, "no checkpoint of the step it was in"
+
+    # SIGKILL: the newest regular checkpoint.
+    killed = stop_after_next_checkpoint(settings, broken, signal.SIGKILL, session_ray)
+    assert f"going on from step-{stopped['updates']:08d}" in killed.stdout
+    assert newest_meta(broken)["step"], "not killed inside an epoch"
     assert not (broken / "encoder").exists(), "killed too late"
+
     resumed = run(*settings, ray=session_ray)
     assert resumed.returncode == 0, resumed.stderr
     assert "going on from step-" in resumed.stdout
-    assert "output: taken over from process" in resumed.stdout
+    assert mlflow_status(broken) == "FINISHED"
 
     for encoder in ("random", "encoder"):
         expected, found = (
@@ -85,33 +108,3 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, main_job, sess
     ]
     assert histories[0][-1] == histories[1][-1]
     assert [step for step, _ in histories[1]] == [step for step, _ in histories[0]]
-
-
-def test_an_interrupted_run_says_so_and_is_not_a_success(tmp_path, main_job, session_ray):
-    """Meanwhile a second process wants the same output, and is refused."""
-    output = tmp_path / "run"
-    settings = training(main_job, output, 1, "train.epochs=400")
-    checkpoints = output / "checkpoints"
-
-    def begin_a_second(first):
-        owner = json.loads((output / "owner.json").read_text())
-        assert owner["pid"] == first.pid
-        assert [path.name for path in checkpoints.iterdir()] == [owner["attempt"]]
-        started = time.monotonic()
-        second = run(*settings, "seed=7", "fresh=true")
-        assert second.returncode == 2 and time.monotonic() - started < 5
-        (line,) = second.stderr.splitlines()
-        assert line.startswith(f"error: output={output}: process {first.pid} on {owner['host']}")
-        # The first goes on as if nothing had happened.
-        assert first.poll() is None
-        assert json.loads((output / "owner.json").read_text()) == owner
-        assert [path.name for path in tmp_path.iterdir()] == ["run"]
-        assert [path.name for path in checkpoints.iterdir()] == [owner["attempt"]]
-        assert list(checkpoints.glob("*/step-*"))
-
-    done = stop_after_first_checkpoint(
-        settings, checkpoints, signal.SIGINT, session_ray, begin_a_second
-    )
-    assert not (output / "owner.json").exists()
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "interrupted; the same command goes on from here"

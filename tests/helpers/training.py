@@ -5,6 +5,7 @@ from torch import nn
 
 from models.clips import ClipBatch
 from pipeline.config.train import Schedule
+from pipeline.pretrain.agreement import never
 from pipeline.pretrain.loop import LoopSettings, TrainingLoop
 
 CONSTANT = Schedule(name="step", warmup_steps=0, milestones=[], gamma=0.1)
@@ -90,7 +91,14 @@ def settings(**changes):
     return LoopSettings(**(values | changes))
 
 
-def loop_of(module, ears, **changes):
+def loop_of(module, ears, stop_asked=never, **changes):
     """A loop that follows the gradient as it is (sgd without momentum)."""
     optimiser = torch.optim.SGD(module.parameters(), lr=123.0)
-    return TrainingLoop(module, optimiser, settings(**changes), ears, device=torch.device("cpu"))
+    return TrainingLoop(
+        module,
+        optimiser,
+        settings(**changes),
+        ears,
+        device=torch.device("cpu"),
+        stop_asked=stop_asked,
+    )

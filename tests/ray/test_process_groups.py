@@ -23,6 +23,7 @@ from models.framework import Framework
 from models.objective import ObjectiveSettings, build_objective
 from models.skeleton import SkeletonLayout
 from models.views import Views
+from pipeline.pretrain.agreement import Agreement
 
 LAYOUT = SkeletonLayout(
     "arm", ("a", "b", "c"), (0, 0, 1), centre=0, left_shoulder=1, right_shoulder=2, mirror=()
@@ -169,6 +170,11 @@ def work(rank: int, world: int, folder: str) -> None:
     results["gather gradient"] = (share.detach(), share.grad)
     results["gather bfloat16"] = gather(share.detach().bfloat16(), results["shares"])
 
+    # The last worker alone is asked, while the third update is computed.
+    updates = iter(range(10))
+    agreement = Agreement(lambda: rank == world - 1 and next(updates) >= 3, torch.device("cpu"))
+    results["stops after"] = next(done for done in range(10) if agreement.reached())
+
     x = torch.tensor([1.0 + rank, 2.0], requires_grad=True)
     total = global_sum(x)
     ((rank + 1) * total.square()).sum().backward()  # a use of its own on each worker
@@ -247,6 +253,12 @@ def test_batch_statistics_are_those_of_the_whole_batch(workers):
         torch.testing.assert_close(found["norm"][1], reference.running_mean)
         torch.testing.assert_close(found["norm"][2], reference.running_var)
         assert torch.equal(found["norm"][2], workers[0]["norm"][2])
+
+
+def test_all_workers_stop_after_the_same_update(workers):
+    # One worker alone has nobody to ask, and stops at once; others one update later.
+    expected = 3 if len(workers) == 1 else 4
+    assert [found["stops after"] for found in workers] == [expected] * len(workers)
 
 
 def test_too_few_clips_are_refused_by_each_worker(workers):

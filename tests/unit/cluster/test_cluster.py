@@ -30,6 +30,16 @@ def test_the_image_has_the_ray_that_is_tested(cluster):
     assert f"ray:{pinned}-" in cluster["docker"]["image"]
 
 
+def test_every_node_has_the_token_and_asks_for_it(cluster):
+    assert "-e RAY_AUTH_MODE=token" in cluster["docker"]["run_options"]
+    assert cluster["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
+    for node in ("head", "worker"):
+        commands = cluster[f"{node}_start_ray_commands"]
+        assert "chmod 600 ~/.ray/auth_token" in commands
+        (start,) = [command for command in commands if "ray start" in command]
+        assert start.startswith("export RAY_AUTH_MODE=token;")
+
+
 def test_gpu_workers_are_autoscaled_from_none(cluster):
     gpu = cluster["available_node_types"]["gpu"]
     assert gpu["min_workers"] == 0 < gpu["max_workers"] <= cluster["max_workers"]

@@ -1,15 +1,25 @@
 """The thread that follows training, with a plain queue for the workers' channel."""
 
 import queue
+import threading
+import time
 
 import pytest
 from ray.exceptions import RayActorError
 
 from pipeline.core.errors import UserError
+from pipeline.core.termination import Terminated
+from pipeline.pretrain import follower as follower_module
 from pipeline.pretrain.cadence import Position
 from pipeline.pretrain.follower import Follower, progress
 from pipeline.pretrain.history import History
-from pipeline.pretrain.messages import CheckpointWritten, RowLogged, TrainingFailed
+from pipeline.pretrain.messages import (
+    CheckpointWritten,
+    RowLogged,
+    TrainingBegan,
+    TrainingFailed,
+    TrainingStopped,
+)
 from pipeline.runs.metric_rows import read_rows
 
 
@@ -113,6 +123,39 @@ def test_a_tracking_server_that_is_away_is_one_line_and_no_failure(capsys):
     shown = capsys.readouterr().out
     assert shown == "  tracking.uri=http://away: cannot be used; metrics are kept and sent later\n"
     assert ears.rows == [row(10), row(20)]
+
+
+class Asked(queue.Queue):
+    """A channel that remembers whether training was asked to stop."""
+
+    asked = False
+
+    def ask_to_stop(self):
+        self.asked = True
+
+
+@pytest.mark.parametrize("began", [True, False])
+def test_training_that_shall_stop_is_asked_for_a_checkpoint_once_it_has_begun(monkeypatch, began):
+    ended = threading.Event()
+    monkeypatch.setattr(follower_module.ending, "checkpoint_written", ended.set)
+    ears = Remembers(figures=(10, {"watch/knn_top1": 0.5}))
+    channel = Asked()
+    with pytest.raises(Terminated), follow(ears, channel) as follower:
+        if began:
+            channel.put(TrainingBegan())
+            follower._drain()
+        follower.ask_to_stop()
+        if began:
+            while not channel.asked:
+                time.sleep(0.001)
+            assert not ended.is_set()
+            channel.put(RowLogged(row(10)))
+            channel.put(TrainingStopped())
+        assert ended.wait(5)
+        raise Terminated
+    assert channel.asked == began
+    # Its rows are kept, and no figures are waited for.
+    assert len(ears.rows) == began and "poll 30" not in ears.calls
 
 
 FULL = "metrics.jsonl: cannot be written (disk full)"

@@ -191,6 +191,44 @@ def test_resumed_inside_an_epoch_equals_unbroken_bit_for_bit(tmp_path, settings,
     assert loop.state().keys() == {"framework", "optimiser", "history"}
 
 
+@pytest.mark.parametrize("update", [1, 3, 4])
+def test_a_stop_keeps_the_step_and_the_rows_after_it_stay_the_same(tmp_path, update):
+    # Rows after the updates 2, 4 and 6, a checkpoint after 4 and 6.
+    changes = {"epochs": 2, "log_every": 2, "checkpoint_every_steps": 4, "learning_rate": 0.5}
+    whole, unbroken = OneWeight(), Ears()
+    loop_of(whole, unbroken, **changes).run(Batches(3))
+
+    module, ears = OneWeight(), Ears()
+    loop = loop_of(module, ears, stop_asked=lambda: len(module.watched) == update, **changes)
+    assert loop.run(Batches(3)) is False
+    assert len(module.watched) == update
+    position, state = list(ears.checkpoints.items())[-1]
+    assert position.updates == update and ears.heard[-1] == ("checkpoint", update)
+
+    checkpoint.save(tmp_path, position, state)
+    resumed, again = OneWeight(), Ears()
+    loop = loop_of(resumed, again, **changes)
+    loop.load_state(checkpoint.load(str(tmp_path)).state)
+    assert loop.run(Batches(3), position) is True
+    assert resumed.weight.item() == whole.weight.item()
+    rows = [(row["step"], row["loss"]) for row in ears.rows + again.rows]
+    assert rows == [(row["step"], row["loss"]) for row in unbroken.rows]
+
+
+def test_a_stop_asked_for_in_the_last_update_is_the_end_of_training():
+    module = OneWeight()
+    loop = loop_of(module, Ears(), epochs=1, stop_asked=lambda: len(module.watched) == 3)
+    assert loop.run(Batches(3)) is True
+
+
+def test_a_loss_that_is_not_finite_leaves_no_checkpoint_at_a_stop():
+    module, ears = OneWeight(lambda epoch, call: math.nan), Ears()
+    loop = loop_of(module, ears, log_every=3, stop_asked=lambda: True)
+    with pytest.raises(LossNotFiniteError):
+        loop.run(Batches(3))
+    assert ears.checkpoints == {}
+
+
 def test_settling_the_gradient_buckets_leaves_no_trace():
     config = load([*SMALL, "model.feature_norm=batch", "model.dropout=0.1"])
     loop = framework_loop(config, Ears())
