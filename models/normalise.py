@@ -3,6 +3,9 @@
 UmURL's recipe (the AGCN preparation) is centre "frame" with align "first_frame". The NW-UCLA recipe
 is centre "first" with align "mean_yaw". Shapes: B clips, F frames of all clips together, M persons,
 V joints.
+
+y must point up: "mean_yaw" turns about it. Ingest makes it so (`data.coordinates`). Of clips with
+another axis up it would turn many upside down, because it would turn them about a horizontal line.
 """
 
 from __future__ import annotations
