@@ -4,9 +4,11 @@ A manifest that says more rows than its shards have, or that names a file outsid
 lead to wrong clips or to errors deep inside of a stage. So it is refused when it is read.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.config.coordinates import Coordinates
 
 Count = Annotated[int, Field(ge=0)]
 Several = Annotated[int, Field(ge=1)]
@@ -56,6 +58,13 @@ class _Shard(_Strict):
         return self
 
 
+class _CoordinateCheck(_Strict):
+    """What is said of it, see `pipeline.store.coordinate_check.CoordinateCheck`."""
+
+    warnings: list[str]
+    notes: list[str]
+
+
 class _Manifest(_Strict):
     """What every manifest has, and the optional keys that something is computed from."""
 
@@ -72,6 +81,9 @@ class _Manifest(_Strict):
     left_out: Count | None = None
     flawed: Count | None = None
     rejected: list[dict[str, str]] | None = None
+    space: Literal["metres", "image"] | None = None
+    coordinates: Coordinates | None = None
+    coordinate_check: _CoordinateCheck | None = None
 
     @model_validator(mode="after")
     def _is_the_sum_of_its_shards(self) -> "_Manifest":

@@ -36,6 +36,14 @@ def test_the_page_says_how_many_it_does_not_name(layout):
     assert text.count("equal to equal-00 and 28 more") == NAMED - 1
 
 
+def test_the_page_says_what_was_declared_and_what_cannot_be_told(layout):
+    card = card_of(dict(list(planted(layout).items())[:4]), layout)
+    text = page("t", card, {}, {}).decode()
+    assert "up y, depth z, unit m, right-handed" in text
+    assert "cannot tell which axis points up: 4 clips show it" in text
+    assert "cannot tell" not in page("t", card_of(planted(layout), layout), {}, {}).decode()
+
+
 def test_the_page_says_when_postures_could_not_be_measured(layout):
     other = replace(layout, joints=tuple(f"j{n}" for n in range(layout.num_joints)))
     card = card_of(planted(layout), other)

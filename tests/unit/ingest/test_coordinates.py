@@ -10,13 +10,13 @@ import torch
 from models.clips import ClipBatch
 from models.normalise import normalise
 from pipeline.config.coordinates import CANONICAL, Coordinates
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, UserError
 from pipeline.ingest.assemble import NOT_CONTENT
 from pipeline.ingest.formats.arrays import Arrays
 from pipeline.ingest.prepare.coordinates import canonical, require_near
 from pipeline.ingest.source import RejectedRecording
 from pipeline.store.clip_store import ClipStore
-from pipeline.store.manifest import MANIFEST, fingerprint
+from pipeline.store.manifest import MANIFEST, fingerprint, read_manifest
 from tests.helpers.ingests import ingest_here, ingest_request
 from tests.helpers.recordings import write_recordings
 from tests.helpers.standing import layout, people
@@ -107,6 +107,11 @@ def test_a_store_is_of_its_coordinates_and_an_older_one_of_canonical_ones(tmp_pa
     content = {key: value for key, value in made["settings"].items() if key not in NOT_CONTENT}
     del content["coordinates"]
     assert made["fingerprint"] == fingerprint(content, made["shards"])
+    # A manifest that says what cannot be is damaged.
+    for key, wrong in (("coordinates", {"up": "w"}), ("coordinate_check", []), ("space", "sea")):
+        (store / MANIFEST).write_text(json.dumps(made | {key: wrong}))
+        with pytest.raises(UserError, match=f"damaged manifest.*{key}"):
+            read_manifest(str(store))
     # As these versions wrote it.
     del made["settings"]["coordinates"], made["coordinates"], made["coordinate_check"]
     made["settings"]["reader"]["axes"] = "x to the left, y up"

@@ -5,6 +5,7 @@ import pytest
 
 from models.skeleton import SkeletonLayout
 from pipeline.config.compose import load
+from pipeline.config.coordinates import CANONICAL
 from pipeline.ingest.formats import READERS
 from pipeline.ingest.prepare import PRESETS, prepare
 from pipeline.ingest.synthetic.actions import ACTIONS
@@ -12,6 +13,9 @@ from pipeline.ingest.synthetic.body import Person, animate
 from pipeline.ingest.synthetic.camera import film
 from pipeline.ingest.synthetic.performance import perform
 from pipeline.ingest.synthetic.recorder import record
+from pipeline.store.bodies import Landmarks, measure_bodies
+from pipeline.store.coordinate_check import check_bodies
+from tests.helpers.standing import layout
 
 SETTINGS = {"actions": 12, "subjects": 2, "replications": 1, "cameras": 3, "seed": 0, "noise": 0.02}
 
@@ -45,6 +49,14 @@ def test_two_person_actions_hold_two_persons(recordings):
     for recording in recordings:
         _, present = prepare(recording, PRESETS["agcn"], 2)
         assert present == (2 if names[recording.label] in TWO_PERSON else 1)
+
+
+def test_nothing_is_wrong_with_their_axes_and_their_sizes(recordings):
+    clips = [prepare(recording, PRESETS["agcn"], 2)[0] for recording in recordings]
+    found = check_bodies(
+        measure_bodies(clips, Landmarks.of(layout("kinect_v2"))), CANONICAL, "metres"
+    )
+    assert (found.warnings, found.notes, found.upright) == ([], [], 1)
 
 
 def test_the_classes_of_the_configuration_are_the_actions():
