@@ -1,6 +1,10 @@
 """What a new Ray must still answer, where we call what it does not document."""
 
+import inspect
+from pathlib import Path
+
 import pytest
+from ray.train.torch import TorchTrainer
 
 from pipeline.cluster import ray_internals
 from pipeline.cluster.ray_internals import free_object_store_bytes
@@ -26,3 +30,22 @@ def test_without_the_internal_call_the_public_one_serves(ray_session, monkeypatc
 def test_the_node_with_the_least_decides(monkeypatch):
     monkeypatch.setattr(ray_internals, "_free_by_node", lambda: [5e9, 2e9, 7e9])
     assert free_object_store_bytes() == 2_000_000_000
+
+
+def test_what_is_taken_from_ray_or_replaced_in_it_is_there(ray_session):
+    worker = ray_session._private.worker
+    assert callable(TorchTrainer._register_sigint_handler)
+    # This Ray was started by another process: there is none that died.
+    assert ray_internals.dead_processes() == []
+    assert callable(worker._global_node.dead_processes)
+    assert Path(ray_internals.session_logs()).is_dir()
+    parameters = inspect.signature(worker.print_to_stdstream).parameters
+    assert list(parameters) == ["data", "ignore_prefix"]
+
+
+def test_messages_about_nodes_go_to_the_log(ray_session, monkeypatch, capfd):
+    worker = ray_session._private.worker
+    monkeypatch.setattr(worker, "print_to_stdstream", worker.print_to_stdstream)
+    ray_internals.write_messages_to_stderr()
+    worker.print_to_stdstream({"lines": ["raylet died"], "is_err": False}, ignore_prefix=False)
+    assert capfd.readouterr() == ("", "raylet died\n")
