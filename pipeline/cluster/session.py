@@ -55,8 +55,7 @@ def session(cluster: Cluster, say: Callable[[str], None], log: str | None = None
             require_room(cluster, say)
             yield
     finally:
-        # A Ray that is gone does not answer. What is left of a local one ends with this process.
-        if not ending.abandoned:
+        if not ending.hurried:
             ray.shutdown()
 
 

@@ -67,6 +67,14 @@ class Ending:
         # What a KeyboardInterrupt stands for, see `interrupt`.
         self._meant: BaseException | None = None
 
+    @property
+    def hurried(self) -> bool:
+        """True if the end must not wait for Ray: it may be gone, or be ended by the same signal.
+
+        What is left on a cluster, or of a local Ray, ends with this process.
+        """
+        return self.asked or self.abandoned
+
     def listen(self) -> None:
         """Handle SIGTERM from now on. Call it again after Ray has put its own handler there.
 

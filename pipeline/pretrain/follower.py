@@ -37,8 +37,8 @@ from pipeline.runs.metric_rows import Row
 PAUSE_SECONDS = 0.5
 # The same once training was asked to stop: whoever asked may not wait for long.
 SHORT_PAUSE_SECONDS = 0.05
-# How long to wait for the thread where the cluster is gone: a call of Ray may never return.
-LOST_JOIN_SECONDS = 2
+# How long to wait for the thread where Ray may be gone: a call of it may never return.
+HURRIED_JOIN_SECONDS = 2
 
 
 class Outage:
@@ -124,18 +124,18 @@ class Follower(threading.Thread):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._training_over = True
         self._woken.set()
-        if ending.abandoned:
-            self.join(LOST_JOIN_SECONDS)
+        if ending.hurried:
+            self.join(HURRIED_JOIN_SECONDS)
         else:
             self.join()
         # A training that failed does not wait for figures of it.
         if kind is None and self._error is None:
             self._collect_figures(WAIT_SECONDS)
-        if not ending.abandoned:
+        if not ending.hurried:
             self.watch.close()
         failed = kind is not None or self.failure is not None or self._error is not None
         self._write_last_rows(failed)
-        if ending.abandoned or (kind is not None and not issubclass(kind, Exception)):
+        if ending.hurried or (kind is not None and not issubclass(kind, Exception)):
             # The reason is known already: without its cluster, or at its end, much else fails.
             return
         if isinstance(self._error, RayError):
