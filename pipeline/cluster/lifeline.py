@@ -20,6 +20,9 @@ PATIENCE_SECONDS = 40
 # Processes without which a local Ray does not work, with what they are for people.
 VITAL = {"gcs_server": "its control service (gcs_server)", "raylet": "its node manager (raylet)"}
 
+# Where nobody could look any more.
+UNKNOWN = "the run was killed, or Ray ended it"
+
 
 class RayLostError(UserError):
     """The Ray that the run works on is gone."""
@@ -74,10 +77,20 @@ class Lifeline(threading.Thread):
     def _explain(self, reason: str) -> str:
         # File descriptor 2 is the log, or the console.
         os.write(2, f"Ray is gone: {reason}. Logs of its processes: {session_logs()}\n".encode())
-        advice = "the same command goes on from the newest checkpoint"
-        if self.log is None:
-            return f"Ray is gone: {reason}; {advice}"
-        return f"Ray is gone: {reason}; {advice}; what Ray wrote: {self.log}"
+        return with_advice(f"Ray is gone: {reason}", self.log)
+
+
+def with_advice(what: str, log: str | None) -> str:
+    """Return the message of a run that was ended.
+
+    Args:
+        what: what has happened.
+        log: where what Ray wrote is found; None if it is on the console.
+    """
+    message = f"{what}; the same command goes on from the newest checkpoint"
+    if log is None:
+        return message
+    return f"{message}; what Ray wrote: {log}"
 
 
 def answers(address: str) -> bool:

@@ -11,7 +11,9 @@ from pipeline.cluster.placement import require_room
 from pipeline.cluster.quiet import set_ray_messages
 from pipeline.config.cluster import Cluster
 from pipeline.core.errors import UserError, first_line
+from pipeline.core.last_words import last_words
 from pipeline.core.paths import ROOT
+from pipeline.core.shown_text import one_line
 from pipeline.core.termination import Terminated, ending
 
 # The address with which `ray.init` starts a Ray for this run alone.
@@ -37,7 +39,7 @@ def session(cluster: Cluster, say: Callable[[str], None], log: str | None = None
     """
     import ray
 
-    from pipeline.cluster.lifeline import Lifeline
+    from pipeline.cluster.lifeline import UNKNOWN, Lifeline, with_advice
     from pipeline.cluster.ray_internals import write_messages_to_stderr
 
     address = _address(cluster)
@@ -51,12 +53,14 @@ def session(cluster: Cluster, say: Callable[[str], None], log: str | None = None
             _mention_unused_address(say)
         else:
             say(_describe(gcs))
+        last_words.prepare(one_line(f"error: {with_advice(UNKNOWN, log)}"))
         with ending.meant(), Lifeline(gcs, address == LOCAL, log):
             require_room(cluster, say)
             yield
     finally:
         if not ending.hurried:
             ray.shutdown()
+            last_words.dismiss()
 
 
 def _connect(cluster: Cluster, address: str) -> None:

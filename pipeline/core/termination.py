@@ -24,6 +24,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
+from pipeline.core.last_words import last_words
 from pipeline.core.shown_text import one_line
 
 # 128 + 15: what a shell reports for a process that SIGTERM ended.
@@ -186,6 +187,7 @@ class Ending:
             leave(TERMINATED, TERMINATED_CODE)
         self.asked = True
         self._asked_at = now
+        last_words.change(TERMINATED)
         # Everything is closed by then. To clear up the memory would take Python seconds.
         atexit.register(self._leave_at_exit)
         after(CLOSING_SECONDS, lambda: leave(TERMINATED, TERMINATED_CODE))
@@ -219,6 +221,7 @@ class Ending:
         leave(f"error: {error}", 1)
 
     def _leave_at_exit(self) -> None:
+        last_words.dismiss()
         sys.stdout.flush()
         os._exit(TERMINATED_CODE if self.asked else 1)
 
@@ -232,6 +235,7 @@ def after(seconds: float, action: Callable[[], None]) -> None:
 
 def leave(line: str, code: int) -> None:
     """Show a line, and end the process without waiting for anything in it."""
+    last_words.dismiss()
     # Not `print`: this may interrupt a `print`.
     with suppress(OSError, ValueError):
         os.write(sys.stderr.fileno(), f"{one_line(line)}\n".encode())

@@ -23,6 +23,7 @@ def timers(monkeypatch):
 
     monkeypatch.setattr(termination, "after", later.__setitem__)
     monkeypatch.setattr(termination, "leave", leave)
+    monkeypatch.setattr(termination.last_words, "_send", lambda line: None)
     monkeypatch.setattr(termination.atexit, "register", lambda function: None)
     monkeypatch.setattr(termination, "ONE_REQUEST_SECONDS", -1)
     return later
