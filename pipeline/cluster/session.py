@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.cluster.job import ENDPOINT, in_submitted_job, job_variables
+from pipeline.cluster.job import AUTO, ENDPOINT, LOCAL, in_submitted_job, job_variables
 from pipeline.cluster.placement import require_room
 from pipeline.cluster.quiet import set_ray_messages
 from pipeline.config.cluster import Cluster
@@ -16,8 +16,6 @@ from pipeline.core.paths import ROOT
 from pipeline.core.shown_text import one_line
 from pipeline.core.termination import Terminated, ending
 
-# The address with which `ray.init` starts a Ray for this run alone.
-LOCAL = "local"
 # The variable in which Ray's tools find a cluster. `ray.init` ignores it with an address.
 ADDRESS = "RAY_ADDRESS"
 
@@ -88,7 +86,7 @@ def _describe(gcs: str) -> str:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus = sum(node.get("CPU", 0) for node in nodes)
     gpus = sum(node.get("GPU", 0) for node in nodes)
-    return f"cluster: {gcs}, {len(nodes)} nodes with {cpus:g} CPUs and {gpus:g} GPUs"
+    return f"cluster: {gcs} (nodes: {len(nodes)}, CPUs: {cpus:g}, GPUs: {gpus:g})"
 
 
 def _mention_unused_address(say: Callable[[str], None]) -> None:
@@ -103,7 +101,7 @@ def _address(cluster: Cluster) -> str:
     if cluster.address:
         return cluster.address
     if in_submitted_job():
-        return "auto"
+        return AUTO
     return LOCAL
 
 
