@@ -8,6 +8,8 @@ from pipeline.core.errors import ConfigError
 
 # The address with which Ray looks for a cluster itself.
 AUTO = "auto"
+# The address with which `ray.init` starts a Ray for this run alone.
+LOCAL = "local"
 # The environment variable from which Arrow takes the address of S3-compatible storage.
 ENDPOINT = "AWS_ENDPOINT_URL"
 

@@ -5,9 +5,9 @@ directory of a scheduler's job is often too long, or cannot be written.
 """
 
 import os
-import tempfile
 from collections.abc import Callable
 
+from pipeline.core import storage
 from pipeline.core.errors import ConfigError
 
 # Ray looks for its directory here, in this order.
@@ -60,11 +60,7 @@ def _problem(directory: str) -> str | None:
         return "is too long for Ray's sockets"
     # Ray makes this folder for all users. Somebody else's may be closed to this one.
     for folder in (os.path.join(directory, "ray"), directory):
-        if not os.path.exists(folder):
-            continue
-        try:
-            os.rmdir(tempfile.mkdtemp(prefix=".skelfuse-", dir=folder))
-        except OSError:
-            return "cannot be written"
-        return None
+        if os.path.exists(folder):
+            problem = storage.write_problem(folder)
+            return None if problem is None else f"cannot be written ({problem})"
     return "does not exist"

@@ -4,6 +4,7 @@ A relative path would mean something else in the processes of a cluster, which s
 directories.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.config.ablate import Ablate
@@ -17,6 +18,8 @@ from pipeline.core.paths import CONF, ROOT
 # The schemes of URIs that Arrow reads.
 SCHEMES = ("file", "s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss", "mock")
 SQLITE = "sqlite:///"
+# A key of the configuration, and the place that it names.
+Named = tuple[str, str]
 # The tracking store in the output directory, if `tracking.uri` names no other.
 TRACKING_DATABASE = "mlflow.db"
 # Lists of clip names that come with the project. A user gives only the file name.
@@ -53,6 +56,43 @@ def settle_places(config: Config, in_job: bool) -> Config:
     if config.ablate is not None:
         settled["ablate"] = _settle_ablate(config.ablate)
     return config.model_copy(update=settled)
+
+
+def recordings(data: Data) -> Iterator[Named]:
+    """Yield the places of the recordings."""
+    for number, place in enumerate(data.sources or ()):
+        key = "data.raw" if isinstance(data.raw, str) else f"data.raw.{number}"
+        yield key, place
+
+
+def stores(data: Data) -> Iterator[Named]:
+    """Yield the places of the clip stores that the configuration names."""
+    if data.store is not None:
+        yield "data.store", data.store
+    yield from pooled_stores(data)
+
+
+def pooled_stores(data: Data) -> Iterator[Named]:
+    """Yield the places of the clip stores that join pretraining."""
+    for number, pooled in enumerate(data.pool):
+        yield f"data.pool.{number}.store", pooled.store
+
+
+def named_files(config: Config) -> Iterator[Named]:
+    """Yield the places of the files that a run reads, apart from recordings and stores."""
+    # A bare name is a list that comes with the project.
+    if config.data.left_out is not None and "/" in config.data.left_out:
+        yield "data.left_out", config.data.left_out
+    if config.ablate is not None:
+        for number, place in enumerate(config.ablate.published):
+            yield f"ablate.published.{number}", place
+
+
+def database(uri: str | None) -> str | None:
+    """Return the path of a sqlite database, None if the tracking store is not one."""
+    if uri is None or not uri.startswith(SQLITE):
+        return None
+    return uri.removeprefix(SQLITE)
 
 
 def require_scheme(key: str, place: str) -> None:
@@ -97,7 +137,7 @@ def _refuse_relative(config: Config) -> None:
     places = {
         "output": config.output,
         "data.store": config.data.store,
-        "tracking.uri": _sqlite_path(config.tracking.uri),
+        "tracking.uri": database(config.tracking.uri),
     }
     for key, place in places.items():
         if place is None or storage.is_remote(place):
@@ -131,7 +171,7 @@ def _settle_tracking(tracking: Tracking, output: str) -> Tracking:
     """Return the section with an absolute `uri`: by default a database in the output."""
     if tracking.uri is None:
         return tracking.model_copy(update={"uri": f"{SQLITE}{output}/{TRACKING_DATABASE}"})
-    path = _sqlite_path(tracking.uri)
+    path = database(tracking.uri)
     if path is None:
         return tracking
     return tracking.model_copy(update={"uri": f"{SQLITE}{storage.absolute(path)}"})
@@ -145,10 +185,3 @@ def _settle_ablate(ablate: Ablate) -> Ablate:
             place = storage.absolute(str(ROOT / Path(place).expanduser()))
         published.append(place)
     return ablate.model_copy(update={"published": published})
-
-
-def _sqlite_path(uri: str | None) -> str | None:
-    """Return the path of a sqlite database, or None if the tracking store is not one."""
-    if uri is None or not uri.startswith(SQLITE):
-        return None
-    return uri.removeprefix(SQLITE)

@@ -8,6 +8,7 @@ after a `?` (`s3://bucket/key?endpoint_override=http://host:9000`).
 import json
 import os
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -43,17 +44,17 @@ def join(uri: str, *parts: str) -> str:
 
     Example: `join("s3://bucket/run?region=x", "logs")` returns `"s3://bucket/run/logs?region=x"`.
     """
-    base, options = _split_options(uri)
+    base, options = split_options(uri)
     return "/".join([base.rstrip("/"), *parts]) + options
 
 
 def name(uri: str) -> str:
     """Return the last part of a location: the name of the file or directory."""
-    base, _ = _split_options(uri)
+    base, _ = split_options(uri)
     return base.rstrip("/").rsplit("/", 1)[-1]
 
 
-def _split_options(uri: str) -> tuple[str, str]:
+def split_options(uri: str) -> tuple[str, str]:
     """Return a location without its options, and the options with their `?`."""
     # A local path may contain a question mark of its own.
     if not is_remote(uri):
@@ -131,6 +132,36 @@ def files(uri: str, recursive: bool = False) -> list[fs.FileInfo]:
         raise UserError(f"{uri}: cannot be listed ({first_line(error)})") from error
     only_files = [entry for entry in found if entry.type == fs.FileType.File]
     return sorted(only_files, key=lambda entry: entry.path)
+
+
+def folders(uri: str) -> list[str]:
+    """Return the names of the directories in a directory, sorted. One without any has none.
+
+    Raises:
+        UserError: the directory cannot be listed.
+    """
+    filesystem, path = resolve(uri)
+    try:
+        if isinstance(filesystem, fs.LocalFileSystem):
+            with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
+            return []
+        found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    except OSError as error:
+        raise UserError(f"{uri}: cannot be listed ({first_line(error)})") from error
+    return sorted(entry.base_name for entry in found if entry.type == fs.FileType.Directory)
+
+
+def write_problem(directory: str) -> str | None:
+    """Return why this process cannot write in a local directory, None if it can.
+
+    This makes an empty directory there and removes it, because nothing else tells for sure.
+    """
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".skelfuse-", dir=directory))
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 # The device and inode of a directory. They are the same under every name that links give it.

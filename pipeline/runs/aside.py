@@ -77,13 +77,11 @@ def foreign_names(uri: str) -> list[str]:
     """
     names = [file.base_name for file in storage.files(uri)]
     # On object storage a folder is only a part of the names of the files in it.
-    if storage.is_remote(uri) or not storage.is_directory(uri):
+    if storage.is_remote(uri):
         return names
-    with os.scandir(storage.absolute(uri)) as entries:
-        for entry in entries:
-            is_prepared = entry.name in PREPARED or entry.name.startswith(".")
-            if not is_prepared and entry.is_dir():
-                names.append(entry.name)
+    for name in storage.folders(uri):
+        if name not in PREPARED and not name.startswith("."):
+            names.append(name)
     return names
 
 
@@ -108,8 +106,8 @@ def move_aside(uri: str) -> str:
             os.mkdir(real)
             return aside
         # Object storage has no rename: copy, then delete.
-        base, mark, options = uri.partition("?")
-        aside = _aside(base) + mark + options
+        base, options = storage.split_options(uri)
+        aside = _aside(base) + options
         target = storage.resolve(aside)[1]
         fs.copy_files(path, target, source_filesystem=filesystem, destination_filesystem=filesystem)
         filesystem.delete_dir(path)

@@ -7,8 +7,8 @@ does not import torch.
 
 from collections.abc import Iterator
 
+from pipeline.config.places import pooled_stores
 from pipeline.config.root import Config
-from pipeline.core import storage
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.runs.directory import RunDirectory, has_store
 from pipeline.runs.state import OWN_STORE, pool_key
@@ -46,8 +46,8 @@ def require_same_stores(config: Config, directory: RunDirectory) -> None:
 def _stores(config: Config) -> Iterator[tuple[str, str, str]]:
     """Yield the key in `RunState.stores`, the name of the setting, and the place of each store."""
     yield OWN_STORE, "data.store", config.store
-    for number, pooled in enumerate(config.data.pool):
-        yield pool_key(number), f"data.pool[{number}].store", storage.absolute(pooled.store)
+    for number, (setting, store) in enumerate(pooled_stores(config.data)):
+        yield pool_key(number), setting, store
 
 
 def _describe(place: str | None, fingerprint: str) -> str:

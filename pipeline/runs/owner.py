@@ -12,13 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import TracebackType
-
-from pyarrow import fs
 
 from pipeline.core import storage
 from pipeline.core.console import say
-from pipeline.core.errors import ConfigError, UserError
+from pipeline.core.errors import UserError
 from pipeline.core.termination import ending
 from pipeline.runs.election import elect, refusal
 from pipeline.runs.files import OWNER
@@ -67,12 +64,7 @@ class Ownership:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ending.set()
         self._thread.join()
         if self._in_main_thread:
@@ -208,22 +200,9 @@ def refuse_owned(output: str, fresh: bool) -> None:
     """
     directories = [output]
     if fresh:
-        directories += _folders(output)
+        directories += [storage.join(output, folder) for folder in storage.folders(output)]
     now = time.time()
     for directory in directories:
         owner = read_sighting(storage.join(directory, OWNER))
         if owner is not None and not owner.is_over(now):
             raise refusal(directory, owner, now)
-
-
-def _folders(uri: str) -> list[str]:
-    """Return the folders in a directory, none if it does not exist."""
-    filesystem, path = storage.resolve(uri)
-    folders = []
-    try:
-        for entry in filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True)):
-            if entry.type == fs.FileType.Directory:
-                folders.append(storage.join(uri, entry.base_name))
-    except OSError as error:
-        raise ConfigError(f"output={uri}: cannot be listed ({error})") from error
-    return folders

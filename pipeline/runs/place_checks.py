@@ -5,18 +5,25 @@ not writable.
 """
 
 import os
-import tempfile
 from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 
 from pyarrow import fs
 
-from pipeline.config.places import SQLITE, require_scheme
+from pipeline.config.places import (
+    SQLITE,
+    database,
+    named_files,
+    pooled_stores,
+    recordings,
+    require_scheme,
+    stores,
+)
 from pipeline.config.root import Config
+from pipeline.config.section import PATH_MAX
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.runs.directory import has_store
-from pipeline.runs.tracking_uri import database
 
 # The schemes that MLflow knows. A database may name its driver: `postgresql+psycopg2`.
 TRACKING_SCHEMES = ("http", "https", "file", "databricks", "databricks-uc")
@@ -25,7 +32,6 @@ TRACKING_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 LONGEST_DATABASE = 500
 # What a run adds to the path of its output, at most, in bytes.
 BELOW_OUTPUT = 300
-PATH_MAX = 4096
 
 
 def require_usable(config: Config) -> None:
@@ -38,23 +44,13 @@ def require_usable(config: Config) -> None:
         ConfigError: a place has an unknown scheme, or something of the wrong kind lies there.
     """
     _require_tracking_scheme(config.tracking.uri or "")
-    data = config.data
     _require_output(config.output)
-    for number, raw in enumerate(data.sources or ()):
-        key = "data.raw" if isinstance(data.raw, str) else f"data.raw.{number}"
+    for key, raw in recordings(config.data):
         _require_kind(key, raw, (fs.FileType.File, fs.FileType.Directory))
-    stores = {"data.store": data.store}
-    for number, pooled in enumerate(data.pool):
-        stores[f"data.pool.{number}.store"] = pooled.store
-    for key, store in stores.items():
-        if store is not None:
-            _require_kind(key, store, (fs.FileType.Directory,))
-    # A bare name is a list that comes with the project.
-    if data.left_out is not None and "/" in data.left_out:
-        _require_kind("data.left_out", data.left_out, (fs.FileType.File,))
-    if config.ablate is not None:
-        for number, published in enumerate(config.ablate.published):
-            _require_kind(f"ablate.published.{number}", published, (fs.FileType.File,))
+    for key, store in stores(config.data):
+        _require_kind(key, store, (fs.FileType.Directory,))
+    for key, file in named_files(config):
+        _require_kind(key, file, (fs.FileType.File,))
 
 
 def require_pooled_stores(config: Config) -> None:
@@ -63,15 +59,14 @@ def require_pooled_stores(config: Config) -> None:
     Raises:
         ConfigError: one is not.
     """
-    for number, pooled in enumerate(config.data.pool):
-        if not has_store(pooled.store):
-            raise ConfigError(f"data.pool.{number}.store={pooled.store}: no whole clip store there")
+    for key, store in pooled_stores(config.data):
+        if not has_store(store):
+            raise ConfigError(f"{key}={store}: no whole clip store there")
 
 
 def require_writable(config: Config, writes_store: bool) -> None:
     """Check that a run can write its output, its store and its tracking database.
 
-    This makes an empty directory in each place and removes it, because nothing else tells for sure.
     Only local places are checked.
 
     Args:
@@ -166,13 +161,9 @@ def _nearest(path: str) -> Path:
 
 
 def _require_writable_directory(key: str, place: str) -> None:
-    try:
-        probe = tempfile.mkdtemp(prefix=".skelfuse-", dir=_nearest(place))
-        os.rmdir(probe)
-    except OSError as error:
-        raise ConfigError(
-            f"{key}={place}: cannot be written ({error.strerror}); choose another"
-        ) from None
+    problem = storage.write_problem(str(_nearest(place)))
+    if problem is not None:
+        raise ConfigError(f"{key}={place}: cannot be written ({problem}); choose another")
 
 
 def _database(config: Config) -> str | None:

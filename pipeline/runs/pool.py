@@ -41,7 +41,7 @@ def open_pool(
     tested = set(index.clip_id[mask(index.columns, sides["test"])])
     parts = [Part(own, sides["train"])]
     for number, pooled in enumerate(data.pool):
-        key = f"data.pool[{number}]"
+        key = f"data.pool.{number}"
         store = open_store(pooled.store, pool_key(number), directory)
         side = _side(key, pooled)
         if store.manifest.get("dataset") == own.manifest.get("dataset"):

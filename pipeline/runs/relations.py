@@ -4,14 +4,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.config.places import Named, named_files, recordings, stores
 from pipeline.config.root import STORE_FOLDER, Config
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError
 from pipeline.core.paths import ROOT
 from pipeline.runs import files
-
-# A key of the configuration and its place, or a description and a path.
-Named = tuple[str, str]
 
 
 def require_apart(config: Config) -> None:
@@ -25,7 +23,7 @@ def require_apart(config: Config) -> None:
     """
     output = config.output
     own_recordings = storage.join(output, files.RAW)
-    for key, raw in _recordings(config):
+    for key, raw in recordings(config.data):
         if config.data.store is not None and is_same(raw, config.data.store):
             raise ConfigError(f"data.store={raw}: is also {key}; choose another for the store")
         if raw == own_recordings:
@@ -35,7 +33,7 @@ def require_apart(config: Config) -> None:
             raise ConfigError(
                 f"output={output}: {relation} {key}={raw}; choose an output apart from it"
             )
-    for key, store in _stores(config):
+    for key, store in stores(config.data):
         if is_same(output, store):
             raise ConfigError(f"{key}={store}: is also the output; choose another output")
         if is_within(output, store):
@@ -92,39 +90,23 @@ def _relation(output: str, other: str) -> str | None:
     return None
 
 
-def _recordings(config: Config) -> Iterator[Named]:
-    for raw in config.data.sources or ():
-        yield "data.raw", raw
-
-
-def _stores(config: Config) -> Iterator[Named]:
-    if config.data.store is not None:
-        yield "data.store", config.data.store
-    for number, pooled in enumerate(config.data.pool):
-        yield f"data.pool.{number}.store", pooled.store
-
-
 def _protected(config: Config) -> Iterator[Named]:
-    """Yield what may not be moved aside."""
+    """Yield what may not be moved aside: its key or its description, and its place."""
     yield "the working directory", os.getcwd()
     yield "the home directory", os.path.expanduser("~")
     yield "the checkout of this program", str(ROOT)
-    yield from _recordings(config)
+    yield from recordings(config.data)
     own_store = storage.join(config.output, STORE_FOLDER)
-    for key, store in _stores(config):
+    for key, store in stores(config.data):
         # The store of the earlier run goes with it.
         if key != "data.store" or store != own_store:
             yield key, store
-    if config.data.left_out is not None and "/" in config.data.left_out:
-        yield "data.left_out", config.data.left_out
-    if config.ablate is not None:
-        for place in config.ablate.published:
-            yield "ablate.published", place
+    yield from named_files(config)
 
 
 def _plain(uri: str) -> str:
     """Return a URI without its options, for comparison."""
-    return uri.partition("?")[0].rstrip("/")
+    return storage.split_options(uri)[0].rstrip("/")
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -127,7 +127,7 @@ def resolve(config: Config, request: Request, directory: RunDirectory) -> Resolv
     # `parse` and `parse_filter` are called for their checks alone.
     parse(config.data.protocol_values())
     for number, pooled in enumerate(config.data.pool):
-        parse_filter(f"data.pool[{number}].clips", pooled.clips)
+        parse_filter(f"data.pool.{number}.clips", pooled.clips)
     _require_probe(config.evaluate.linear)
     recorded_layout = layout_of(config.data.skeleton)
     layout = layout_of(config.data.seen_skeleton)

@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterator
 from urllib.parse import parse_qs
 
-from pipeline.cluster.job import ENDPOINT
+from pipeline.cluster.job import AUTO, ENDPOINT, LOCAL
 from pipeline.config.cluster import Tracking
+from pipeline.config.places import Named, recordings, stores
 from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError
@@ -15,8 +16,6 @@ from pipeline.runs.tracking_uri import require_database
 
 # The option of a URI that names the address of S3-compatible storage.
 OPTION = "endpoint_override"
-# Addresses of a cluster that are words and no places: see `pipeline.cluster.session`.
-WORDS = ("auto", "local")
 _CLUSTER = re.compile(r"(?:ray://)?(?P<host>\[[^\]]+\]|[^:/\[\]]+):(?P<port>\d{1,5})")
 
 
@@ -38,7 +37,7 @@ def require_cluster(address: str) -> None:
     Raises:
         ConfigError: nothing does, or this is no address.
     """
-    if address in WORDS:
+    if address in (AUTO, LOCAL):
         return
     parts = _CLUSTER.fullmatch(address)
     if parts is None:
@@ -68,15 +67,9 @@ def require_storage(config: Config) -> None:
         require_web_server(key, address)
 
 
-def _remote_places(config: Config) -> Iterator[tuple[str, str]]:
+def _remote_places(config: Config) -> Iterator[Named]:
     """Yield the key and the URI of every place on other machines."""
-    places = [("output", config.output)]
-    for raw in config.data.sources or ():
-        places.append(("data.raw", raw))
-    if config.data.store is not None:
-        places.append(("data.store", config.data.store))
-    for number, pooled in enumerate(config.data.pool):
-        places.append((f"data.pool.{number}.store", pooled.store))
-    for key, place in places:
+    output = ("output", config.output)
+    for key, place in (output, *recordings(config.data), *stores(config.data)):
         if storage.is_remote(place):
             yield key, place

@@ -4,19 +4,12 @@ import os
 import shlex
 from urllib.parse import unquote
 
-from pipeline.config.places import SQLITE
+from pipeline.config.places import SQLITE, database
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError
 
 # What every sqlite database begins with.
 HEADER = b"SQLite format 3\x00"
-
-
-def database(uri: str) -> str | None:
-    """Return the path of a sqlite database, None if the tracking store is not one."""
-    if not uri.startswith(SQLITE):
-        return None
-    return uri.removeprefix(SQLITE)
 
 
 def remembered(uri: str, output: str) -> str:

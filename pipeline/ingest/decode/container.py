@@ -82,17 +82,9 @@ def part_name(file: Container) -> str:
     return PurePosixPath(storage.name(file.uri)).stem
 
 
-def split_options(uri: str) -> tuple[str, str]:
-    """Return a location without the options that a URI may have, and these with their `?`."""
-    if not storage.is_remote(uri):
-        return uri, ""
-    base, mark, options = uri.partition("?")
-    return base, mark + options
-
-
 def folder_of(uri: str) -> str:
     """Return the folder of a file."""
-    return split_options(uri)[0].rpartition("/")[0]
+    return storage.split_options(uri)[0].rpartition("/")[0]
 
 
 def _several(sources: Sequence[str], suffix: str, found: Sequence[Container]) -> str:
@@ -123,7 +115,7 @@ def _matching(uri: str, suffix: str) -> tuple[list[tuple[str, fs.FileInfo]], int
         raise UserError(f"{uri}: recordings not found")
     matching = []
     if info.type == fs.FileType.File:
-        if split_options(uri)[0].endswith(suffix):
+        if storage.split_options(uri)[0].endswith(suffix):
             matching.append((uri, info))
         return matching, 1
     base = storage.resolve(uri)[1].rstrip("/")

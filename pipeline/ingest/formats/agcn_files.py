@@ -109,7 +109,7 @@ def find_parts(sources: Sequence[str]) -> AllFiles:
 
 def _part(found: dict[str, Container], label: str) -> PartFiles:
     """Find what belongs to a file of labels. Raises UserError where there are no clips."""
-    base, options = container.split_options(label)
+    base, options = storage.split_options(label)
     start = base.removesuffix(LABEL)
     for suffix in DATA:
         data = found.get(f"{start}{suffix}{options}")

@@ -2,13 +2,13 @@
 
 import os
 
+from pipeline.config.places import database
 from pipeline.config.root import Config
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.tracking.earlier import why_lost
 from pipeline.runs.tracking.experiment import require_experiment
 from pipeline.runs.tracking.store import Store
-from pipeline.runs.tracking_uri import database
 
 
 def check_tracking(config: Config, directory: RunDirectory) -> None:

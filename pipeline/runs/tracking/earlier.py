@@ -8,6 +8,7 @@ from mlflow.entities import LifecycleStage, Run, RunStatus
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from pipeline.config.identity import digest
+from pipeline.config.places import database
 from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.errors import UserError
@@ -16,7 +17,7 @@ from pipeline.runs.directory import RunDirectory
 from pipeline.runs.state import RunState, read_state
 from pipeline.runs.tracking.store import Store, TrackingError
 from pipeline.runs.tracking.tags import CONFIG_DIGEST, OUTPUT
-from pipeline.runs.tracking_uri import database, located
+from pipeline.runs.tracking_uri import located
 
 RUNNING = RunStatus.to_string(RunStatus.RUNNING)
 KILLED = RunStatus.to_string(RunStatus.KILLED)

@@ -4,10 +4,10 @@ import shlex
 
 from mlflow.entities import Experiment, LifecycleStage
 
+from pipeline.config.places import database
 from pipeline.core.errors import UserError
 from pipeline.runs.tracking.database import artifact_root
 from pipeline.runs.tracking.store import Store, TrackingError
-from pipeline.runs.tracking_uri import database
 
 # MLflow has pages for training and pages for language models. This selects those for training.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}

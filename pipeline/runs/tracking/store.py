@@ -10,9 +10,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.config.places import database
 from pipeline.core.errors import UserError, first_line
 from pipeline.runs.tracking.database import make_database
-from pipeline.runs.tracking_uri import database
 
 # Without this, both report every table that they create in a new database.
 logging.getLogger("mlflow").setLevel(logging.ERROR)

@@ -85,7 +85,7 @@ def test_other_clips_are_refused_and_both_stores_are_named(plan, tmp_path, stage
 
 def test_other_clips_in_the_pool_are_refused(plan, tmp_path):
     store_of(tmp_path / "other", 3)
-    with pytest.raises(ConfigError, match=r"data\.pool\[0\]\.store=.*other: holds other clips"):
+    with pytest.raises(ConfigError, match=r"data\.pool\.0\.store=.*other: holds other clips"):
         plan(pooled="other")
 
 

@@ -64,7 +64,7 @@ def test_a_pool_never_holds_what_the_run_is_tested_on(tmp_path, stores):
     settings = config(tmp_path, stores, pool=same)
     with pytest.raises(
         UserError,
-        match=r"data\.pool\[0\]: holds \d+ clips of cross_view\.test, on which the run is tested",
+        match=r"data\.pool\.0: holds \d+ clips of cross_view\.test, on which the run is tested",
     ):
         resolved(settings).pool  # noqa: B018
     settings = config(tmp_path, stores, pool=same.replace("2, 3", "1, 2"))
@@ -74,7 +74,7 @@ def test_a_pool_never_holds_what_the_run_is_tested_on(tmp_path, stores):
 def test_a_pool_that_does_not_fit_is_named(tmp_path, stores):
     with pytest.raises(UserError, match="skeleton layout 'kinect_v2'"):
         resolved(config(tmp_path, stores)).pool  # noqa: B018
-    with pytest.raises(ConfigError, match=r"data\.pool\[0\]\.clips\.colour: not a filter column"):
+    with pytest.raises(ConfigError, match=r"data\.pool\.0\.clips\.colour: not a filter column"):
         resolved(
             config(tmp_path, stores, pool="{{store: {v2}, clips: {{colour: [2]}}, weight: 1}}")
         )

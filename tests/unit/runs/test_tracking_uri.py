@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config.cluster import Tracking
+from pipeline.config.places import database
 from pipeline.core.errors import ConfigError
 from pipeline.runs.servers import require_tracking
-from pipeline.runs.tracking_uri import database, located, page_command, remembered
+from pipeline.runs.tracking_uri import located, page_command, remembered
 
 NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=8)
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
