@@ -122,7 +122,7 @@ def _first_problem(error: BaseException) -> str:
         return ""
     first = problems()[0]
     key = ".".join(str(part) for part in first["loc"])
-    message = _line(first["msg"])
+    message = _line(first["msg"].removeprefix("Value error, "))
     if key and message:
         return f"{key}: {message}"
     return message

@@ -66,7 +66,7 @@ def read_manifest(uri: str) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise UserError(
             f"{uri}: clip store of version {version}, this program reads {FORMAT_VERSION}; "
-            "delete it, ingest again"
+            f"{WAY_OUT}"
         )
     problem = first_problem(manifest)
     if problem is not None:

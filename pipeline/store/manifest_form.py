@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.config.coordinates import Coordinates
+from pipeline.core.errors import first_line
 
 Count = Annotated[int, Field(ge=0)]
 Several = Annotated[int, Field(ge=1)]
@@ -111,17 +112,10 @@ def is_shard(entry: Any) -> bool:
 def first_problem(manifest: dict[str, Any]) -> str | None:
     """Return what is wrong with a manifest, None if nothing is.
 
-    Example: `shards[0].rows: Input should be greater than or equal to 1`
+    Example: `shards.0.rows: Input should be greater than or equal to 1`
     """
     try:
         _Manifest.model_validate(manifest)
     except ValidationError as error:
-        first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
-        key = ""
-        for part in first["loc"]:
-            key += f"[{part}]" if isinstance(part, int) else f".{part}"
-        if not key:
-            return message
-        return f"{key.removeprefix('.')}: {message}"
+        return first_line(error)
     return None

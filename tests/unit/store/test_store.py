@@ -175,7 +175,7 @@ def edit(path, **values):
         (break_manifest, "not a whole JSON object"),
         (foreign_manifest, "not the manifest of a clip store"),
         (newer_manifest, "version 99"),
-        (lambda path: edit(path, shards=[{"name": 3}]), r"shards\[0\]\.name"),
+        (lambda path: edit(path, shards=[{"name": 3}]), r"shards\.0\.name"),
         (lambda path: edit(path, persons="2"), "persons"),
         (lambda path: edit(path, layout={}), r"layout\.name"),
     ],
