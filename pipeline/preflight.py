@@ -217,8 +217,4 @@ def _require_same_recordings(config: Config) -> None:
     data = config.data
     if data.sources is None or not has_store(config.store):
         return
-    reader = reader_for(data.reader, data.classes)
-    try:
-        require_same_recordings(data.sources, config.store, reader)
-    except UserError as error:
-        raise ConfigError(str(error)) from None
+    require_same_recordings(data.sources, config.store, reader_for(data.reader, data.classes))

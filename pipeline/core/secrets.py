@@ -100,11 +100,6 @@ def redact(text: str) -> str:
     return text
 
 
-def holds_secret(text: str) -> bool:
-    """True if a text holds a secret that `redact` would take out."""
-    return redact(text) != text
-
-
 def _without_options(uri: re.Match[str]) -> str:
     """Return a URI without the values of those options that are secrets."""
     return _OPTION.sub(_option, uri.group())
