@@ -4,6 +4,7 @@ Hydra would read them without a limit and report a mistake without the name of t
 come from others, so its tags and aliases are not trusted.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,44 @@ def _check(path: Path) -> None:
         raise ConfigError(f"{path}: must hold keys with values (key: value)")
     if _values(root, path, {}) > MAX_VALUES:
         raise ConfigError(f"{path}: its aliases stand for more than {MAX_VALUES:,} values")
+    _require_known_defaults(root, path)
+
+
+def _require_known_defaults(root: yaml.MappingNode, path: Path) -> None:
+    """Check that the defaults of a file name only files that are checked, too.
+
+    Args:
+        root: the content of the file.
+        path: of the file, for messages.
+
+    Raises:
+        ConfigError: an entry leads out of the folders that are called as those of `conf/`.
+    """
+    defaults: list[yaml.Node] = []
+    for key, value in root.value:
+        if key.value == "defaults" and isinstance(value, yaml.SequenceNode):
+            defaults += value.value
+    for entry in defaults:
+        # `/skeleton@skeleton: mine` and `override /data: mine` are pairs, `/data/mine` is a text.
+        texts = [entry]
+        if isinstance(entry, yaml.MappingNode):
+            texts = [node for pair in entry.value for node in pair]
+        for text in texts:
+            words = str(text.value).split()
+            if words and not _is_known(words[-1]):
+                raise ConfigError(
+                    f"{path}: line {text.start_mark.line + 1} has {words[-1]} among its defaults; "
+                    "they may only name files in the folders that conf/ has, too"
+                )
+
+
+def _is_known(name: str) -> bool:
+    """True if a name in a defaults list stays in the folders that are checked."""
+    parts = re.split("[/@]", name)
+    if ".." in parts:
+        return False
+    # A relative name lies in the folder of its file.
+    return not name.startswith("/") or (CONF / parts[1]).is_dir()
 
 
 def _depth(text: str) -> int:

@@ -28,6 +28,8 @@ _AZURE = (
 _RAY = "set RAY_AUTH_MODE=token in the environment, and put the token into ~/.ray/auth_token"
 # Where a library takes the secret from, by setting and by scheme of a URI.
 WAYS_OUT_BY_KEY = {"cluster.storage_endpoint": _AWS, "cluster.address": _RAY}
+# Settings that are addresses of servers, which may have no scheme: `me:word@host:9000`.
+ADDRESSES = ("tracking.uri", "cluster.storage_endpoint", "cluster.address")
 WAYS_OUT_BY_SCHEME = {
     "s3": _AWS,
     "gs": _GOOGLE,
@@ -75,7 +77,11 @@ def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 def _refuse_secret(key: str, text: str) -> None:
     # Within a text a blank ends a password, but here the whole text may be one URI.
     joined = "%20".join(text.split())
-    shown = redact(joined)
+    shown = _redacted_setting(key, joined)
+    if shown == joined:
+        # `Bearer abc` is found only with its blank.
+        joined = text
+        shown = redact(text)
     if shown == joined:
         return
     source = ""
@@ -87,11 +93,24 @@ def _refuse_secret(key: str, text: str) -> None:
     )
 
 
+def _redacted_setting(key: str, text: str) -> str:
+    """Return the value of a setting without its secrets."""
+    if not _is_bare_address(key, text):
+        return redact(text)
+    scheme = "http://"
+    return redact(f"{scheme}{text}").removeprefix(scheme)
+
+
+def _is_bare_address(key: str, text: str) -> bool:
+    """True for the address of a server without a scheme."""
+    return key in ADDRESSES and "://" not in text
+
+
 def _way_out(key: str, text: str) -> str:
     """Say where a secret belongs."""
     if key in WAYS_OUT_BY_KEY:
         return WAYS_OUT_BY_KEY[key]
-    is_server = re.search("https?://", text) is not None
+    is_server = re.search("https?://", text) is not None or _is_bare_address(key, text)
     # Overrides of a variant have the key in the text.
     if is_server and "tracking" in f"{key} {text}":
         return _MLFLOW
