@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from pyarrow import fs
@@ -14,7 +13,7 @@ from pipeline.ingest.decode.container import Container
 from pipeline.ingest.decode.pickle_values import Array, Span
 from pipeline.ingest.decode.pickles import load
 from pipeline.ingest.formats import ntu
-from pipeline.ingest.formats.pyskl_files import whole_number
+from pipeline.ingest.formats.ntu_labels import class_number
 from pipeline.ingest.source import MAX_BYTES, RejectedRecording
 from pipeline.ingest.tracks import LARGEST
 
@@ -152,16 +151,9 @@ def load_labels(part: PartFiles) -> PartLabels:
         raise UserError(f"{uri}: a name is not a text")
     return PartLabels(
         [name.removesuffix(ntu.SUFFIX) for name in names],
-        [_label(label) for label in labels],
+        [class_number(label) for label in labels],
         _frames(part, len(names)),
     )
-
-
-def _label(value: Any) -> int | None:
-    label = whole_number(value)
-    if label is None or not 0 <= label <= LARGEST:
-        return None
-    return label
 
 
 def _frames(part: PartFiles, clips: int) -> list[int] | None:

@@ -29,7 +29,6 @@ import pyarrow as pa
 from pipeline.core.errors import UserError
 from pipeline.ingest.decode import container
 from pipeline.ingest.decode.stored import StoredArray, find_array
-from pipeline.ingest.formats import ntu
 from pipeline.ingest.formats.agcn_files import (
     AllFiles,
     PartFiles,
@@ -37,7 +36,7 @@ from pipeline.ingest.formats.agcn_files import (
     find_parts,
     load_labels,
 )
-from pipeline.ingest.formats.ntu_labels import Numbering, parse_clip_name
+from pipeline.ingest.formats.ntu_labels import Numbering
 from pipeline.ingest.recording import KINECT_AXES, Parse, RawRecording, RecordingReader
 from pipeline.ingest.source import Listing, Member, RejectedRecording
 from pipeline.ingest.tracks import bodies_of
@@ -162,25 +161,12 @@ class _OpenPart:
     def recording(self, row: int, numbering: Numbering) -> RawRecording:
         """Read a clip. Raises RejectedRecording where it cannot be used."""
         name = self.labels.names[row]
-        label = self.labels.labels[row]
         if not name.isprintable() or not name:
             raise RejectedRecording("a clip without a name that can be printed")
-        if label is None:
-            raise RejectedRecording("label is not a whole number from 0")
-        who = parse_clip_name(name)
-        performance = name
-        if who:
-            numbering.check(who, label)
-            performance = ntu.performance_of(who)
+        identity = numbering.identity(name, self.labels.labels[row])
         clip = self._cut(self.array.row(self.file, row), row)
         return RawRecording(
-            clip_id=name,
-            performance=performance,
-            label=label,
-            subject=who.get("subject"),
-            camera=who.get("camera"),
-            setup=who.get("setup"),
-            replication=who.get("replication"),
+            **identity,
             split=(self.name,),
             **bodies_of(clip.transpose(3, 1, 2, 0)),
         )

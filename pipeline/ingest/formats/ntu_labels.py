@@ -7,9 +7,11 @@ actions may number its classes anew, and then its labels are what counts.
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.ingest.formats import ntu
 from pipeline.ingest.source import RejectedRecording
+from pipeline.ingest.tracks import LARGEST
 
 # Of actions that a note names.
 SHOWN = 3
@@ -21,6 +23,23 @@ def parse_clip_name(name: str) -> dict[str, int]:
         return ntu.parse_name(name.removesuffix(ntu.SUFFIX) + ntu.SUFFIX)
     except RejectedRecording:
         return {}
+
+
+def whole_number(value: Any) -> int | None:
+    """Return a whole number, which tables make a float of where a row lacks one."""
+    if type(value) is float and value.is_integer():
+        return int(value)
+    if type(value) is int:
+        return value
+    return None
+
+
+def class_number(value: Any) -> int | None:
+    """Return a label, None where it is not a whole number from 0."""
+    label = whole_number(value)
+    if label is None or not 0 <= label <= LARGEST:
+        return None
+    return label
 
 
 @dataclass(frozen=True)
@@ -47,21 +66,31 @@ class Numbering:
                 labels[who["label"]].add(label)
         return cls({action: frozenset(found) for action, found in labels.items()})
 
-    def check(self, who: dict[str, int], label: int) -> None:
-        """Check the label of a clip.
+    def identity(self, name: str, label: int | None) -> dict[str, Any]:
+        """Return what a clip's name and label say, as arguments of `RawRecording`.
 
         Where all clips of an action have one label, the file numbers its classes as it likes. Where
         they have several, those that differ from the name are damaged.
 
         Args:
-            who: what the clip's name says.
-            label: what the file says.
+            name: of the clip.
+            label: what the file says; None where that is no label.
 
         Raises:
-            RejectedRecording: it is one of several labels of its action, and not that of the name.
+            RejectedRecording: there is no label, or it is one of several labels of its action, and
+                not that of the name.
         """
-        if label != who["label"] and len(self.labels[who["label"]]) > 1:
-            raise RejectedRecording(f"label is {label}, its name says {who['label']}")
+        if label is None:
+            raise RejectedRecording("label is not a whole number from 0")
+        identity: dict[str, Any] = {"clip_id": name, "performance": name, "label": label}
+        who = parse_clip_name(name)
+        if not who:
+            return identity
+        action = who["label"]
+        if label != action and len(self.labels[action]) > 1:
+            raise RejectedRecording(f"label is {label}, its name says {action}")
+        # As NTU RGB+D's own files say it, so that stores of both know the same performances.
+        return who | identity | {"performance": ntu.performance_of(who)}
 
     def notes(self) -> tuple[str, ...]:
         """Say where the file numbers classes anew."""

@@ -22,8 +22,7 @@ from typing import ClassVar
 import numpy as np
 
 from pipeline.ingest.decode import container
-from pipeline.ingest.formats import ntu
-from pipeline.ingest.formats.ntu_labels import Numbering, parse_clip_name
+from pipeline.ingest.formats.ntu_labels import Numbering, class_number
 from pipeline.ingest.formats.pyskl_files import (
     Annotation,
     ReadSpan,
@@ -100,21 +99,8 @@ class Pyskl(RecordingReader):
         name = annotation.frame_dir
         if not is_name(name):
             raise RejectedRecording("an annotation without a frame_dir that can be printed")
-        label = annotation.class_number()
-        who = parse_clip_name(name)
-        # As NTU RGB+D's own files say it, so that stores of both know the same performances.
-        performance = name
-        if who:
-            numbering.check(who, label)
-            performance = ntu.performance_of(who)
         return RawRecording(
-            clip_id=name,
-            performance=performance,
-            label=label,
-            subject=who.get("subject"),
-            camera=who.get("camera"),
-            setup=who.get("setup"),
-            replication=who.get("replication"),
+            **numbering.identity(name, class_number(annotation.label)),
             split=annotation.split,
             **bodies_of(self.persons(annotation, read, joints)),
         )

@@ -25,8 +25,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from pipeline.ingest.formats.ntu_labels import whole_number
 from pipeline.ingest.formats.pyskl import Pyskl, is_confidence
-from pipeline.ingest.formats.pyskl_files import Annotation, ReadSpan, read_array, whole_number
+from pipeline.ingest.formats.pyskl_files import Annotation, ReadSpan, read_array
 from pipeline.ingest.source import RejectedRecording
 
 # Image heights from the middle of the image. Key points beyond are of another image.

@@ -15,9 +15,8 @@ from pipeline.ingest.decode import container
 from pipeline.ingest.decode.container import Container
 from pipeline.ingest.decode.pickle_values import Array, Span
 from pipeline.ingest.decode.pickles import load
-from pipeline.ingest.formats.ntu_labels import Numbering
+from pipeline.ingest.formats.ntu_labels import Numbering, whole_number
 from pipeline.ingest.source import MAX_BYTES, Member, RejectedRecording
-from pipeline.ingest.tracks import LARGEST
 
 # The files that mmaction2 writes, without `.pkl`.
 PARTS = ("train", "val", "test")
@@ -41,13 +40,6 @@ class Annotation:
     def facts(self) -> tuple:
         """Label, frames and splits, where they can be used."""
         return (whole_number(self.label), whole_number(self.total_frames), self.split)
-
-    def class_number(self) -> int:
-        """Return the label. Raises RejectedRecording where it is none."""
-        label = whole_number(self.label)
-        if label is None or not 0 <= label <= LARGEST:
-            raise RejectedRecording("label is not a whole number from 0")
-        return label
 
     def keypoints(self, read: ReadSpan) -> np.ndarray:
         """Return the key points, [M, T, V, C]. Without persons, [T, V, C] is one.
@@ -119,15 +111,6 @@ def read_array(value: Any, what: str, read: ReadSpan) -> np.ndarray | None:
         return value.read(read)
     except ValueError as error:
         raise RejectedRecording(f"{what} is {str(error)[:100]}") from None
-
-
-def whole_number(value: Any) -> int | None:
-    """Return a whole number, which tables make a float of where a row lacks one."""
-    if type(value) is float and value.is_integer():
-        return int(value)
-    if type(value) is int:
-        return value
-    return None
 
 
 def is_name(value: Any) -> bool:
