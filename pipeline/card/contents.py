@@ -245,16 +245,11 @@ def _coordinates(manifest: Mapping[str, Any], columns: Columns) -> dict[str, Any
 
 
 def _posture(columns: Columns) -> dict[str, float] | None:
-    """How bodies stand, over the clips; None for a layout without the joints that tell it."""
-    upright = columns["upright"][~np.isnan(columns["upright"])]
+    """Where toes point, over the clips; None for a layout without the joints that tell it."""
     toes = columns["toes"][~np.isnan(columns["toes"])]
-    if not len(upright) or not len(toes):
+    if not len(toes):
         return None
-    return {
-        "upright": float(np.median(upright)),
-        "upright_clips": float((upright > 0.5).mean()),
-        "toes_forward_clips": float((toes > 0).mean()),
-    }
+    return {"toes_forward_clips": float((toes > 0).mean())}
 
 
 def _findings(
