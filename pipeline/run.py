@@ -9,6 +9,12 @@ from pathlib import Path
 if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from pipeline.core.termination import TERMINATED, TERMINATED_CODE, Terminated, ending
+
+if __name__ == "__main__":
+    # Before the imports below, which take a second.
+    ending.listen()
+
 from pipeline.cli import parse_arguments
 from pipeline.cluster.job import reach_storage
 from pipeline.config.compose import Request, load
@@ -62,16 +68,21 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the words of the command line; None for those of the process.
 
     Returns:
-        The exit code: 0 success, 2 a wrong request (nothing was started), 1 any other failure.
+        The exit code: 0 success, 2 a wrong request (nothing was started), 143 after SIGTERM, 1 any
+        other failure.
     """
     prepare_environment()
     options = parse_arguments(arguments)
     request = Request(tuple(options.overrides), options.config_dir)
     try:
-        if options.cfg:
-            print(to_yaml(load(request.overrides, request.config_dir)), end="")
-            return 0
-        run(request)
+        with ending.guarded():
+            if options.cfg:
+                print(to_yaml(load(request.overrides, request.config_dir)), end="")
+                return 0
+            run(request)
+    except Terminated:
+        complain(TERMINATED)
+        return TERMINATED_CODE
     except UserError as error:
         complain(f"error: {error}")
         return error.exit_code

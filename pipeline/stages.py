@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from pipeline.ablate.stage import ablate, check_variants
 from pipeline.card.stage import inspect
+from pipeline.cluster.lifeline import RayLostError
 from pipeline.cluster.quiet import RAY_LOG, log_stderr
 from pipeline.cluster.session import session
 from pipeline.core import storage
@@ -76,13 +77,16 @@ def _perform_on_ray(plan: Plan, run: ResolvedRun, tracker: Tracker) -> None:
             perform(STAGES, plan.todo, run, tracker)
         return
     folder = run.directory.path(files.LOGS)
+    log = storage.join(folder, RAY_LOG)
     try:
-        with log_stderr(folder), session(cluster, say):
+        with log_stderr(folder), session(cluster, say, log):
             perform(STAGES, plan.todo, run, tracker)
+    except RayLostError:
+        # Its message names the log.
+        raise
     except UserError:
         # The storage may be what failed. Then the log is not there either.
         with suppress(UserError):
-            log = storage.join(folder, RAY_LOG)
             if storage.exists(log):
                 say(f"  what Ray wrote meanwhile: {log}")
         raise
