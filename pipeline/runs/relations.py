@@ -10,6 +10,7 @@ from pipeline.core import storage
 from pipeline.core.errors import ConfigError
 from pipeline.core.paths import ROOT
 from pipeline.runs import files
+from pipeline.store.manifest import FORMAT, MANIFEST
 
 
 def require_apart(config: Config) -> None:
@@ -39,6 +40,30 @@ def require_apart(config: Config) -> None:
         if is_within(output, store):
             raise ConfigError(
                 f"output={output}: lies in {key}={store}; choose an output apart from it"
+            )
+    _require_in_no_store(output)
+
+
+def _require_in_no_store(output: str) -> None:
+    """Check that the output does not lie in a clip store that the request does not name.
+
+    On object storage a look at every folder above would take long.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if storage.is_remote(output):
+        return
+    real = Path(os.path.realpath(output))
+    for folder in (real, *real.parents):
+        location = folder / MANIFEST
+        # A pipe of this name would never end.
+        if not location.is_file():
+            continue
+        manifest = storage.read_object(str(location))
+        if manifest is not None and manifest.get("format") == FORMAT:
+            raise ConfigError(
+                f"output={output}: is or lies in the clip store {folder}; choose another output"
             )
 
 

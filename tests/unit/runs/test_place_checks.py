@@ -1,6 +1,7 @@
 """Whether a run can write, and whether servers answer."""
 
 import errno
+import json
 import os
 import socket
 import tempfile
@@ -13,6 +14,8 @@ from pipeline.config.places import settle_places
 from pipeline.core.errors import ConfigError
 from pipeline.core.network import require_listener, require_web_server
 from pipeline.runs.place_checks import require_writable
+from pipeline.runs.relations import require_apart
+from pipeline.store.manifest import FORMAT, MANIFEST
 
 
 def settled(*overrides):
@@ -39,6 +42,18 @@ def test_storage_that_is_read_only_is_named(tmp_path, monkeypatch, override, wri
     monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
     with pytest.raises(ConfigError, match=f"{key}=.*Read-only file system"):
         require_writable(settled(f"output={tmp_path}/run", override), writes_store)
+
+
+@pytest.mark.parametrize("output", ["store", "store/run", "link/run"])
+def test_an_output_in_a_store_that_is_not_named_is_refused(tmp_path, output):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "link").symlink_to("store")
+    # Other programs have files of this name, too.
+    (tmp_path / MANIFEST).write_text("{}")
+    require_apart(settled(f"output={tmp_path}/{output}"))
+    (tmp_path / "store" / MANIFEST).write_text(json.dumps({"format": FORMAT}))
+    with pytest.raises(ConfigError, match=r"is or lies in the clip store .*/store; choose"):
+        require_apart(settled(f"output={tmp_path}/{output}"))
 
 
 def test_somebody_listens_or_not():
