@@ -58,6 +58,11 @@ class Plan:
         return not self.todo and self.directory.state.summarised
 
     @property
+    def ingests(self) -> bool:
+        """True if a stage that can make a clip store is left to run."""
+        return any(stage in INGESTING for stage in self.todo)
+
+    @property
     def skipped(self) -> list[str]:
         """The stages that were asked for and are finished already, in order."""
         return [stage for stage in self.config.ordered_stages if stage not in self.todo]
@@ -104,17 +109,17 @@ def _plan(config: Config, request: Request) -> Plan:
     directory = _open(settled)
     require_same_stores(settled, directory)
     todo = _stages_to_run(settled, directory)
+    plan = Plan(settled, request, directory, todo, state_written)
     if todo:
-        require_data(settled, ingesting=any(stage in INGESTING for stage in todo))
-        if any(stage in INGESTING for stage in todo):
-            _require_recordings(settled)
+        require_data(settled, ingesting=plan.ingests)
+    if plan.ingests:
+        _require_recordings(settled)
     if "ingest" not in todo and directory.results("ingest") is not None:
         _require_same_recordings(settled)
     summary = directory.path(files.SUMMARY)
     if directory.state.summarised and storage.read_object(summary) is None:
         # It is written again from the results of the stages.
         directory.state.summarised = False
-    plan = Plan(settled, request, directory, todo, state_written)
     if todo:
         require_named_cluster(settled.cluster.address)
     if not plan.is_done:
@@ -136,7 +141,7 @@ def _require_possible(plan: Plan) -> None:
         require_nothing_else_moves(config)
     if plan.todo:
         require_pooled_stores(config)
-    require_writable(config, writes_store=any(stage in INGESTING for stage in plan.todo))
+    require_writable(config, writes_store=plan.ingests)
     require_tracking(config.tracking)
     if not plan.todo:
         return
