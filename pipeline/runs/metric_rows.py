@@ -51,12 +51,13 @@ def _parse(line: str) -> Row | None:
         return None
     if not isinstance(row, dict):
         return None
-    if not isinstance(row.get(STEP), int) or not all(map(_is_number, row.values())):
+    if not isinstance(row.get(STEP), int) or not all(map(is_number, row.values())):
         return None
     return row
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """True for an integer or a float, and not for a truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -16,6 +16,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.secrets import redact
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.metric_names import LOSS, STEP, TIME, in_mlflow
+from pipeline.runs.metric_rows import is_number
 from pipeline.runs.state import OWN_STORE
 from pipeline.runs.tracking import contents
 from pipeline.runs.tracking.earlier import (
@@ -141,8 +142,7 @@ class Tracker:
     def results(self, results: dict[str, Any]) -> None:
         """Log the results of a stage: numbers become metrics, other values become tags."""
         for name, value in results.items():
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if is_number:
+            if is_number(value):
                 metric = in_mlflow(name)
                 self._store.ask(self.client.log_metric, self.run_id, metric, float(value))
             else:
