@@ -17,12 +17,11 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.config.ablate import Ablate
 from pipeline.config.compose import load
-from pipeline.config.places import settle_places
+from pipeline.config.places import database, settle_places
 from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.core.termination import Terminated
-from pipeline.runs import tracking_uri
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.tracking import Tracker, check_tracking, store
 from pipeline.runs.tracking.experiment import find_or_create
@@ -77,7 +76,7 @@ class Place:
         directory = RunDirectory.open(config)
         check_tracking(config, directory)
         directory.begin(config)
-        path = tracking_uri.database(config.tracking.uri)
+        path = database(config.tracking.uri)
         if path is not None and not Path(path).exists():
             shutil.copy(self.database, path)
         return Tracker(config, directory)
@@ -285,19 +284,19 @@ def test_a_run_deleted_while_it_runs_says_what_to_do(place):
 
 def test_runs_that_nothing_uses_any_more_are_closed(place):
     # Moved aside with its own database, and with a shared one.
-    for output, database in (("run", "run/mlflow.db"), ("shared", "mlflow.db")):
-        config = place.settings(output, uri=place.uri(database))
+    for output, name in (("run", "run/mlflow.db"), ("shared", "mlflow.db")):
+        config = place.settings(output, uri=place.uri(name))
         killed = place.start(config)
         assert status(killed) == "RUNNING"
         drop_connections(killed)
         fresh = RunDirectory.open(config.model_copy(update={"fresh": True}))
         fresh.begin(config.model_copy(update={"fresh": True}))
-        if not (place.path / database).exists():
-            shutil.copy(place.database, place.path / database)
+        if not (place.path / name).exists():
+            shutil.copy(place.database, place.path / name)
         tracker = Tracker(config, fresh)
         assert tracker.run_id != killed.run_id and status(tracker) == "RUNNING"
         client = tracker.client
-        if database == "run/mlflow.db":
+        if name == "run/mlflow.db":
             client = MlflowClient(f"sqlite:///{fresh.moved_aside}/mlflow.db")
         assert client.get_run(killed.run_id).info.status == "KILLED"
 

@@ -6,6 +6,7 @@ from pipeline.config.places import database
 from pipeline.config.root import Config
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.runs.directory import RunDirectory
+from pipeline.runs.relations import is_within
 from pipeline.runs.tracking.earlier import why_lost
 from pipeline.runs.tracking.experiment import require_experiment
 from pipeline.runs.tracking.store import Store
@@ -41,5 +42,5 @@ def _is_new(uri: str, config: Config) -> bool:
         return False
     # With `fresh` a database in the output is moved aside. MLflow keeps databases that it has
     # opened, so this must not open it.
-    moved = config.fresh and path.startswith(f"{config.output.rstrip('/')}/")
+    moved = config.fresh and is_within(os.path.dirname(path), config.output)
     return moved or not os.path.exists(path)

@@ -131,7 +131,7 @@ def test_hostile_names_are_shown_as_text(run, capsys):
         assert "swordfish" not in text
         tags = Tags()
         tags.feed(text)
-        assert tags.found.isdisjoint({"script", "b2"})
+        assert "script" not in tags.found
         assert "&lt;script&gt;" in text
     # The values for programs are as they were.
     card = json.loads(storage.read_bytes(run.directory.path("card/card.json")))
