@@ -1,12 +1,17 @@
 """Paths on the command line come out as they were typed."""
 
+from typing import get_args, get_origin
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from pipeline.config.compose import load
-from pipeline.config.plain_text import quote, quoted
+from pipeline.config.plain_text import PLACES, quote, quoted
+from pipeline.config.root import Config
+from pipeline.config.section import Place
 
 # Any character but control characters and lone surrogates.
 PATHS = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=40)
@@ -72,6 +77,26 @@ def test_a_text_in_quotes_is_read_as_itself(text):
 )
 def test_what_has_a_meaning_keeps_it(override, value):
     assert read(override) == value
+
+
+def keys_of_places(kind, key=""):
+    """The keys of all settings whose type is `Place`, or has one in it."""
+    if kind == Place:
+        yield key
+    elif isinstance(kind, type) and issubclass(kind, BaseModel):
+        for name, field in kind.model_fields.items():
+            inner = f"{key}.{name}".removeprefix(".")
+            if field.metadata == list(Place.__metadata__):
+                yield inner
+            yield from keys_of_places(field.annotation, inner)
+    else:
+        has_sections = get_origin(kind) is list and get_args(kind)[0] != Place
+        for part in get_args(kind):
+            yield from keys_of_places(part, rf"{key}.\d+" if has_sections else key)
+
+
+def test_all_places_are_plain_text():
+    assert set(keys_of_places(Config)) == set(PLACES)
 
 
 def test_places_reach_the_configuration_as_typed():

@@ -195,6 +195,23 @@ def test_a_name_that_is_not_utf8_is_listed_with_its_bytes(tmp_path):
         storage.exists(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
 
 
+def test_folders_are_those_in_a_directory(tmp_path):
+    for name in (b"b", b"a", b"\xff"):
+        os.makedirs(os.path.join(os.fsencode(tmp_path), name))
+    (tmp_path / "a" / "inner").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert storage.folders(str(tmp_path)) == ["a", "b", "link", "\udcff"]
+    for nothing in ("missing", "file"):
+        assert storage.folders(str(tmp_path / nothing)) == []
+
+
+def test_why_a_directory_cannot_be_written(tmp_path):
+    assert storage.write_problem(str(tmp_path)) is None
+    assert list(tmp_path.iterdir()) == []
+    assert storage.write_problem(str(tmp_path / "missing")) == os.strerror(errno.ENOENT)
+
+
 def test_deleting_what_is_gone_is_no_error(tmp_path):
     uri = str(tmp_path / "x")
     storage.write_bytes(uri, b"")
