@@ -15,7 +15,7 @@ Whole-array code without files and without Ray. Shapes: B clips, K frames of a c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,11 @@ import numpy as np
 
 if TYPE_CHECKING:
     from models.skeleton import SkeletonLayout
+
+# A joint and its parent.
+Bone = tuple[int, int]
+# The bones between two joints, with their lengths.
+Way = dict[Bone, float]
 
 # So many frames of a clip are measured, spread evenly over those that show the first person.
 FRAMES = 16
@@ -46,7 +51,7 @@ class Landmarks:
 
     joints: int
     shoulders: tuple[int, int]
-    bones: tuple[tuple[int, int], ...]
+    bones: tuple[Bone, ...]
     partner: tuple[int, ...]
 
     @classmethod
@@ -129,15 +134,16 @@ def _standing(bodies: np.ndarray, seen: np.ndarray, landmarks: Landmarks) -> np.
     return np.where(frames > 0, up.sum(1) / np.maximum(frames, 1), unknown).astype(np.float32)
 
 
-def _bone_lengths(
-    bodies: np.ndarray, seen: np.ndarray, bones: Sequence[tuple[int, int]]
-) -> list[float]:
+def _bone_lengths(bodies: np.ndarray, seen: np.ndarray, bones: Sequence[Bone]) -> list[float]:
     """Return the median length of each bone, 0 for one that was never seen."""
     lengths = []
     for joint, parent in bones:
         both = seen[:, :, joint] & seen[:, :, parent]
         length = np.linalg.norm(bodies[:, :, joint] - bodies[:, :, parent], axis=-1)[both]
-        lengths.append(float(np.median(length)) if len(length) else 0.0)
+        median = 0.0
+        if len(length):
+            median = float(np.median(length))
+        lengths.append(median)
     return lengths
 
 
@@ -147,8 +153,10 @@ def _feet(lengths: Sequence[float], landmarks: Landmarks) -> tuple[int, ...] | N
     None if the end of another limb is about as far.
     """
     ways = [_ways(shoulder, lengths, landmarks) for shoulder in landmarks.shoulders]
-    # Of each joint the way from the nearer shoulder: {bone: length}.
-    way_to = [min((way[joint] for way in ways), key=_total) for joint in range(landmarks.joints)]
+    # Of each joint the way from the nearer shoulder.
+    way_to = []
+    for from_shoulders in zip(*ways, strict=True):
+        way_to.append(min(from_shoulders, key=_total))
     far = max(range(landmarks.joints), key=lambda joint: _total(way_to[joint]))
     feet = tuple(sorted({far, landmarks.partner[far]}))
     legs = way_to[feet[0]].keys() | way_to[feet[-1]].keys()
@@ -160,18 +168,14 @@ def _feet(lengths: Sequence[float], landmarks: Landmarks) -> tuple[int, ...] | N
     return feet
 
 
-def _ways(
-    start: int, lengths: Sequence[float], landmarks: Landmarks
-) -> list[dict[tuple[int, int], float]]:
-    """Return the bones on the way from a joint to every other, with their lengths."""
-    neighbours: list[list[tuple[int, tuple[int, int], float]]] = [
-        [] for _ in range(landmarks.joints)
-    ]
+def _ways(start: int, lengths: Sequence[float], landmarks: Landmarks) -> list[Way]:
+    """Return the way from a joint to every other."""
+    neighbours: list[list[tuple[int, Bone, float]]] = [[] for _ in range(landmarks.joints)]
     for bone, length in zip(landmarks.bones, lengths, strict=True):
         joint, parent = bone
         neighbours[joint].append((parent, bone, length))
         neighbours[parent].append((joint, bone, length))
-    ways: list[dict[tuple[int, int], float]] = [{} for _ in range(landmarks.joints)]
+    ways: list[Way] = [{} for _ in range(landmarks.joints)]
     reached = {start}
     todo = [start]
     while todo:
@@ -179,12 +183,12 @@ def _ways(
         for other, bone, length in neighbours[joint]:
             if other not in reached:
                 reached.add(other)
-                ways[other] = {**ways[joint], bone: length}
+                ways[other] = ways[joint] | {bone: length}
                 todo.append(other)
     return ways
 
 
-def _total(way: Mapping[tuple[int, int], float]) -> float:
+def _total(way: Way) -> float:
     return sum(way.values())
 
 

@@ -92,14 +92,20 @@ def check_bodies(
                 "bodies are flat, so which way people face cannot be told: all joints lie in one "
                 "plane; 2-D key points have readers of their own (docs/data.md)"
             )
+    direction = None
+    if len(standing):
+        direction = _rounded(np.median(standing, axis=0))
+    median_size = None
+    if len(size):
+        median_size = float(np.median(size))
     warning, note = _direction(standing, len(measured["standing"]), declared, in_space)
     warnings += warning
     notes += note
     return CoordinateCheck(
         clips=len(measured["standing"]),
-        standing=_rounded(np.median(standing, axis=0)) if len(standing) else None,
+        standing=direction,
         upright=_share(standing[:, 1] > UPRIGHT),
-        size=float(np.median(size)) if len(size) else None,
+        size=median_size,
         outside=outside,
         flat=flat,
         warnings=warnings,
