@@ -6,6 +6,7 @@ come from others, so its tags and aliases are not trusted.
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import yaml
@@ -95,7 +96,7 @@ def _require_known_defaults(root: yaml.MappingNode, path: Path) -> None:
         # `/skeleton@skeleton: mine` and `override /data: mine` are pairs, `/data/mine` is a text.
         texts = [entry]
         if isinstance(entry, yaml.MappingNode):
-            texts = [node for pair in entry.value for node in pair]
+            texts = list(chain.from_iterable(entry.value))
         for text in texts:
             words = str(text.value).split()
             if words and not _is_known(words[-1]):
