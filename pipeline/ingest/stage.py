@@ -115,6 +115,32 @@ def _announce(run: ResolvedRun, manifest: dict[str, Any]) -> None:
         say(f"  warning: {sentence}")
     for sentence in check.get("notes", ()):
         say(f"  {sentence}")
+    warning = empty_side_warning(manifest["protocols"], data.protocol)
+    if warning:
+        say(f"  warning: {warning}")
     sides = manifest["protocols"][data.protocol]
     parts = ", ".join(f"{count} {side}" for side, count in sides.items())
     say(f"  {manifest['clips']} clips in {store} ({data.protocol}: {parts})")
+
+
+def empty_side_warning(protocols: dict[str, dict[str, int]], chosen: str) -> str | None:
+    """Return what to say if a side of a protocol has no clip.
+
+    Args:
+        protocols: the name of a protocol -> the name of a side -> its number of clips.
+        chosen: the protocol of the run.
+
+    Returns:
+        A sentence that names the protocols with clips on both sides; None if `chosen` is one.
+    """
+    empty = [side for side, clips in protocols[chosen].items() if not clips]
+    if not empty:
+        return None
+    usable = []
+    for name, sides in protocols.items():
+        if all(sides.values()):
+            usable.append(f"data.protocol={name}")
+    sentence = f"{chosen}: no clip on its side {' and '.join(empty)}"
+    if not usable:
+        return f"{sentence}, and no other protocol has clips on both sides"
+    return f"{sentence}; with clips on both: {', '.join(usable)}"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pipeline.config.places import database
 from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.console import percent, say, table
@@ -24,6 +25,10 @@ def announce(config: Config, directory: RunDirectory) -> None:
     tracking = config.tracking.uri or ""
     if directory.state.mlflow_uri is not None:
         tracking = located(directory.state.mlflow_uri, directory.uri)
+    path = database(tracking)
+    if path is not None and not storage.exists(path):
+        say(f"MLflow:  {path} is gone; the next stage that runs makes it anew")
+        return
     say(f"MLflow:  {page_command(tracking)}   (run {summary['mlflow_run_id']})")
 
 

@@ -192,17 +192,28 @@ def refuse_owned(output: str, fresh: bool) -> None:
 
     Args:
         output: the directory.
-        fresh: whether it is going to be moved aside. Then runs in it count, too: the cells of a
-            table are runs in the table's output.
+        fresh: whether it is going to be moved aside. Then runs anywhere below it count, too, such
+            as the cells of a table.
 
     Raises:
         ConfigError: another process does; the message names it.
     """
     directories = [output]
     if fresh:
-        directories += [storage.join(output, folder) for folder in storage.folders(output)]
+        directories += _owned_below(output)
     now = time.time()
     for directory in directories:
         owner = read_sighting(storage.join(directory, OWNER))
         if owner is not None and not owner.is_over(now):
             raise refusal(directory, owner, now)
+
+
+def _owned_below(output: str) -> list[str]:
+    """Return the directories in a directory that have an owner record."""
+    _, top = storage.resolve(output)
+    found = []
+    for file in storage.files(output, recursive=True):
+        folder = file.path.removeprefix(top).removesuffix(OWNER).strip("/")
+        if file.base_name == OWNER and folder:
+            found.append(storage.join(output, folder))
+    return found

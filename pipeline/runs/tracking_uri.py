@@ -66,7 +66,10 @@ def require_database(uri: str) -> None:
         raise ConfigError(f"tracking.uri={uri}: cannot be read ({error.strerror})") from None
     # An empty file is one that nobody has written to yet.
     if start and start != HEADER:
-        raise ConfigError(f"tracking.uri={uri}: not a sqlite database; give the path of another")
+        raise ConfigError(
+            f"tracking.uri={uri}: not a sqlite database; move it away and it is made anew, or "
+            "give the path of another"
+        )
 
 
 def page_command(uri: str) -> str:

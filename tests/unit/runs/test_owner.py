@@ -29,7 +29,7 @@ ELSEWHERE = {"host": "gpu-7", "pid": 4242, "numbering": "another", "attempt": "a
 
 def left_behind(output, seconds=0.0, **values):
     """A record that another process left, with a heartbeat so many seconds ago."""
-    output.mkdir(exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
     path = output / "owner.json"
     path.write_text(json.dumps(OwnerRecord(**(ELSEWHERE | values)).model_dump()))
     heartbeat = time.time() - seconds
@@ -306,8 +306,8 @@ def test_fresh_moves_no_owned_run_aside(tmp_path):
         plan_run(config, Request())
     # A cell of a table can be run alone.
     path.unlink()
-    left_behind(tmp_path / "table" / "late-0")
-    with pytest.raises(ConfigError, match=r"output=.*/table/late-0: process 4242"):
+    left_behind(tmp_path / "table" / "late" / "late-0")
+    with pytest.raises(ConfigError, match=r"output=.*/table/late/late-0: process 4242"):
         plan_run(config, Request())
 
 
