@@ -123,6 +123,8 @@ def _plan(config: Config, request: Request) -> Plan:
     if todo:
         require_named_cluster(settled.cluster.address)
     if not plan.is_done:
+        if settled.fresh:
+            require_nothing_else_moves(settled)
         refuse_owned(settled.output, settled.fresh)
         _require_possible(plan)
     return plan
@@ -137,8 +139,6 @@ def _require_possible(plan: Plan) -> None:
         ConfigError: it cannot.
     """
     config = plan.config
-    if config.fresh:
-        require_nothing_else_moves(config)
     if plan.todo:
         require_pooled_stores(config)
     require_writable(config, writes_store=plan.ingests)
@@ -167,7 +167,7 @@ def _open(config: Config) -> RunDirectory:
         return RunDirectory.open(config)
     except ConfigError:
         # The message about what it holds would advise to move it aside.
-        refuse_owned(config.output, config.fresh)
+        refuse_owned(config.output, fresh=False)
         raise
 
 
