@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,8 @@ import pytest
 from tests.helpers import databases, examples, lanes, shared_ray
 from tests.helpers.once import once, session_folder
 
+# A shell lets what it starts in the background ignore Ctrl-C; the tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 examples.load_profile()
 shared_ray.make_token()
 
