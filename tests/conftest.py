@@ -1,5 +1,6 @@
 """What all tests share: for the whole session one Ray, one main job, one empty database."""
 
+import gc
 import logging
 import os
 import signal
@@ -18,6 +19,8 @@ import pytest
 from tests.helpers import databases, examples, lanes, shared_ray
 from tests.helpers.once import once, session_folder
 
+# To look through the million objects of torch, Ray and MLflow again and again takes long.
+gc.set_threshold(100_000, 50, 100)
 # A shell lets what it starts in the background ignore Ctrl-C; the tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 examples.load_profile()

@@ -19,11 +19,11 @@ def compose_once(name: str, overrides: Sequence[str] = ()) -> Any:
 
     Groups are composed as Hydra does and kept. Values are read and set by Hydra every time.
     """
+    if any(override.startswith("hydra.") for override in overrides):
+        # A directory of the user's own, whose files may change.
+        return compose(name, list(overrides))
     values = [override for override in overrides if _VALUE.fullmatch(override)]
     groups = tuple(override for override in overrides if override not in values)
-    if any(group.startswith("hydra.") for group in groups):
-        # A directory of the user's own.
-        return compose(name, list(overrides))
     if groups not in _COMPOSED:
         _COMPOSED[groups] = compose(name, list(groups))
     composed = copy.deepcopy(_COMPOSED[groups])

@@ -15,7 +15,6 @@ import pytest
 from pipeline.config import compose
 from pipeline.config.identity import flatten
 from pipeline.run import main
-from tests.helpers.composed import compose_once
 
 # Of the processor, and on the clock: other tests may keep the processors busy.
 SECONDS = 3.0
@@ -50,7 +49,6 @@ def nothing_starts(monkeypatch, folder):
     stages = ModuleType("pipeline.stages")
     stages.run_stages = run_stages
     monkeypatch.setitem(sys.modules, "pipeline.stages", stages)
-    monkeypatch.setattr(compose, "compose", compose_once)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HOME", str(folder / "thesis"))
     for name in ("MLFLOW_TRACKING_URI", "SKELFUSE_STORAGE", "http_proxy", "HTTP_PROXY"):

@@ -3,6 +3,7 @@
 Each is complete, and takes a step on made-up clips with a small model.
 """
 
+import hydra
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from pipeline.config.compose import load
 from pipeline.core.paths import CONF
 from pipeline.encoder.build import build_framework
 from pipeline.pretrain.optimiser import OPTIMISERS
+from tests.helpers.composed import compose_once
 from tests.helpers.runs import resolved, resolved_from
 
 PAPER = {
@@ -82,3 +84,10 @@ def test_an_experiment_of_the_paper_takes_a_step(name):
     assert all(value.isfinite().all() for value in after.values())
     still = [key for key, value in after.items() if torch.equal(value, before[key])]
     assert not still, still
+
+
+@pytest.mark.parametrize("name", ["nw_ucla", "ntu60_xsub"])
+def test_the_tests_compose_as_hydra_does(name):
+    words = [f"experiment={name}", "train.epochs=3", "objective=umurl", "data.pool=[]", "seed=4"]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name="skelfuse"):
+        assert compose_once("config", words) == hydra.compose("config", words)
