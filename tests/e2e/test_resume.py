@@ -4,6 +4,7 @@ The same of the loop alone, for every option that has a state: tests/unit/pretra
 """
 
 import json
+import resource
 import signal
 import time
 
@@ -44,6 +45,23 @@ def stop_after_next_checkpoint(arguments, output, how, session_ray):
         time.sleep(0.01)
     process.send_signal(how)
     return finish(process, timeout=60)
+
+
+def require_second_is_refused(process, output, arguments, session_ray):
+    """Start a second run on the output of a living one, which stays as it is."""
+    record = output / "owner.json"
+    deadline = time.monotonic() + 120
+    while json.loads(record.read_text())["pid"] != process.pid:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline, "the output was not taken over"
+        time.sleep(0.05)
+    before = record.read_bytes()
+    computed = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    second = run(*arguments, "seed=5", "fresh=true", ray=session_ray)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - computed < 5
+    assert second.returncode == 2, second.stdout
+    assert f"process {process.pid}" in second.stderr and second.stderr.count("\n") == 1
+    assert record.read_bytes() == before and process.poll() is None
 
 
 def newest_meta(output):
@@ -89,9 +107,13 @@ def test_terminated_killed_and_resumed_equals_unbroken(tmp_path, main_job, sessi
     assert stopped["step"] or newest_meta(broken)["step"], "not ended inside an epoch"
     assert not (broken / "encoder").exists(), "killed too late"
 
-    resumed = run(*settings, ray=session_ray)
+    process = start(*settings, ray=session_ray)
+    require_second_is_refused(process, broken, settings, session_ray)
+    resumed = finish(process)
     assert resumed.returncode == 0, resumed.stderr
+    assert "output: taken over from process" in resumed.stdout
     assert "going on from step-" in resumed.stdout
+    assert not (broken / "owner.json").exists()
     assert mlflow_status(broken) == "FINISHED"
 
     for encoder in ("random", "encoder"):
