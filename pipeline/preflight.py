@@ -31,7 +31,7 @@ from pipeline.runs.relations import require_apart, require_nothing_else_moves
 from pipeline.runs.servers import require_cluster, require_storage, require_tracking
 
 # The stages that can make a clip store.
-INGESTING = ("ingest", "ablate")
+INGESTING = ("ingest",)
 
 
 @dataclass(frozen=True)

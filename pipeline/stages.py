@@ -5,7 +5,7 @@ Importing this takes seconds, because it imports torch, Ray and MLflow.
 
 from contextlib import suppress
 
-from pipeline.ablate.stage import ablate, check_variants
+from pipeline.sweep.stage import ablate, check_variants
 from pipeline.card.stage import inspect
 from pipeline.cluster.lifeline import RayLostError
 from pipeline.cluster.quiet import RAY_LOG, log_stderr
@@ -25,7 +25,7 @@ from pipeline.runs.resolved import ResolvedRun, resolve
 from pipeline.runs.tracking import Tracker, check_tracking
 
 
-def _ablate(run: ResolvedRun, tracker: Tracker) -> dict[str, object]:
+def _sweep(run: ResolvedRun, tracker: Tracker) -> dict[str, object]:
     """Run the cells of an ablation table. Each cell is a run of the stages in STAGES."""
     return ablate(run, tracker, STAGES)
 
@@ -37,7 +37,7 @@ STAGES: Stages = {
     "evaluate": evaluate,
     "report": report,
     "inspect": inspect,
-    "ablate": _ablate,
+    "sweep": _sweep,
 }
 
 
@@ -54,7 +54,7 @@ def run_stages(plan: Plan) -> None:
     """
     # First the checks that need torch. Nothing is written before they have passed.
     run = resolve(plan.config, plan.request, plan.directory)
-    if "ablate" in plan.todo:
+    if "sweep" in plan.todo:
         check_variants(run)
     check_tracking(plan.config, run.directory)
     # From here on the output directory belongs to this run.

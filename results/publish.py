@@ -17,7 +17,7 @@ from pipeline.core.environment import prepare_environment  # noqa: E402
 # The next imports load matplotlib.
 prepare_environment()
 
-from pipeline.ablate.publish import draw, problems, publish, tables  # noqa: E402
+from pipeline.sweep.publish import draw, problems, publish, tables  # noqa: E402
 from pipeline.core.console import complain  # noqa: E402
 from pipeline.core.errors import UserError  # noqa: E402
 

@@ -18,7 +18,7 @@ NOT_COMPUTED = (
     "ingest",
     "tracking",
     "cluster",
-    "ablate",
+    "sweep",
     "train.max_failures",
     "train.log_every",
     "train.checkpoint",

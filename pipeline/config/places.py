@@ -7,10 +7,10 @@ directories.
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.config.ablate import Ablate
 from pipeline.config.cluster import Tracking
 from pipeline.config.data import Data
 from pipeline.config.root import Config
+from pipeline.config.sweep import Sweep
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError
 from pipeline.core.paths import CONF, ROOT
@@ -53,8 +53,8 @@ def settle_places(config: Config, in_job: bool) -> Config:
         "data": _settle_data(config.data),
         "tracking": _settle_tracking(config.tracking, output),
     }
-    if config.ablate is not None:
-        settled["ablate"] = _settle_ablate(config.ablate)
+    if config.sweep is not None:
+        settled["sweep"] = _settle_sweep(config.sweep)
     return config.model_copy(update=settled)
 
 
@@ -83,9 +83,9 @@ def named_files(config: Config) -> Iterator[Named]:
     # A bare name is a list that comes with the project.
     if config.data.left_out is not None and "/" in config.data.left_out:
         yield "data.left_out", config.data.left_out
-    if config.ablate is not None:
-        for number, place in enumerate(config.ablate.published):
-            yield f"ablate.published.{number}", place
+    if config.sweep is not None:
+        for number, place in enumerate(config.sweep.published):
+            yield f"sweep.published.{number}", place
 
 
 def database(uri: str | None) -> str | None:
@@ -177,11 +177,11 @@ def _settle_tracking(tracking: Tracking, output: str) -> Tracking:
     return tracking.model_copy(update={"uri": f"{SQLITE}{storage.absolute(path)}"})
 
 
-def _settle_ablate(ablate: Ablate) -> Ablate:
+def _settle_sweep(sweep: Sweep) -> Sweep:
     """Return the section with absolute paths. A relative path starts at the checkout."""
     published = []
-    for place in ablate.published:
+    for place in sweep.published:
         if not storage.is_remote(place):
             place = storage.absolute(str(ROOT / Path(place).expanduser()))
         published.append(place)
-    return ablate.model_copy(update={"published": published})
+    return sweep.model_copy(update={"published": published})

@@ -25,7 +25,7 @@ PLACES = (
     "tracking.uri",
     "cluster.address",
     "cluster.storage_endpoint",
-    "ablate.published",
+    "sweep.published",
 )
 # `+` and `++` are Hydra's marks for a key that is added.
 _PLACE = re.compile(r"(\+{0,2}(?:" + "|".join(PLACES) + r")=)(.*)", re.DOTALL)

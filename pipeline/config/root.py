@@ -10,7 +10,6 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from pipeline.config.ablate import Ablate
 from pipeline.config.cluster import Cluster, Tracking
 from pipeline.config.data import Data
 from pipeline.config.evaluate import Evaluate
@@ -18,14 +17,15 @@ from pipeline.config.model import Model, Views
 from pipeline.config.objective import Objective
 from pipeline.config.section import Place, Section
 from pipeline.config.stream import Ingest, Stream
+from pipeline.config.sweep import Sweep
 from pipeline.config.train import Train
 from pipeline.config.upgrade import upgraded
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError
 
 # In the order in which data flows. `protocols` counts clips of a list of names, `inspect` makes the
-# data card, and `ablate` runs the other stages for every cell of a table.
-Stage = Literal["protocols", "ingest", "pretrain", "evaluate", "report", "inspect", "ablate"]
+# data card, and `sweep` runs other stages for each of its trials.
+Stage = Literal["protocols", "ingest", "pretrain", "evaluate", "report", "inspect", "sweep"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 # The folder of the clip store in the output directory, if `data.store` names no other place.
 STORE_FOLDER = "store"
@@ -49,7 +49,7 @@ class Config(Section):
     objective: Objective
     train: Train
     evaluate: Evaluate
-    ablate: Ablate | None = None
+    sweep: Sweep | None = None
     tracking: Tracking
     cluster: Cluster
 
@@ -61,21 +61,18 @@ class Config(Section):
             )
         if ("protocols" in self.stages) != (self.data.names is not None):
             raise ValueError("data.names: stages=[protocols] needs it, and no other stage reads it")
-        if "ablate" in self.stages and (len(self.stages) > 1 or self.ablate is None):
-            raise ValueError(
-                "stages: ablate must be the only stage, and needs the variants of an experiment "
-                "such as ablation_nw_ucla"
-            )
+        if "sweep" in self.stages and self.sweep is None:
+            raise ValueError("stages: sweep needs sweep=NAME, such as sweep=loss_weights")
         return self
 
     @model_validator(mode="after")
     def _check_splits(self) -> Self:
-        if self.ablate is None:
+        if self.sweep is None:
             return self
-        for name in self.ablate.splits or []:
+        for name in self.sweep.splits or []:
             if name not in self.data.protocols:
                 known = ", ".join(self.data.protocols)
-                raise ValueError(f"ablate.splits: {name} is not one of {known}")
+                raise ValueError(f"sweep.splits: {name} is not one of {known}")
         return self
 
     @model_validator(mode="after")

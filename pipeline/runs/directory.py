@@ -107,8 +107,8 @@ class RunDirectory:
     def unfinished(self, config: Config) -> list[str]:
         """Return the stages to run: the first unfinished stage of the request, and all after it.
 
-        The stages after an unfinished one run again, because they use its results. The ablation
-        stage always runs; each of its cells decides whether it is up to date.
+        The stages after an unfinished one run again, because they use its results. The stage
+        `sweep` always runs: its own records say which trials are missing.
 
             asked for: ingest  pretrain  evaluate  report
             finished:  ingest            evaluate
@@ -117,7 +117,7 @@ class RunDirectory:
         stages = config.ordered_stages
         for number, stage in enumerate(stages):
             finished = self.results(stage) is not None
-            if not finished or self._is_lost(stage, config) or stage == "ablate":
+            if not finished or self._is_lost(stage, config) or stage == "sweep":
                 return stages[number:]
         return []
 

@@ -18,6 +18,7 @@ output/
   figures/          the pictures of the report
   report.html       the report
   card/             the data card
+  trial.json        what a sweep knows of this trial (`TrialRecord`)
   records.jsonl     the figures of each cell of an ablation table
   other_records.jsonl  those of cells that the table no longer has, or has with other settings
   ablation.md       the table
@@ -43,6 +44,7 @@ FEATURES = "features"
 FIGURES = "figures"
 REPORT = "report.html"
 CARD = "card"
+TRIAL = "trial.json"
 RECORDS = "records.jsonl"
 OTHER_RECORDS = "other_records.jsonl"
 ABLATION = "ablation.md"

@@ -6,6 +6,8 @@ Three kinds of names:
 - figures in MLflow: `_top1` becomes `/top1`, because its pages group names by their first part.
 """
 
+from typing import NamedTuple
+
 # The accuracies of the encoder, as fractions of the test clips, and their labels. `unseen` figures
 # leave out test clips that are exact copies of training clips.
 LINEAR = "linear_top1"
@@ -41,6 +43,38 @@ GRADIENT_NORM = "train/gradient_norm"
 WATCH_PREFIX = "watch/"
 WATCH_LINEAR = "watch/linear_top1"
 WATCH_KNN = "watch/knn_top1"
+
+
+class CriterionInfo(NamedTuple):
+    """A figure by which the points of a search can be compared.
+
+    Attributes:
+        label: for people.
+        mode: `max` if a large value is good, else `min`.
+        needs_labels: whether clips must have labels.
+    """
+
+    label: str
+    mode: str
+    needs_labels: bool
+
+
+EFFECTIVE_RANK = "effective_rank"
+ALIGNMENT = "alignment"
+UNIFORMITY = "uniformity"
+ALIGNMENT_UNIFORMITY = "alignment_uniformity"
+# The figures that the process of a trial measures on clips that it was not trained with (those with
+# labels), or on clips of its training side (those without).
+CRITERIA = {
+    LINEAR: CriterionInfo("linear, held out", "max", True),
+    KNN: CriterionInfo("1-NN, held out", "max", True),
+    EFFECTIVE_RANK: CriterionInfo("effective rank", "max", False),
+    ALIGNMENT: CriterionInfo("alignment", "min", False),
+    UNIFORMITY: CriterionInfo("uniformity", "min", False),
+    ALIGNMENT_UNIFORMITY: CriterionInfo("alignment + uniformity", "min", False),
+}
+# In MLflow and in rows of metrics a criterion begins with this.
+HELD_OUT_PREFIX = "held_out/"
 
 # The figures in the last lines of a run, as far as they were measured.
 HEADLINES = (

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.ablate.records import read_records
+from pipeline.sweep.records import read_records
 from tests.helpers.cli import TINY, run
 
 EXPERIMENT = """

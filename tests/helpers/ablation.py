@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.ablate import cells, stage
-from pipeline.ablate.records import Record, read_records
-from pipeline.ablate.stage import ablate
+from pipeline.sweep import cells, stage
+from pipeline.sweep.records import Record, read_records
+from pipeline.sweep.stage import ablate
 from pipeline.config.compose import Request, load
 from pipeline.config.places import settle_places
 from pipeline.config.root import Config

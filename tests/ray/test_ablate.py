@@ -2,7 +2,7 @@
 
 from mlflow.tracking import MlflowClient
 
-from pipeline.ablate import stage
+from pipeline.sweep import stage
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.tracking import Tracker
 from tests.helpers.ablation import ALL_CELLS, PlayedStages, linear, play, table_run, unbuilt

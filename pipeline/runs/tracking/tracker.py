@@ -88,7 +88,7 @@ class Tracker:
         if lost is not None:
             say(f"MLflow run {former}: {lost}; made anew from {directory.uri} as {self.run_id}")
         close_unused(self._store, directory, previous)
-        if config.ablate is not None:
+        if config.sweep is not None:
             self._take_children(former)
 
     def child(self, config: Config, directory: RunDirectory) -> "Tracker":

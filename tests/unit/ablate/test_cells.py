@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.ablate.cells import cells, compose_variants
-from pipeline.ablate.stage import check_variants
+from pipeline.sweep.cells import cells, compose_variants
+from pipeline.sweep.stage import check_variants
 from pipeline.config.compose import Request, load
 from pipeline.config.identity import digest
 from pipeline.config.places import settle_places

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from pipeline.ablate.publish import draw, problems, publish
-from pipeline.ablate.records import read_records, write_records
+from pipeline.sweep.publish import draw, problems, publish
+from pipeline.sweep.records import read_records, write_records
 from pipeline.core.errors import ConfigError
 from pipeline.runs import perform
 from tests.helpers.ablation import (

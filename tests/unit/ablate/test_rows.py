@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.ablate.rows import Spread, flat, rows_of
-from pipeline.ablate.text import cells_of
+from pipeline.tables.rows import Spread, flat, rows_of
+from pipeline.tables.text import cells_of
 from tests.helpers.ablation import record
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.ablate import page
-from pipeline.ablate import publish as publish_module
-from pipeline.ablate.cells import cells
-from pipeline.ablate.publish import publish
-from pipeline.ablate.records import read_records
+from pipeline.tables import page
+from pipeline.sweep import publish as publish_module
+from pipeline.sweep.cells import cells
+from pipeline.sweep.publish import publish
+from pipeline.sweep.records import read_records
 from pipeline.config.compose import load
 from pipeline.config.identity import digest
 from pipeline.core.errors import UserError

@@ -3,9 +3,9 @@
 import pytest
 from markdown_it import MarkdownIt
 
-from pipeline.ablate.page import print_table, write_pages
-from pipeline.ablate.rows import Table
-from pipeline.ablate.text import BEGIN, END, markdown, replaced
+from pipeline.tables.page import print_table, write_pages
+from pipeline.tables.rows import Table
+from pipeline.tables.text import BEGIN, END, markdown, replaced
 from pipeline.core import storage
 from pipeline.core.shown_text import one_line
 from pipeline.runs.directory import RunDirectory

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.ablate.records import read_records
+from pipeline.sweep.records import read_records
 from pipeline.config.compose import Request, load
 from pipeline.core.errors import UserError
 from pipeline.encoder.export import load_encoder

@@ -6,11 +6,11 @@ and `<table>.png` are made of nothing else, so that they can be checked against 
 
 from collections.abc import Sequence
 
-from pipeline.ablate.cells import Variant
-from pipeline.ablate.plot import plot, stamp
-from pipeline.ablate.records import Record, read_records, write_records
-from pipeline.ablate.rows import Table
-from pipeline.ablate.text import markdown, replaced
+from pipeline.sweep.cells import Variant
+from pipeline.tables.plot import plot, stamp
+from pipeline.sweep.records import Record, read_records, write_records
+from pipeline.tables.rows import Table
+from pipeline.tables.text import markdown, replaced
 from pipeline.config.ablate import Ablate
 from pipeline.config.root import Config
 from pipeline.core import storage

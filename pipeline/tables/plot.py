@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from pipeline.ablate.rows import RANDOM, Row, Table
-from pipeline.ablate.text import percent
+from pipeline.tables.rows import RANDOM, Row, Table
+from pipeline.tables.text import percent
 from pipeline.pages.style import INK, LEFT, MUTED, letters, single, styled
 from pipeline.runs.metric_names import GFLOPS, LINEAR
 

@@ -1,7 +1,7 @@
 """The stage `ablate`: a table of runs, variants times seeds, that differ in one thing each.
 
 Each cell is an ordinary run in `output/<variant>-<seed>`, and all are on the same clip store. What
-a finished cell measured is a record (`pipeline.ablate.records`). Cells whose record is in the
+a finished cell measured is a record (`pipeline.sweep.records`). Cells whose record is in the
 run's own output or among the published ones, and current, are skipped. So a table can be built up
 over days and on several machines.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from pipeline.ablate.cells import (
+from pipeline.sweep.cells import (
     Cell,
     cells,
     compose_variants,
@@ -19,10 +19,10 @@ from pipeline.ablate.cells import (
     shared_command,
     variants_by_name,
 )
-from pipeline.ablate.measured import Measured
-from pipeline.ablate.page import print_table, write_markdown, write_pages
-from pipeline.ablate.records import CODE_SEPARATOR, RECORDED, Record
-from pipeline.ablate.rows import flat
+from pipeline.sweep.measured import Measured
+from pipeline.tables.page import print_table, write_markdown, write_pages
+from pipeline.sweep.records import CODE_SEPARATOR, RECORDED, Record
+from pipeline.tables.rows import flat
 from pipeline.config.identity import digest
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError, UserError

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.ablate.cells import Cell, Variant
-from pipeline.ablate.records import Record, read_records, write_records
-from pipeline.ablate.rows import Table
+from pipeline.sweep.cells import Cell, Variant
+from pipeline.sweep.records import Record, read_records, write_records
+from pipeline.tables.rows import Table
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.runs import files

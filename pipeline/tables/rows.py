@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.ablate.records import Record, in_order
+from pipeline.sweep.records import Record, in_order
 from pipeline.runs.metric_names import (
     ACCURACIES,
     COSTS,

@@ -1,8 +1,8 @@
 """What a run shows of its table: files in its output, and a table on the console."""
 
-from pipeline.ablate.plot import plot
-from pipeline.ablate.rows import Table
-from pipeline.ablate.text import cells_of, commands, description, markdown
+from pipeline.tables.plot import plot
+from pipeline.tables.rows import Table
+from pipeline.tables.text import cells_of, commands, description, markdown
 from pipeline.core import console, storage
 from pipeline.pages import html
 from pipeline.runs import files

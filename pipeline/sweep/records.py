@@ -1,7 +1,7 @@
 """Records: what each finished cell of a table measured, one JSON line a cell.
 
 A run keeps the records of its own cells in `records.jsonl` of its output. Publishing merges them
-into `results/<table>.jsonl` (see `pipeline.ablate.publish`).
+into `results/<table>.jsonl` (see `pipeline.sweep.publish`).
 """
 
 import json

@@ -5,8 +5,8 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipeline.ablate.records import Record
-from pipeline.ablate.rows import STARTS, Row, Spread, Table
+from pipeline.sweep.records import Record
+from pipeline.tables.rows import STARTS, Row, Spread, Table
 from pipeline.pages import markdown as md
 from pipeline.runs.metric_names import (
     ACCURACIES,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.ablate.records import Record, cell_name
+from pipeline.sweep.records import Record, cell_name
 from pipeline.config.ablate import Ablate
 from pipeline.config.compose import Request, load
 from pipeline.config.identity import digest, is_computed

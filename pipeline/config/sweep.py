@@ -1,0 +1,172 @@
+"""The section `sweep`: many runs that differ in some settings, as a table or as a search.
+
+A **table** has named variants. A **search** has a space: a range for each setting that is searched,
+and values of all of them are a **point**. Either way each of these is run with every seed, and one
+run of them is a **trial**.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.config.section import Count, Place, Section
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
+Number = Annotated[float, Field(ge=-1e12, le=1e12)]
+# What one value of a choice may be: a number, a name, true or false, null, or a list of these.
+ChoiceValue = bool | int | float | str | None | list[bool | int | float | str | None]
+# The keys of a range; each says how values are drawn from it.
+KINDS = ("log_uniform", "uniform", "integer", "choice")
+
+
+class Range(Section):
+    """The values that one setting may take. Exactly one of the keys is given.
+
+    Attributes:
+        log_uniform: [low, high], both above 0: numbers whose logarithm is drawn evenly.
+        uniform: [low, high]: numbers that are drawn evenly.
+        integer: [low, high]: whole numbers, both ends included.
+        choice: a list of values.
+    """
+
+    log_uniform: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
+    uniform: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
+    integer: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
+    choice: list[ChoiceValue] | None = None
+
+
+class Criterion(Section):
+    """By what the points of a search are compared.
+
+    Attributes:
+        metric: a name in `pipeline.runs.metric_names.CRITERIA`.
+        protocol: a protocol of the data whose both sides lie in the training side of
+            `data.protocol`: trials train on its training side, and are measured on its test side.
+            None: `held_out` of the people of the training side are drawn instead.
+        held_out: the share of the people who are held out, if `protocol` is None.
+        every_epochs: how often a trial is measured while it trains; at the end in any case.
+        max_clips: clips of each side that are measured, at most.
+    """
+
+    metric: str
+    protocol: str | None = None
+    held_out: Annotated[float, Field(gt=0, lt=1)]
+    every_epochs: Count
+    max_clips: Annotated[int, Field(ge=8, le=10**6)]
+
+
+class Scheduler(Section):
+    """When trials of a search are stopped before their last epoch.
+
+    Attributes:
+        name: none: never. asha: at every rung (`grace_epochs`, times `reduction`, and so on) only
+            the best 1/`reduction` of the trials that came so far go on. median: a trial is stopped
+            if its best value is worse than the median of the others' means.
+        grace_epochs: no trial is stopped before it.
+        reduction: see `asha`.
+    """
+
+    name: Literal["none", "asha", "median"]
+    grace_epochs: Count
+    reduction: Annotated[float, Field(gt=1, le=100)]
+
+
+class Sweep(Section):
+    """Many runs. `variants` makes a table of them, `space` a search.
+
+    Attributes:
+        seeds: every variant or point is run with each of them.
+        concurrent: how many trials run at the same time, at most; None: as many as there is room.
+        gpu_share: the part of a GPU that a trial gets, if trials have one worker with a GPU.
+        variants: name -> the overrides of a variant. A file that builds on another one removes a
+            variant of that one by setting it to null.
+        only: the variants whose trials are run, None for all. The table still shows the records of
+            all variants.
+        splits: protocols that take turns from seed to seed, so that a mean is also over splits.
+            With None all trials use `data.protocol`.
+
+            seeds: [0, 1, 2, 3], splits: [a, b]  ->  seed 0: a, 1: b, 2: a, 3: b
+        published: files of published records, relative to the checkout. The run reads them and
+            never writes them. A trial with a current record in one of them is not run again. The
+            first file belongs to this table.
+        space: the key of a setting, or the name of a group such as `views` -> its range.
+        search: how points are chosen. grid: all combinations. random: drawn independently. tpe:
+            Optuna's TPE, which draws where earlier points were good.
+        trials: how many trials a search has in all; with several seeds a multiple of their number.
+            None: all combinations of a grid.
+        criterion: by what points are compared.
+        scheduler: when trials are stopped early.
+        confirm: how many seeds the winner is run with afterwards, beside the settings that the
+            sweep began with, and measured on the test side; 0: none.
+    """
+
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    concurrent: Count | None = None
+    gpu_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    # A table.
+    variants: Annotated[dict[VariantName, list[str]], Field(min_length=1)] | None = None
+    only: list[str] | None = None
+    splits: Annotated[list[str], Field(min_length=1)] | None = None
+    published: list[Place] = Field(default_factory=list)
+    # A search.
+    space: Annotated[dict[str, Range], Field(min_length=1)] | None = None
+    search: Literal["grid", "random", "tpe"] = "tpe"
+    trials: Count | None = None
+    criterion: Criterion | None = None
+    scheduler: Scheduler | None = None
+    confirm: Annotated[int, Field(ge=0, le=1000)] = 0
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _leave_out_null(cls, variants: Any) -> Any:
+        if not isinstance(variants, dict):
+            return variants
+        return {name: overrides for name, overrides in variants.items() if overrides is not None}
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _flatten(cls, space: Any) -> Any:
+        """Join the keys of a nested space: it is written like the configuration itself."""
+        if not isinstance(space, dict):
+            return space
+        return dict(_ranges(space, ""))
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.variants is None) == (self.space is None):
+            raise ValueError("space: give either a space to search, or the variants of a table")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds={self.seeds}: each seed only once")
+        return self
+
+    @property
+    def is_search(self) -> bool:
+        """True if points are searched, False if the variants of a table are run."""
+        return self.space is not None
+
+    @property
+    def reference(self) -> str:
+        """The variant of a table that the others are compared with: the first."""
+        return next(iter(self.variants or {}))
+
+
+def _ranges(values: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    """Return (key, range) of a nested space; a range is a mapping whose keys are all kinds.
+
+    Example: `{"train": {"optimiser": {"lr": {"uniform": [0, 1]}}}}` becomes
+    `[("train.optimiser.lr", {"uniform": [0, 1]})]`.
+    """
+    found: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        is_range = isinstance(value, dict) and value and all(kind in KINDS for kind in value)
+        if value is None:
+            # A file that builds on another one takes a key out of its space.
+            continue
+        if isinstance(value, dict) and not is_range:
+            found.extend(_ranges(value, f"{name}."))
+        else:
+            found.append((name, value))
+    return found
