@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from pipeline.sweep.records import Record, cell_name
 from pipeline.config.ablate import Ablate
 from pipeline.config.compose import Request, load
 from pipeline.config.identity import digest, is_computed
@@ -11,6 +10,7 @@ from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError
 from pipeline.store.manifest import read_manifest
+from pipeline.sweep.records import Record, cell_name
 
 # Settings that say what a table is of, though a cell does not compute anything else by them.
 OF_THE_TABLE = ("ablate.variants.", "ablate.splits")

@@ -6,7 +6,6 @@ from typing import Any
 from pipeline.config.compose import Request, load
 from pipeline.config.places import settle_places
 from pipeline.core import storage
-from pipeline.core.errors import ConfigError
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.sweep.trial import Trial, trial_name
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.sweep.cells import Cell, Variant
-from pipeline.sweep.records import Record, read_records, write_records
-from pipeline.tables.rows import Table
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.runs import files
+from pipeline.sweep.cells import Cell, Variant
+from pipeline.sweep.records import Record, read_records, write_records
+from pipeline.tables.rows import Table
 
 
 @dataclass

@@ -6,11 +6,6 @@ and `<table>.png` are made of nothing else, so that they can be checked against 
 
 from collections.abc import Sequence
 
-from pipeline.sweep.cells import Variant
-from pipeline.tables.plot import plot, stamp
-from pipeline.sweep.records import Record, read_records, write_records
-from pipeline.tables.rows import Table
-from pipeline.tables.text import markdown, replaced
 from pipeline.config.ablate import Ablate
 from pipeline.config.root import Config
 from pipeline.core import storage
@@ -18,6 +13,11 @@ from pipeline.core.console import say
 from pipeline.core.errors import ConfigError
 from pipeline.runs import files
 from pipeline.runs.directory import saved_config
+from pipeline.sweep.cells import Variant
+from pipeline.sweep.records import Record, read_records, write_records
+from pipeline.tables.plot import plot, stamp
+from pipeline.tables.rows import Table
+from pipeline.tables.text import markdown, replaced
 
 RECORDS = ".jsonl"
 PAGE = ".md"

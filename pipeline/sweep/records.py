@@ -15,6 +15,7 @@ from pipeline.core import storage
 from pipeline.core.errors import UserError, first_line
 from pipeline.runs.code_version import DIRTY
 from pipeline.runs.metric_names import ACCURACIES, COSTS, LINEAR_BEST, LOSS, random_start
+from pipeline.tables.rows import in_order
 
 # Between the versions in `Record.code`.
 CODE_SEPARATOR = ", "
@@ -131,15 +132,3 @@ def write_records(uri: str, records: Iterable[Record], variants: Sequence[str]) 
     for record in in_order(records, variants):
         lines.append(json.dumps(record.model_dump(), allow_nan=False) + "\n")
     storage.write_bytes(uri, "".join(lines).encode())
-
-
-def in_order(records: Iterable[Record], variants: Sequence[str]) -> list[Record]:
-    """Return records in the order that `write_records` describes."""
-
-    def key(record: Record) -> tuple[int, str, int]:
-        position = len(variants)
-        if record.variant in variants:
-            position = variants.index(record.variant)
-        return position, record.variant, record.seed
-
-    return sorted(records, key=key)

@@ -11,18 +11,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from pipeline.sweep.cells import (
-    Cell,
-    cells,
-    compose_variants,
-    section,
-    shared_command,
-    variants_by_name,
-)
-from pipeline.sweep.measured import Measured
-from pipeline.tables.page import print_table, write_markdown, write_pages
-from pipeline.sweep.records import CODE_SEPARATOR, RECORDED, Record
-from pipeline.tables.rows import flat
 from pipeline.config.identity import digest
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError, UserError
@@ -32,6 +20,18 @@ from pipeline.runs.owner import Ownership, take
 from pipeline.runs.perform import Stages, perform, summarise
 from pipeline.runs.resolved import ResolvedRun, resolve
 from pipeline.runs.state import OWN_STORE, RunState
+from pipeline.sweep.cells import (
+    Cell,
+    cells,
+    compose_variants,
+    section,
+    shared_command,
+    variants_by_name,
+)
+from pipeline.sweep.measured import Measured
+from pipeline.sweep.records import CODE_SEPARATOR, RECORDED, Record
+from pipeline.tables.page import print_table, write_markdown, write_pages
+from pipeline.tables.rows import flat
 
 if TYPE_CHECKING:  # MLflow takes more than a second to import.
     from pipeline.runs.tracking import Tracker
@@ -91,11 +91,11 @@ def ablate(run: ResolvedRun, tracker: "Tracker", stages: Stages) -> dict[str, An
         measured.add(_run_cell(cell, run, tracker, stages))
         remaining.finish(time.monotonic() - started)
         # Only the text: the plot and the page take longer, and nobody looks at them yet.
-        write_markdown(measured.table(), run.directory)
+        write_markdown(measured.table(), run.directory.uri)
     # The table may show records of others, and so more than this run was asked for.
     measured.complete()
     table = measured.table()
-    markdown, plot, page = write_pages(table, run.directory)
+    markdown, plot, page = write_pages(table, run.directory.uri)
     tracker.artifacts([markdown, plot, page])
     print_table(table)
     say(f"  the table: {markdown}, the plot: {plot}, both: {page}")

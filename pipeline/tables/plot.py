@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from pipeline.tables.rows import RANDOM, Row, Table
-from pipeline.tables.text import percent
 from pipeline.pages.style import INK, LEFT, MUTED, letters, single, styled
 from pipeline.runs.metric_names import GFLOPS, LINEAR
+from pipeline.tables.rows import RANDOM, Row, Table
+from pipeline.tables.text import percent
 
 # Of the height of the plot: names of points that cost the same stand at least so far apart.
 NAME_GAP = 0.042

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from pipeline.sweep.records import Record, in_order
 from pipeline.runs.metric_names import (
     ACCURACIES,
     COSTS,
@@ -29,6 +28,58 @@ STARTS = {
 
 # The figures of one variant: seed -> name -> value.
 FiguresBySeed = Mapping[int, Mapping[str, Any]]
+
+
+class Measured(Protocol):
+    """What was measured of one run: a record of a table, or a run of a comparison.
+
+    Attributes:
+        variant: what the run is one of: a variant of a table, a point of a search.
+        seed: of the run.
+        figures: name -> value.
+    """
+
+    @property
+    def variant(self) -> str: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def figures(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
+class Recorded(Measured, Protocol):
+    """What was measured of a run, and where that comes from.
+
+    Attributes:
+        experiment: the name of the table that it was measured for.
+        command: what the whole table was asked for with.
+        versions: of the libraries.
+        workers: how many trained.
+        gpu: whether each had one.
+        date: on which the run was finished, as ISO 8601 writes it.
+        seconds: that the run took.
+        code_versions: the versions of the code that ran it.
+    """
+
+    @property
+    def experiment(self) -> str: ...  # noqa: D102
+    @property
+    def command(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def versions(self) -> Mapping[str, str]: ...  # noqa: D102
+    @property
+    def workers(self) -> int: ...  # noqa: D102
+    @property
+    def gpu(self) -> bool: ...  # noqa: D102
+    @property
+    def date(self) -> str: ...  # noqa: D102
+    @property
+    def seconds(self) -> int: ...  # noqa: D102
+    @property
+    def code_versions(self) -> Sequence[str]: ...  # noqa: D102
+
+
+AnyMeasured = TypeVar("AnyMeasured", bound=Measured)
 
 
 class Spread(NamedTuple):
@@ -73,11 +124,11 @@ class Table:
 
     name: str
     reference: str
-    records: list[Record]
+    records: Sequence[Recorded]
     rows: list[Row]
 
     @classmethod
-    def of(cls, name: str, records: Iterable[Record], variants: Sequence[str]) -> "Table":
+    def of(cls, name: str, records: Iterable[Recorded], variants: Sequence[str]) -> "Table":
         """Make the table of these records; the first of `variants` is the reference."""
         ordered = in_order(records, variants)
         return cls(name, variants[0], ordered, rows_of(ordered, variants))
@@ -89,6 +140,24 @@ class Table:
         return any(record.figures["protocol"] != first for record in self.records)
 
 
+def in_order(records: Iterable[AnyMeasured], variants: Sequence[str]) -> list[AnyMeasured]:
+    """Return records in the order of a table.
+
+    Args:
+        records: in any order.
+        variants: the order of the rows. Records of variants that are not in it come last, and
+            those of one variant by seed.
+    """
+
+    def key(record: AnyMeasured) -> tuple[int, str, int]:
+        position = len(variants)
+        if record.variant in variants:
+            position = variants.index(record.variant)
+        return position, record.variant, record.seed
+
+    return sorted(records, key=key)
+
+
 def spread(values: Sequence[float]) -> Spread:
     """Return mean and sample deviation of at least one value."""
     array = np.array(values, float)
@@ -98,7 +167,7 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(float(array.mean()), float(array.std(ddof=1)))
 
 
-def rows_of(records: Sequence[Record], variants: Sequence[str]) -> list[Row]:
+def rows_of(records: Sequence[Measured], variants: Sequence[str]) -> list[Row]:
     """Return the rows of a table.
 
     Args:

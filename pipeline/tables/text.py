@@ -5,8 +5,6 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipeline.sweep.records import Record
-from pipeline.tables.rows import STARTS, Row, Spread, Table
 from pipeline.pages import markdown as md
 from pipeline.runs.metric_names import (
     ACCURACIES,
@@ -17,6 +15,7 @@ from pipeline.runs.metric_names import (
     PRETRAINING_GFLOPS,
     PRETRAINING_PARAMETERS,
 )
+from pipeline.tables.rows import STARTS, Recorded, Row, Spread, Table
 
 # The accuracies that every table shows; the others are in the detailed one.
 SHOWN = (LINEAR, KNN)
@@ -139,7 +138,7 @@ def description(table: Table) -> str:
     records = table.records
     first = records[0].figures
     seeds = set()
-    codes = set()
+    codes: set[str] = set()
     seconds = 0
     for record in records:
         seeds.add(record.seed)
@@ -154,7 +153,7 @@ def description(table: Table) -> str:
     )
 
 
-def _protocols(records: Sequence[Record]) -> str:
+def _protocols(records: Sequence[Recorded]) -> str:
     splits = set()
     for record in records:
         figures = record.figures
@@ -168,7 +167,7 @@ def _protocols(records: Sequence[Record]) -> str:
     return f"{word} {', '.join(texts)}"
 
 
-def _dates(records: Sequence[Record]) -> str:
+def _dates(records: Sequence[Recorded]) -> str:
     # Dates as ISO 8601 writes them sort as text.
     dates = sorted(record.date for record in records)
     if dates[0] == dates[-1]:
@@ -176,7 +175,7 @@ def _dates(records: Sequence[Record]) -> str:
     return f"{dates[0]} to {dates[-1]}"
 
 
-def _machines(records: Sequence[Record]) -> str:
+def _machines(records: Sequence[Recorded]) -> str:
     texts = []
     # By their number, so that the text does not depend on the order of the rows.
     for record in sorted(records, key=lambda record: (record.workers, record.gpu)):
@@ -191,7 +190,7 @@ def _machines(records: Sequence[Record]) -> str:
     return " or ".join(texts)
 
 
-def _versions(records: Sequence[Record]) -> str:
+def _versions(records: Sequence[Recorded]) -> str:
     texts = set()
     for record in records:
         versions = [f"{name} {version}" for name, version in record.versions.items()]

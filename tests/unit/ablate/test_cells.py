@@ -2,13 +2,13 @@
 
 import pytest
 
-from pipeline.sweep.cells import cells, compose_variants
-from pipeline.sweep.stage import check_variants
 from pipeline.config.compose import Request, load
 from pipeline.config.identity import digest
 from pipeline.config.places import settle_places
 from pipeline.core.errors import ConfigError
 from pipeline.runs import resolved
+from pipeline.sweep.cells import cells, compose_variants
+from pipeline.sweep.stage import check_variants
 from tests.helpers.ablation import ALL_CELLS, table_run
 from tests.helpers.paths import ROOT
 

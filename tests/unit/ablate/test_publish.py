@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
-from pipeline.sweep.publish import draw, problems, publish
-from pipeline.sweep.records import read_records, write_records
 from pipeline.core.errors import ConfigError
 from pipeline.runs import perform
+from pipeline.sweep.publish import draw, problems, publish
+from pipeline.sweep.records import read_records, write_records
 from tests.helpers.ablation import (
     ONE_VARIANT,
     VARIANTS,

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.tables import page
-from pipeline.sweep import publish as publish_module
-from pipeline.sweep.cells import cells
-from pipeline.sweep.publish import publish
-from pipeline.sweep.records import read_records
 from pipeline.config.compose import load
 from pipeline.config.identity import digest
 from pipeline.core.errors import UserError
 from pipeline.runs.owner import take
 from pipeline.store.manifest import read_manifest
+from pipeline.sweep import publish as publish_module
+from pipeline.sweep.cells import cells
+from pipeline.sweep.publish import publish
+from pipeline.sweep.records import read_records
+from pipeline.tables import page
 from tests.helpers.ablation import (
     ALL_CELLS,
     ONE_VARIANT,

@@ -5,15 +5,15 @@ import pytest
 
 from pipeline.tables.rows import Spread, flat, rows_of
 from pipeline.tables.text import cells_of
-from tests.helpers.ablation import record
+from tests.helpers.measured import measured
 
 
 def test_differences_are_paired_by_seed():
     records = []
     for seed, value in ((0, 0.90), (1, 0.80), (2, 0.85)):
-        records.append(record("full", seed, linear_top1=value))
+        records.append(measured("full", seed, linear_top1=value))
     for seed, value in ((1, 0.79), (2, 0.82), (5, 0.10)):  # seed 5 has no partner
-        records.append(record("early", seed, linear_top1=value))
+        records.append(measured("early", seed, linear_top1=value))
     rows = {row.variant: row for row in rows_of(records, ["full", "early", "absent"])}
     assert list(rows) == ["full", "early", "random"]
     assert rows["early"].figures["linear_top1"].mean == pytest.approx((0.79 + 0.82 + 0.10) / 3)
@@ -31,10 +31,10 @@ def test_differences_are_paired_by_seed():
 
 def test_a_figure_that_some_seeds_lack_is_not_compared():
     records = [
-        record("full", 0, linear_top1=0.9, knn_top1=0.8),
-        record("full", 1, linear_top1=0.9, knn_top1=0.8),
-        record("early", 0, linear_top1=0.8, knn_top1=0.7),
-        record("early", 1, linear_top1=0.8),
+        measured("full", 0, linear_top1=0.9, knn_top1=0.8),
+        measured("full", 1, linear_top1=0.9, knn_top1=0.8),
+        measured("early", 0, linear_top1=0.8, knn_top1=0.7),
+        measured("early", 1, linear_top1=0.8),
     ]
     early = rows_of(records, ["full", "early"])[1]
     assert early.figures.keys() == {"linear_top1", "random_linear_top1"}
@@ -43,9 +43,9 @@ def test_a_figure_that_some_seeds_lack_is_not_compared():
 
 def test_results_have_a_difference_only_beside_its_mean():
     records = [
-        record("full", 0, linear_top1=0.9, knn_top1=0.8),
-        record("early", 0, linear_top1=0.8, knn_top1=0.7),
-        record("early", 1, linear_top1=0.8),
+        measured("full", 0, linear_top1=0.9, knn_top1=0.8),
+        measured("early", 0, linear_top1=0.8, knn_top1=0.7),
+        measured("early", 1, linear_top1=0.8),
     ]
     rows = rows_of(records, ["full", "early"])
     # Of the seeds that both have, seed 0, all have the figure; of all seeds of `early` not.

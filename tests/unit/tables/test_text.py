@@ -1,16 +1,17 @@
 """A table of hostile names is a table: in Markdown, on its page, in its plot, on the console."""
 
+from dataclasses import replace
+
 import pytest
 from markdown_it import MarkdownIt
 
+from pipeline.core import storage
+from pipeline.core.shown_text import one_line
 from pipeline.tables.page import print_table, write_pages
 from pipeline.tables.rows import Table
 from pipeline.tables.text import BEGIN, END, markdown, replaced
-from pipeline.core import storage
-from pipeline.core.shown_text import one_line
-from pipeline.runs.directory import RunDirectory
 from tests.helpers import hostile
-from tests.helpers.ablation import record
+from tests.helpers.measured import measured
 
 SECRET = "tracking.uri=http://me:swordfish@host"
 
@@ -19,9 +20,9 @@ def table_of(name: str) -> Table:
     """A table with this name wherever records have one."""
     records = []
     for variant in (name, f"{name}{END}"):
-        measured = record(variant, 0, linear_top1=0.9, probe=name, protocol=name)
+        run = measured(variant, 0, linear_top1=0.9, probe=name, protocol=name)
         changed = {"experiment": name, "command": [name, END, SECRET], "versions": {name: name}}
-        records.append(measured.model_copy(update=changed | {"code": name, "date": name}))
+        records.append(replace(run, **changed, code_versions=[name], date=name))
     return Table.of(name, records, [name, f"{name}{END}"])
 
 
@@ -64,7 +65,7 @@ def test_the_generated_part_is_replaced_as_a_whole(name):
 
 def test_page_and_console_show_names_as_text(tmp_path, capsys):
     table = table_of(hostile.MARKUP + hostile.HTML)
-    write_pages(table, RunDirectory(str(tmp_path)))
+    write_pages(table, str(tmp_path))
     page = storage.read_bytes(f"{tmp_path}/ablation.html").decode()
     assert "<script" not in page
     assert page.count("&lt;script&gt;") > 10
