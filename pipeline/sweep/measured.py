@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.runs import files
-from pipeline.sweep.cells import Cell, Variant
 from pipeline.sweep.records import Record, read_records, write_records
+from pipeline.sweep.variants import Variant
 from pipeline.tables.rows import Table
 
 
@@ -20,10 +20,10 @@ class Measured:
         output: the output directory of the run. RECORDS in it holds the run's own records that
             belong in the table, and is what publishing reads. OTHER_RECORDS holds its others:
             stale ones, and those of variants that the table no longer has. They stay until their
-            cells are measured again, because the settings may be set back.
-        published_uris: see `Ablate.published`.
+            trials are measured again, because the settings may be set back.
+        published_uris: see `Sweep.published`.
         variants: what current records are of, in the order of the table.
-        own: the run's own records by the names of their cells.
+        own: the run's own records by the names of their trials.
         published: the records of the published files by file.
     """
 
@@ -40,7 +40,7 @@ class Measured:
         Raises:
             UserError: a file holds something else.
         """
-        # A cell that is in both files was measured again, so RECORDS comes last.
+        # A trial that is in both files was measured again, so RECORDS comes last.
         for name in (files.OTHER_RECORDS, files.RECORDS):
             for record in read_records(storage.join(self.output, name)):
                 self.own[record.name] = record
@@ -52,9 +52,9 @@ class Measured:
             self.published[uri] = read_records(uri)
 
     def current(self) -> dict[str, Record]:
-        """Return the records that belong in the table, by cell: of its variants, none stale.
+        """Return the records that belong in the table, by trial: of its variants, none stale.
 
-        They may be of more seeds than were asked for. Where a cell has several, the run's own
+        They may be of more seeds than were asked for. Where a trial has several, the run's own
         comes first.
         """
         current: dict[str, Record] = {}
@@ -63,20 +63,20 @@ class Measured:
                 current[record.name] = record
         return current
 
-    def missing(self, wanted: Sequence[Cell]) -> list[Cell]:
-        """Return the cells without a current record, and say which of them have a stale one."""
+    def missing(self, wanted: Sequence[str]) -> list[str]:
+        """Return the trials without a current record, and say which of them have a stale one."""
         current = self.current()
-        # Of a cell that has no current record, all records are stale: the last one says why.
+        # Of a trial that has no current record, all records are stale: the last one says why.
         stale: dict[str, str | None] = {}
         for record in self._of_the_table():
             stale[record.name] = self._why_stale(record)
         missing = []
-        for cell in wanted:
-            if cell.name in current:
+        for name in wanted:
+            if name in current:
                 continue
-            if cell.name in stale:
-                say(f"  {cell.name}: stale, {stale[cell.name]}; run again")
-            missing.append(cell)
+            if name in stale:
+                say(f"  {name}: stale, {stale[name]}; run again")
+            missing.append(name)
         return missing
 
     def table(self) -> Table:
@@ -84,7 +84,7 @@ class Measured:
         return Table.of(self.name, self.current().values(), list(self.variants))
 
     def add(self, record: Record) -> None:
-        """Add the record of a cell that was run, and write the run's own records."""
+        """Add the record of a trial that was run, and write the run's own records."""
         self.own[record.name] = record
         self._write()
 

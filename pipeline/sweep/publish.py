@@ -6,15 +6,15 @@ and `<table>.png` are made of nothing else, so that they can be checked against 
 
 from collections.abc import Sequence
 
-from pipeline.config.ablate import Ablate
 from pipeline.config.root import Config
+from pipeline.config.sweep import Sweep
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError
 from pipeline.runs import files
 from pipeline.runs.directory import saved_config
-from pipeline.sweep.cells import Variant
 from pipeline.sweep.records import Record, read_records, write_records
+from pipeline.sweep.variants import Variant
 from pipeline.tables.plot import plot, stamp
 from pipeline.tables.rows import Table
 from pipeline.tables.text import markdown, replaced
@@ -29,11 +29,11 @@ README = "README"
 def publish(output: str, folder: str) -> str:
     """Merge the records of a run into the published table of its name, and draw that anew.
 
-    A published record gives way to one of the same cell, and to those of its variant where the
+    A published record gives way to one of the same trial, and to those of its variant where the
     variant has other settings now.
 
     Args:
-        output: of a run of the stage `ablate`.
+        output: of a sweep that made a table.
         folder: of the published tables.
 
     Returns:
@@ -43,44 +43,44 @@ def publish(output: str, folder: str) -> str:
         ConfigError: `output` holds no records, or records of code that was not committed, or the
             table would lack its reference.
     """
-    config, ablate = _configuration(output)
+    config, sweep = _configuration(output)
     records = read_records(storage.join(output, files.RECORDS))
     if not records:
-        raise ConfigError(f"{output}: holds no records of a table; stages=[ablate] measures them")
+        raise ConfigError(f"{output}: holds no records of a table; stages=[sweep] measures them")
     _require_committed(config.name, records, output)
     table = storage.join(folder, config.name + RECORDS)
-    # By cell. The new records come first, because they replace older ones.
+    # By trial. The new records come first, because they replace older ones.
     merged: dict[str, Record] = {}
     for record in records:
         merged[record.name] = record
     for record in read_records(table):
         if record.name in merged:
             continue
-        stale = _why_stale(record, records, ablate, output)
+        stale = _why_stale(record, records, sweep, output)
         if stale is None:
             merged[record.name] = record
         else:
             say(f"  {record.name}: {stale}; no longer in the table")
     # The differences of a page are to the first row, which must not be just any variant.
-    if all(record.variant != ablate.reference for record in merged.values()):
+    if all(record.variant != sweep.reference for record in merged.values()):
         raise ConfigError(
-            f"{output}: the table would have no record of its reference {ablate.reference}; "
+            f"{output}: the table would have no record of its reference {sweep.reference}; "
             "measure that, too"
         )
-    write_records(table, merged.values(), list(ablate.variants))
+    write_records(table, merged.values(), list(sweep.variants or {}))
     draw(folder, config.name)
     return config.name
 
 
-def _configuration(output: str) -> tuple[Config, Ablate]:
-    """Return the configuration of a run of the stage `ablate`, and the section of this stage."""
+def _configuration(output: str) -> tuple[Config, Sweep]:
+    """Return the configuration of a sweep that made a table, and its section `sweep`."""
     place = storage.join(output, files.CONFIG)
     if not storage.exists(place):
         raise ConfigError(f"{output}: holds no run")
     config = saved_config(output)
-    if config.ablate is None:
+    if config.sweep is None or config.sweep.is_search:
         raise ConfigError(f"{output}: holds a run without a table")
-    return config, config.ablate
+    return config, config.sweep
 
 
 def _require_committed(table: str, records: Sequence[Record], output: str) -> None:
@@ -98,19 +98,19 @@ def _require_committed(table: str, records: Sequence[Record], output: str) -> No
 
 
 def _why_stale(
-    published: Record, records: Sequence[Record], ablate: Ablate, output: str
+    published: Record, records: Sequence[Record], sweep: Sweep, output: str
 ) -> str | None:
     """Return why a published record is not of the same settings as the new ones of its variant.
 
-    The settings are in the directory of a new record's cell. Without one nothing is known, and the
+    The settings are in the directory of a new record's trial. Without one nothing is known, and the
     published record stays.
     """
     for record in records:
-        cell = storage.join(output, record.name)
-        has_config = storage.exists(storage.join(cell, files.CONFIG))
+        trial = storage.join(output, record.name)
+        has_config = storage.exists(storage.join(trial, files.CONFIG))
         if record.variant == published.variant and has_config:
-            config = saved_config(cell)
-            variant = Variant(record.variant, config, ablate.splits, record.stores)
+            config = saved_config(trial)
+            variant = Variant(record.variant, config, sweep.splits, record.stores)
             return variant.why_stale(published)
     return None
 

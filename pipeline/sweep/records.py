@@ -1,6 +1,6 @@
-"""Records: what each finished cell of a table measured, one JSON line a cell.
+"""Records: what each finished trial of a table measured, one JSON line a trial.
 
-A run keeps the records of its own cells in `records.jsonl` of its output. Publishing merges them
+A run keeps the records of its own trials in `records.jsonl` of its output. Publishing merges them
 into `results/<table>.jsonl` (see `pipeline.sweep.publish`).
 """
 
@@ -15,11 +15,12 @@ from pipeline.core import storage
 from pipeline.core.errors import UserError, first_line
 from pipeline.runs.code_version import DIRTY
 from pipeline.runs.metric_names import ACCURACIES, COSTS, LINEAR_BEST, LOSS, random_start
+from pipeline.sweep.trial import trial_name
 from pipeline.tables.rows import in_order
 
 # Between the versions in `Record.code`.
 CODE_SEPARATOR = ", "
-# The figures of a cell's summary that its record keeps.
+# The figures of a trial's summary that its record keeps.
 RECORDED = frozenset(
     [
         *ACCURACIES,
@@ -42,23 +43,23 @@ RECORDED = frozenset(
 
 
 class Record(Section):
-    """What one cell measured, and everything that is needed to judge it.
+    """What one trial measured, and everything that is needed to judge it.
 
     Attributes:
         experiment: the name of the table that it was measured for.
         variant: of the table.
-        seed: of the cell.
+        seed: of the trial.
         overrides: in which the variant differs from the experiment.
         command: the overrides that the whole table was asked for, without places.
-        hash: of the cell's configuration (`pipeline.config.identity.digest`).
-        figures: of the cell's summary, those of RECORDED.
+        hash: of the trial's configuration (`pipeline.config.identity.digest`).
+        figures: of the trial's summary, those of RECORDED.
         versions: of the libraries that decide what is computed.
         workers: how many trained.
         gpu: whether each had one.
-        date: on which the cell was finished.
+        date: on which the trial was finished.
         seconds: that its stages took.
         code: the commit of the code that measured it, with `+dirty` where the code differed from
-            it. Several versions where the stages of the cell were run by several.
+            it. Several versions where the stages of the trial were run by several.
         stores: the fingerprints of its clip store and of those that it pools.
     """
 
@@ -79,8 +80,8 @@ class Record(Section):
 
     @property
     def name(self) -> str:
-        """The name of the cell, which is also that of its directory."""
-        return cell_name(self.variant, self.seed)
+        """The name of the trial, which is also that of its directory."""
+        return trial_name(self.variant, self.seed)
 
     @property
     def code_versions(self) -> list[str]:
@@ -91,11 +92,6 @@ class Record(Section):
     def is_committed(self) -> bool:
         """Whether the commits in `code` hold the code that measured this."""
         return not any(version.endswith(DIRTY) for version in self.code_versions)
-
-
-def cell_name(variant: str, seed: int) -> str:
-    """Return the name of a cell."""
-    return f"{variant}-{seed}"
 
 
 def read_records(uri: str) -> list[Record]:
@@ -113,7 +109,7 @@ def read_records(uri: str) -> list[Record]:
             records.append(Record.model_validate_json(line))
         except ValidationError as error:
             raise UserError(
-                f"{uri}, line {number}: not the record of a cell ({first_line(error)}); "
+                f"{uri}, line {number}: not the record of a trial ({first_line(error)}); "
                 "delete this line"
             ) from None
     return records
