@@ -67,3 +67,17 @@ def digest(config: Config) -> str:
     """Return a short hash of `identity`. It is equal for runs that compute the same."""
     text = json.dumps(identity(config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(first: Config, second: Config) -> dict[str, tuple[Any, Any]]:
+    """Return the settings by which two runs compute different things.
+
+    Returns:
+        Key -> the values of both, sorted by key. A missing key counts as None.
+    """
+    one, other = identity(first), identity(second)
+    found = {}
+    for key in sorted(one.keys() | other.keys()):
+        if one.get(key) != other.get(key):
+            found[key] = (one.get(key), other.get(key))
+    return found
