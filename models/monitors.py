@@ -24,6 +24,8 @@ LEAST_DEVIATION = 0.08
 # Below this, features use one direction alone. Clips of K classes, however tight, spread over
 # K - 1.
 LEAST_RANK = 2.0
+# The rows of a block of pairs of clips.
+_CLIPS_OF_A_BLOCK = 2048
 # Figures for which a small value is bad. For the others a large value is.
 _WORST_IS_LEAST = ("collapse/deviation", "collapse/effective_rank")
 
@@ -101,6 +103,41 @@ def collapsed(row: Mapping[str, float]) -> str | None:
     return None
 
 
+@torch.no_grad()
+def quality(
+    features: Tensor, views: tuple[Tensor, Tensor], parts: Sequence[slice]
+) -> dict[str, Tensor]:
+    """Describe the features of an encoder without labels, to compare it with other encoders.
+
+    Args:
+        features: [N, D], of whole clips.
+        views: two [n, D]: row i of both are views of one clip.
+        parts: columns of the features that come from networks of their own. Each figure is that of
+            the worst network.
+
+    Returns:
+        Named figures []:
+
+        - effective_rank: see `effective_rank`, of `features`; large is good;
+        - uniformity: see `uniformity`, of `features`; small is good;
+        - alignment: mean squared distance of a clip's two views, of length 1 (Wang and Isola,
+          2020), from 0 to 4; small is good.
+    """
+    first, second = views
+    networks = []
+    for part in parts:
+        ranks = effective_rank(features[:, part])
+        spread = uniformity(features[:, part])
+        distance = 2 - 2 * cosine(first[:, part], second[:, part])
+        networks.append(torch.stack([ranks, spread.to(ranks.dtype), distance.to(ranks.dtype)]))
+    table = torch.stack(networks)
+    return {
+        "effective_rank": table[:, 0].amin(),
+        "uniformity": table[:, 1].amax(),
+        "alignment": table[:, 2].amax(),
+    }
+
+
 @full_precision
 def deviation(features: Tensor) -> Tensor:
     """Compute the root mean square distance of the features, each of length 1, from their mean.
@@ -146,10 +183,16 @@ def uniformity(features: Tensor) -> Tensor:
         []; 0 where all clips have one feature, near -4 where they are spread evenly.
     """
     directions = F.normalize(features, dim=1)
-    # An infinite distance of a clip to itself drops it from the sum.
-    distances = (2 - 2 * directions @ directions.T).fill_diagonal_(math.inf)
     count = len(features)
-    return (-2 * distances).flatten().logsumexp(0) - math.log(count * (count - 1))
+    sums = []
+    # A block of pairs at a time, so that memory does not grow with the square of the clips.
+    for start in range(0, count, _CLIPS_OF_A_BLOCK):
+        block = directions[start : start + _CLIPS_OF_A_BLOCK]
+        distances = 2 - 2 * block @ directions.T
+        # An infinite distance of a clip to itself drops it from the sum.
+        distances.diagonal(start).fill_(math.inf)
+        sums.append((-2 * distances).flatten().logsumexp(0))
+    return torch.stack(sums).logsumexp(0) - math.log(count * (count - 1))
 
 
 @full_precision

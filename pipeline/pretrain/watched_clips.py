@@ -1,6 +1,7 @@
 """Which clips are measured while training goes on: a choice among those of the training side."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -18,16 +19,55 @@ def held_out(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
     Returns:
         bool [N], whether a clip belongs to a chosen group.
     """
-    names = np.unique(groups).tolist()
+    names = drawn_order(np.unique(groups), seed)
+    return np.isin(groups, names[: how_many(len(names), share)])
+
+
+def drawn_order(names: np.ndarray, seed: int) -> list[Any]:
+    """Return names in an order that a hash of each of them and the seed decides."""
 
     def drawn(name: object) -> bytes:
         return hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
 
     # Ties in the hash keep the order of names.
-    in_drawn_order = sorted(names, key=drawn)
-    wanted = max(1, round(share * len(names)))
-    most = max(1, len(names) - 1)
-    return np.isin(groups, in_drawn_order[: min(wanted, most)])
+    return sorted(names.tolist(), key=drawn)
+
+
+def how_many(groups: int, share: float) -> int:
+    """Return how many of some groups are a share: at least one, and never all of several."""
+    wanted = max(1, round(share * groups))
+    most = max(1, groups - 1)
+    return min(wanted, most)
+
+
+def first_of_each_class(ids: np.ndarray, labels: np.ndarray, most: int) -> np.ndarray:
+    """Choose clips with a label, of every class the same share, the first in the store's order.
+
+    Rows of a store are in a random order, so the first ones are a fair draw. Each clip gets the
+    share of its class that comes before it, and those with the smallest are chosen. With four clips
+    of class 0, two of class 1 and `most` 3:
+
+        id        0    1    2    3    4    5
+        label     0    0    1    0    1    0
+        before    0   1/4   0   1/2  1/2  3/4
+        chosen    x    x    x
+
+    Args:
+        ids: int64 [N], ascending: the clips to choose from.
+        labels: int64, of the whole store, -1 where unknown.
+        most: clips that are chosen, at most.
+
+    Returns:
+        Their ids, ascending. With fewer of them than classes, some classes have none.
+    """
+    labelled = ids[labels[ids] >= 0]
+    of_clip = labels[labelled]
+    before = np.empty(len(labelled))
+    for label in np.unique(of_clip):
+        rows = np.flatnonzero(of_clip == label)
+        before[rows] = np.arange(len(rows)) / len(rows)
+    chosen = np.argsort(before, kind="stable")[:most]
+    return np.sort(labelled[chosen])
 
 
 def choose(
