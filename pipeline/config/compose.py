@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import plain_text
+from pipeline.config.former_words import refuse_former_settings, refuse_former_words
 from pipeline.config.identity import flatten
 from pipeline.config.own_files import require_readable_files
 from pipeline.config.root import STAGES, Config, check
@@ -61,6 +62,7 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     if config_dir is not None:
         own = _own_directory(config_dir)
         search = [f"hydra.searchpath=[{plain_text.quote(f'file://{own}')}]"]
+    refuse_former_words(overrides)
     words = []
     for override in overrides:
         _require_ours(override)
@@ -77,6 +79,7 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         raise ConfigError(_problem(error, own)) from None
     refuse_secrets(values, overrides)
+    refuse_former_settings(values)
     # pydantic refuses an unknown stage, too, but suggests no name.
     _require_known_stages(values)
     return check(values)

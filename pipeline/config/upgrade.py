@@ -10,10 +10,18 @@ things have changed. A reader was a name, and the options of some readers stood 
 The reader `arrays` had a key `axes`, a text that nothing read. Now `data.coordinates` declares the
 axes. A configuration without it has recordings in the canonical form.
 
-The section `ablate` had keys for the paths of its results, and for the command line of the run.
+A table of runs was made by the stage `ablate`, which ingested its recordings, too. Its section had
+keys for the paths of its results, and for the command line of the run. Now it is a sweep:
+
+    stages: [ablate]               stages: [ingest, sweep]
+    ablate:                 ->     sweep:
+      results: outputs/table
+      variants: {...}                variants: {...}
 """
 
 from typing import Any
+
+from pipeline.config.former_words import ABLATE, STAGES, SWEEP
 
 # The former keys of `data` with the options of a reader.
 READER_OPTIONS = ("pku_mmd", "arrays")
@@ -38,11 +46,11 @@ def upgraded(values: Any) -> Any:
             data = data | {"reader": _without_axes(data["reader"])}
         if data is not values["data"]:
             sections["data"] = data
-    if _has_old_keys(values.get("ablate")):
-        sections["ablate"] = _without_old_keys(values["ablate"])
-    if not sections:
-        return values
-    return values | sections
+    if sections:
+        values = values | sections
+    if ABLATE in values:
+        values = _with_sweep(values)
+    return values
 
 
 def _has_old_reader(data: dict[str, Any]) -> bool:
@@ -76,9 +84,16 @@ def _without_axes(reader: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in reader.items() if key != "axes"}
 
 
-def _has_old_keys(ablate: Any) -> bool:
-    return isinstance(ablate, dict) and any(key in ablate for key in FORMER_ABLATE_KEYS)
-
-
-def _without_old_keys(ablate: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in ablate.items() if key not in FORMER_ABLATE_KEYS}
+def _with_sweep(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with the section `sweep` instead of `ablate`."""
+    others = {key: value for key, value in values.items() if key != ABLATE}
+    table = values[ABLATE]
+    if isinstance(table, dict):
+        table = {key: value for key, value in table.items() if key not in FORMER_ABLATE_KEYS}
+    stages = values.get("stages")
+    if isinstance(stages, list) and ABLATE in stages:
+        # It had to be the only stage.
+        others["stages"] = list(STAGES)
+    if table is None:
+        return others
+    return others | {SWEEP: table}

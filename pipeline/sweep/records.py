@@ -8,8 +8,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
+from pipeline.config.former_words import todays_override
 from pipeline.config.section import Section
 from pipeline.core import storage
 from pipeline.core.errors import UserError, first_line
@@ -77,6 +78,11 @@ class Record(Section):
     seconds: int
     code: str
     stores: list[str]
+
+    @field_validator("command")
+    @classmethod
+    def _todays_words(cls, command: list[str]) -> list[str]:
+        return [todays_override(override) for override in command]
 
     @property
     def name(self) -> str:

@@ -124,16 +124,16 @@ def commands(table: Table) -> list[str]:
     texts = []
     for record in table.records:
         # Quoted, because zsh takes brackets for a pattern.
-        text = shlex.join(["skelfuse", "stages=[ablate]", *record.command])
+        text = shlex.join(["skelfuse", *record.command])
         if record.experiment == table.name and text not in texts:
             texts.append(text)
     return texts
 
 
 def description(table: Table) -> str:
-    """Return how the table came about: cells, seeds, protocols, dates, time and versions.
+    """Return how the table came about: trials, seeds, protocols, dates, time and versions.
 
-    The time of a cell that was stopped in between is the time since it went on.
+    The time of a trial that was stopped in between is the time since it went on.
     """
     records = table.records
     first = records[0].figures
@@ -146,7 +146,7 @@ def description(table: Table) -> str:
         seconds += record.seconds
     shown_seeds = ", ".join(map(str, sorted(seeds)))
     return (
-        f"{len(records)} cells, seeds {shown_seeds}; {_protocols(records)}, "
+        f"{len(records)} trials, seeds {shown_seeds}; {_protocols(records)}, "
         f"{first['epochs']} epochs, probe {first['probe']}, last epoch. "
         f"{_dates(records)}, {seconds / 3600:.1f} hours on {_machines(records)}; "
         f"{_versions(records)}; code {', '.join(sorted(codes))}."
