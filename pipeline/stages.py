@@ -5,7 +5,6 @@ Importing this takes seconds, because it imports torch, Ray and MLflow.
 
 from contextlib import suppress
 
-from pipeline.sweep.stage import ablate, check_variants
 from pipeline.card.stage import inspect
 from pipeline.cluster.lifeline import RayLostError
 from pipeline.cluster.quiet import RAY_LOG, log_stderr
@@ -23,11 +22,8 @@ from pipeline.runs.owner import take
 from pipeline.runs.perform import Stages, perform, summarise
 from pipeline.runs.resolved import ResolvedRun, resolve
 from pipeline.runs.tracking import Tracker, check_tracking
-
-
-def _sweep(run: ResolvedRun, tracker: Tracker) -> dict[str, object]:
-    """Run the cells of an ablation table. Each cell is a run of the stages in STAGES."""
-    return ablate(run, tracker, STAGES)
+from pipeline.sweep.stage import sweep
+from pipeline.sweep.variants import check_variants
 
 
 # Each function takes a run and its tracker, and returns flat results: name -> number or text.
@@ -37,7 +33,7 @@ STAGES: Stages = {
     "evaluate": evaluate,
     "report": report,
     "inspect": inspect,
-    "sweep": _sweep,
+    "sweep": sweep,
 }
 
 

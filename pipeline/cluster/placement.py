@@ -17,12 +17,34 @@ ROUNDING = 1e-9
 Resources = Mapping[str, float]
 
 
-def bundle(cluster: Cluster) -> dict[str, float]:
-    """Return the resources of one training worker."""
+def bundle(cluster: Cluster, gpu_share: float = 1) -> dict[str, float]:
+    """Return the resources of one training worker.
+
+    Args:
+        cluster: the resources that the run needs.
+        gpu_share: the part of a GPU that a worker gets, where it gets one.
+    """
     resources: dict[str, float] = {"CPU": cluster.cpus_per_worker}
     if cluster.gpu:
-        resources["GPU"] = 1
+        resources["GPU"] = gpu_share
     return resources
+
+
+def trials_at_once(cluster: Cluster, gpu_share: float, nodes: Sequence[Resources]) -> int:
+    """Return how many trials of a sweep have room at the same time, at least one.
+
+    Args:
+        cluster: the resources that one trial needs.
+        gpu_share: see `bundle`.
+        nodes: the resources of each node.
+
+    Example: trials of one worker with 0.75 CPUs, on nodes of 2 CPUs each: two on every node.
+    """
+    need = bundle(cluster, gpu_share)
+    trials = sum(_workers_on(node, need) for node in nodes) // cluster.workers
+    while trials > 1 and _shortage(need, trials * cluster.workers, nodes) is not None:
+        trials -= 1
+    return max(1, trials)
 
 
 def require_room(cluster: Cluster, say: Callable[[str], None]) -> None:
@@ -41,7 +63,7 @@ def require_room(cluster: Cluster, say: Callable[[str], None]) -> None:
     """
     from ray.util.placement_group import placement_group, remove_placement_group
 
-    problem = shortage(cluster, _nodes())
+    problem = shortage(cluster, alive_nodes())
     if problem and not cluster.wait_minutes:
         raise ConfigError(f"cluster.workers={cluster.workers}: {problem}")
     wanted = [bundle(cluster) for _ in range(cluster.workers)]
@@ -54,7 +76,7 @@ def require_room(cluster: Cluster, say: Callable[[str], None]) -> None:
         say(f"waiting for the cluster: {reason}")
         if room.wait(timeout_seconds=max(RELEASE_SECONDS, 60 * cluster.wait_minutes)):
             return
-        problem = shortage(cluster, _nodes())
+        problem = shortage(cluster, alive_nodes())
         if problem is None:
             problem = "others hold what they need; set cluster.wait_minutes to wait"
         raise ConfigError(f"cluster.workers={cluster.workers}: {problem}")
@@ -77,10 +99,14 @@ def shortage(cluster: Cluster, nodes: Sequence[Resources]) -> str | None:
         nodes of 1 and 1 CPUs    Each worker fills a node, and no node has 0.5 CPUs left: too small.
         nodes of 1 and 1.5 CPUs  The second node holds a worker and the 0.5 CPUs: large enough.
     """
-    need = bundle(cluster)
+    return _shortage(bundle(cluster), cluster.workers, nodes)
+
+
+def _shortage(need: Resources, workers: int, nodes: Sequence[Resources]) -> str | None:
+    """Say why `nodes` cannot hold so many workers and leave SPARE_CPUS on one of them."""
     each = " and ".join(f"{amount:g} {name}" for name, amount in need.items())
     fitting = sum(_workers_on(node, need) for node in nodes)
-    if fitting < cluster.workers:
+    if fitting < workers:
         return f"the cluster has room for {fitting} workers of {each}"
     # A reading task takes SPARE_CPUS of one node. It goes where it displaces the fewest workers.
     displaced = []
@@ -89,11 +115,11 @@ def shortage(cluster: Cluster, nodes: Sequence[Resources]) -> str | None:
             rest = dict(node)
             rest["CPU"] -= SPARE_CPUS
             displaced.append(_workers_on(node, need) - _workers_on(rest, need))
-    if displaced and fitting - min(displaced) >= cluster.workers:
+    if displaced and fitting - min(displaced) >= workers:
         return None
     total = sum(node.get("CPU", 0) for node in nodes)
     return (
-        f"{cluster.workers} workers of {each} leave no node with {SPARE_CPUS:g} of the cluster's "
+        f"{workers} workers of {each} leave no node with {SPARE_CPUS:g} of the cluster's "
         f"{total:g} CPUs for reading; lower cluster.cpus_per_worker"
     )
 
@@ -107,7 +133,8 @@ def _workers_on(node: Resources, need: Resources) -> int:
     return min(workers)
 
 
-def _nodes() -> list[dict[str, float]]:
+def alive_nodes() -> list[dict[str, float]]:
+    """Return the resources of each node of the cluster that this process is connected to."""
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]

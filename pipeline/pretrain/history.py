@@ -13,8 +13,11 @@ from pipeline.pretrain.checkpoint import Checkpoint
 from pipeline.pretrain.loop import RECENT_ROWS
 from pipeline.pretrain.metrics_file import MetricsFile
 from pipeline.runs.files import METRICS
-from pipeline.runs.metric_names import STEP, TIME, WATCH_PREFIX
+from pipeline.runs.metric_names import HELD_OUT_PREFIX, STEP, TIME, WATCH_PREFIX
 from pipeline.runs.metric_rows import Row, read_rows
+
+# What is measured of a checkpoint comes later than the rows of its training.
+MEASURED = (WATCH_PREFIX, HELD_OUT_PREFIX)
 
 if TYPE_CHECKING:  # MLflow takes seconds to import.
     from pipeline.runs.tracking import Tracker
@@ -160,7 +163,7 @@ def rows_until(checkpoint: Checkpoint, written: list[Row]) -> list[Row]:
     figures_of: dict[int, dict[str, Any]] = {}
     rows: list[Row] = []
     for row in written:
-        figures_of[row[STEP]] = {key: row[key] for key in row if key.startswith(WATCH_PREFIX)}
+        figures_of[row[STEP]] = {key: row[key] for key in row if key.startswith(MEASURED)}
         if row[STEP] < first_recent:
             rows.append(row)
     _say_which_rows_are_missing(rows, recent)

@@ -33,12 +33,14 @@ class Ownership:
     Args:
         output: the directory.
         record: the record in it, which `take` has written.
+        interrupts: whether losing the directory interrupts the main thread. A sweep owns the
+            directories of many trials at once, and looks at `lost` itself.
 
     Attributes:
         lost: why the directory is no longer this process's, None while it is.
     """
 
-    def __init__(self, output: str, record: OwnerRecord) -> None:
+    def __init__(self, output: str, record: OwnerRecord, interrupts: bool = True) -> None:
         self.output = output
         self.record = record
         self.lost: str | None = None
@@ -49,7 +51,8 @@ class Ownership:
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="owner heartbeat")
         # Only the main thread can be interrupted, and only there handlers can be set.
-        self._in_main_thread = threading.current_thread() is threading.main_thread()
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        self._in_main_thread = interrupts and in_main_thread
         self._on_interrupt: Callable[..., object] | int | None = None
 
     @property
@@ -169,11 +172,12 @@ class Ownership:
             self._on_interrupt(number, frame)
 
 
-def take(output: str) -> Ownership:
+def take(output: str, interrupts: bool = True) -> Ownership:
     """Become the owner of an output directory, which is created if it does not exist.
 
     Args:
         output: the directory.
+        interrupts: see `Ownership`.
 
     Raises:
         ConfigError: another process owns it, or begins at the same moment.
@@ -184,7 +188,7 @@ def take(output: str) -> Ownership:
     if dead is not None:
         age = dead.age(time.time())
         say(f"output: taken over from {dead.record}, which ended early ({age} ago)")
-    return Ownership(output, record)
+    return Ownership(output, record, interrupts)
 
 
 def refuse_owned(output: str, fresh: bool) -> None:

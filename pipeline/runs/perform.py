@@ -4,10 +4,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.runs import files
 from pipeline.runs.code_version import code_version
+from pipeline.runs.directory import RunDirectory
 from pipeline.runs.resolved import ResolvedRun
 
 if TYPE_CHECKING:  # MLflow takes more than a second to import.
@@ -54,11 +56,22 @@ def summarise(run: ResolvedRun, tracker: "Tracker") -> dict[str, Any]:
         The flat results of all finished stages, with the run's name, seed and MLflow run id.
     """
     directory = run.directory
+    summary = write_summary(run.config, directory)
+    tracker.artifacts([directory.path(files.SUMMARY), directory.path(files.CONFIG)])
+    return summary
+
+
+def write_summary(config: Config, directory: RunDirectory) -> dict[str, Any]:
+    """Write `summary.json`, and return what is in it.
+
+    Args:
+        config: the configuration of the run.
+        directory: its output directory.
+    """
     summary = directory.summary() | {
-        "name": run.config.name,
-        "seed": run.config.seed,
+        "name": config.name,
+        "seed": config.seed,
         "mlflow_run_id": directory.state.mlflow_run_id,
     }
     storage.write_json(directory.path(files.SUMMARY), dict(sorted(summary.items())))
-    tracker.artifacts([directory.path(files.SUMMARY), directory.path(files.CONFIG)])
     return summary

@@ -44,7 +44,13 @@ def compose_trial(
         f"output={output}",
         f"data.store={sweep.config.store}",
         "fresh=false",
+        # The criterion takes the place of watching.
+        "train.watch.every_epochs=null",
     ]
+    settings = sweep.config.sweep
+    if settings is not None and settings.criterion is not None:
+        # A trial is measured where there is a checkpoint, so that nothing is lost in between.
+        own.append(f"train.checkpoint.every_epochs={settings.criterion.every_epochs}")
     request = Request(
         (*sweep.request.overrides, *overrides, *own),
         sweep.request.config_dir,

@@ -52,6 +52,7 @@ class Report:
         seconds: the name of a finished stage -> how long it took.
         ended: why the trial ends here without being finished (diverged, collapsed), None if it
             does not.
+        failed: whether that is a failure, after which another attempt would not help.
     """
 
     epoch: int
@@ -60,3 +61,4 @@ class Report:
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     ended: str | None = None
+    failed: bool = False

@@ -1,0 +1,183 @@
+"""The searcher that Ray Tune asks for trials: it hands out those of a source, and keeps the book.
+
+Tune's own state is never restored. At every start there is a new searcher over the records that the
+trials' directories hold, and what is missing is handed out again.
+"""
+
+from typing import Any, Protocol
+
+import ray
+from ray.tune import Callback
+from ray.tune.search import Searcher
+
+from pipeline.core.console import Bar, say
+from pipeline.core.errors import first_line
+from pipeline.sweep.book import Book
+from pipeline.sweep.messages import Order
+from pipeline.sweep.schedulers import Memory
+from pipeline.sweep.trainable import CRITERION, REPORT, TRIAL
+from pipeline.sweep.trial import State, Trial, TrialRecord
+
+
+class Source(Protocol):
+    """Where the trials of a sweep come from: a table, or a search."""
+
+    def next_trial(self) -> Trial | None:
+        """Return the next trial to run, None if none is left."""
+
+    def ended(self, record: TrialRecord) -> None:
+        """Take note of a trial that has ended."""
+
+
+class SourceSearcher(Searcher):
+    """Hands out the trials of a source to Ray Tune.
+
+    Args:
+        source: of the trials.
+        book: what the driver keeps of them.
+        orders: Ray's handle of `Orders`.
+        memory: brings the rungs of earlier attempts to the scheduler.
+        progress: is shown on the console.
+    """
+
+    def __init__(
+        self, source: Source, book: Book, orders: Any, memory: Memory, progress: "Progress"
+    ) -> None:
+        super().__init__()
+        self.source = source
+        self.book = book
+        self.orders = orders
+        self.memory = memory
+        self.progress = progress
+        # Tune's id of a trial -> its name.
+        self.names: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """Return the name of the next trial, as Tune's configuration of it."""
+        while True:
+            trial = self.source.next_trial()
+            if trial is None:
+                return Searcher.FINISHED
+            order = self.book.open(trial)
+            if isinstance(order, Order):
+                break
+            # It was finished before; only its record did not say so.
+            self._settle(order)
+        self.hand_out(order)
+        self.names[trial_id] = trial.name
+        self.memory.recall(trial_id, self.book.running(trial.name).record)
+        self.progress.begin(trial.name)
+        return {TRIAL: trial.name}
+
+    def hand_out(self, order: Order) -> None:
+        """Let the process of a trial find its order."""
+        ray.get(self.orders.put.remote(order))
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Write how a trial ended. Why one failed, `Keeper` learns after this."""
+        if not error:
+            self.close(trial_id, "stopped", self.memory.reason(result or {}))
+
+    def close(self, trial_id: str, state: State, reason: str) -> None:
+        """Write how a trial ended; `state` and `reason` as in `Book.close`."""
+        name = self.names.pop(trial_id)
+        self.orders.drop.remote(name)
+        self._settle(self.book.close(name, state, reason))
+
+    def _settle(self, record: TrialRecord) -> None:
+        self.source.ended(record)
+        self.progress.end(record)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write nothing: the records of the trials are all there is to remember."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Read nothing, see `save`."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Write nothing, see `save`."""
+
+
+class Keeper(Callback):
+    """Writes what trials report, and what becomes of those that fail.
+
+    Tune tells a searcher nothing of a result at which the scheduler stops the trial, and not why a
+    trial failed. It tells callbacks.
+    """
+
+    def __init__(self, searcher: SourceSearcher) -> None:
+        self.searcher = searcher
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+    ) -> None:
+        """Write what a trial reports."""
+        name = trial.config[TRIAL]
+        [report] = result[REPORT]
+        self.searcher.book.report(name, report)
+        self.searcher.progress.report(name, report.epoch, result.get(CRITERION))
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Let a trial whose process died go on from its newest checkpoint."""
+        name = trial.config[TRIAL]
+        say(f"  {name}: {_reason(trial)}; it goes on from its newest checkpoint")
+        self.searcher.hand_out(self.searcher.book.reopen(name))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Write that a trial was given up, and why."""
+        self.searcher.close(trial.trial_id, "failed", _reason(trial))
+
+
+def _reason(trial: Any) -> str:
+    error = trial.get_error()
+    return first_line(error) if error is not None else "no reason is known"
+
+
+class Progress:
+    """Shows how far a sweep is.
+
+    Args:
+        bar: on the console; counts trials.
+        mode: `max` or `min`, for the best value so far; None if trials are not compared.
+    """
+
+    def __init__(self, bar: Bar, mode: str | None) -> None:
+        self.bar = bar
+        self.mode = mode
+        self.best: tuple[float, str] | None = None
+        self._epochs: dict[str, int] = {}
+        self._ended = bar.done
+
+    def begin(self, name: str) -> None:
+        """Count a trial as running."""
+        self._epochs[name] = 0
+        self._show()
+
+    def report(self, name: str, epoch: int, value: float | None) -> None:
+        """Show how far a trial is, and whether it is the best."""
+        self._epochs[name] = epoch
+        if value is not None and self._is_better(value):
+            self.best = (value, name)
+        self._show()
+
+    def end(self, record: TrialRecord) -> None:
+        """Count a trial that has ended; one that did not finish is named."""
+        self._epochs.pop(record.name, None)
+        self._ended += 1
+        if record.state == "failed" or (record.state == "stopped" and self.mode is None):
+            say(f"  {record.name}: {record.state}, {record.reason}")
+        self._show()
+
+    def _is_better(self, value: float) -> bool:
+        if self.best is None:
+            return True
+        return value > self.best[0] if self.mode == "max" else value < self.best[0]
+
+    def _show(self) -> None:
+        running = "  ".join(f"{name} epoch {epoch}" for name, epoch in self._epochs.items())
+        best = ""
+        if self.best is not None:
+            best = f"  best {self.best[0]:.4g} ({self.best[1]})"
+        self.bar.update(self._ended, text=running + best)
