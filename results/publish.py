@@ -1,4 +1,4 @@
-"""Publishes the records of a run: `python results/publish.py OUTPUT`.
+"""Publishes the records of a table: `python results/publish.py OUTPUT`.
 
 Without OUTPUT it draws all tables anew from their records; with --check it changes nothing, and
 exits 1 where a page or a plot is not what its records say.
@@ -17,9 +17,9 @@ from pipeline.core.environment import prepare_environment  # noqa: E402
 # The next imports load matplotlib.
 prepare_environment()
 
-from pipeline.sweep.publish import draw, problems, publish, tables  # noqa: E402
 from pipeline.core.console import complain  # noqa: E402
 from pipeline.core.errors import UserError  # noqa: E402
+from pipeline.sweep.publish import draw, problems, publish, tables  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         published.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", nargs="?", help="the output of a run with stages=[ablate]")
+    parser.add_argument("output", nargs="?", help="the output of a sweep that made a table")
     parser.add_argument("--check", action="store_true", help="only check pages and plots")
     parser.add_argument("--folder", default=str(RESULTS), help="of the tables; this one if not set")
     options = parser.parse_args(arguments)
