@@ -5,20 +5,27 @@ and values of all of them are a **point**. Either way each of these is run with 
 run of them is a **trial**.
 """
 
+import json
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from pipeline.config.section import Count, Place, Section
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 Number = Annotated[float, Field(ge=-1e12, le=1e12)]
+Integer = Annotated[int, Field(ge=-(10**12), le=10**12)]
 # What one value of a choice may be: a number, a name, true or false, null, or a list of these.
 ChoiceValue = bool | int | float | str | None | list[bool | int | float | str | None]
 # The keys of a range; each says how values are drawn from it.
 KINDS = ("log_uniform", "uniform", "integer", "choice")
+RANGES = "log_uniform: [LOW, HIGH], uniform: [LOW, HIGH], integer: [LOW, HIGH] or choice: [...]"
+# So many points or trials take weeks.
+MOST_TRIALS = 10_000
 
 
 class Range(Section):
@@ -33,8 +40,80 @@ class Range(Section):
 
     log_uniform: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
     uniform: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
-    integer: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
-    choice: list[ChoiceValue] | None = None
+    integer: Annotated[list[Integer], Field(min_length=2, max_length=2)] | None = None
+    choice: Annotated[list[ChoiceValue], Field(min_length=1, max_length=1000)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _require_one_kind(cls, values: Any) -> Any:
+        given = []
+        if isinstance(values, dict):
+            given = [kind for kind in KINDS if values.get(kind) is not None]
+        if len(given) != 1:
+            # A ValueError would be shown without the value.
+            raise PydanticCustomError(
+                "range", "a range is {kinds}, and one of them only", {"kinds": RANGES}
+            )
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.choice is not None:
+            self._require_different(self.choice)
+            return self
+        low, high = self.ends
+        if low >= high:
+            raise ValueError(f"{self.kind}=[{low}, {high}]: the first must be below the second")
+        if self.log_uniform is not None and low <= 0:
+            raise ValueError(f"log_uniform=[{low}, {high}]: both must be above 0")
+        return self
+
+    def _require_different(self, values: list[ChoiceValue]) -> None:
+        # True equals 1 in Python, but not in JSON.
+        texts = [json.dumps(value) for value in values]
+        for text in texts:
+            if texts.count(text) > 1:
+                raise ValueError(f"choice: has {text} twice")
+
+    @property
+    def kind(self) -> str:
+        """The key that is given, one of KINDS."""
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest value of a range of numbers."""
+        low, high = self.log_uniform or self.uniform or self.integer or (0, 0)
+        return low, high
+
+    @property
+    def values(self) -> list[Any] | None:
+        """All values, None if they are without number."""
+        if self.choice is not None:
+            return list(self.choice)
+        if self.integer is not None:
+            low, high = self.integer
+            return list(range(low, high + 1))
+        return None
+
+    @property
+    def size(self) -> int | None:
+        """The number of values, None if they are without number."""
+        if self.choice is not None:
+            return len(self.choice)
+        if self.integer is not None:
+            low, high = self.integer
+            return high + 1 - low
+        return None
+
+    @property
+    def corners(self) -> list[Any]:
+        """The lowest and the highest value, or each value of a choice."""
+        if self.choice is not None:
+            return list(self.choice)
+        if self.integer is not None:
+            return list(self.integer)
+        return [float(end) for end in self.ends]
 
 
 class Criterion(Section):
@@ -92,11 +171,11 @@ class Sweep(Section):
             never writes them. A trial with a current record in one of them is not run again. The
             first file belongs to this table.
         space: the key of a setting, or the name of a group such as `views` -> its range.
-        search: how points are chosen. grid: all combinations. random: drawn independently. tpe:
-            Optuna's TPE, which draws where earlier points were good.
+        search: how points are chosen; a search needs it. grid: all combinations. random: each
+            drawn by itself. tpe: Optuna's TPE, which draws where earlier points were good.
         trials: how many trials a search has in all; with several seeds a multiple of their number.
-            None: all combinations of a grid.
-        criterion: by what points are compared.
+            A grid has all combinations, and leaves it out.
+        criterion: by what points are compared; a search needs it.
         scheduler: when trials are stopped early.
         confirm: how many seeds the winner is run with afterwards, beside the settings that the
             sweep began with, and measured on the test side; 0: none.
@@ -112,8 +191,8 @@ class Sweep(Section):
     published: list[Place] = Field(default_factory=list)
     # A search.
     space: Annotated[dict[str, Range], Field(min_length=1)] | None = None
-    search: Literal["grid", "random", "tpe"] = "tpe"
-    trials: Count | None = None
+    search: Literal["grid", "random", "tpe"] | None = None
+    trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] | None = None
     criterion: Criterion | None = None
     scheduler: Scheduler | None = None
     confirm: Annotated[int, Field(ge=0, le=1000)] = 0
@@ -139,7 +218,96 @@ class Sweep(Section):
             raise ValueError("space: give either a space to search, or the variants of a table")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={self.seeds}: each seed only once")
+        if self.space is None:
+            self._check_table()
+        else:
+            self._check_search(self.space)
         return self
+
+    def _check_table(self) -> None:
+        """Refuse what only a search has."""
+        given = {
+            "search": self.search,
+            "trials": self.trials,
+            "criterion": self.criterion,
+            "scheduler": self.scheduler,
+            "confirm": self.confirm or None,
+        }
+        for key, value in given.items():
+            if value is not None:
+                raise ValueError(f"{key}: only a search has it, and this is a table (variants)")
+
+    def _check_search(self, space: dict[str, Range]) -> None:
+        """Refuse what only a table has, and a search that cannot be made."""
+        given = {
+            "only": self.only,
+            "splits": self.splits,
+            "published": self.published or None,
+        }
+        for key, value in given.items():
+            if value is not None:
+                raise ValueError(f"{key}: only a table has it, and this is a search (space)")
+        if self.search is None:
+            raise ValueError("search: missing; one of grid, random and tpe")
+        if self.criterion is None:
+            raise ValueError("criterion: missing; points are compared by it")
+        if self.search == "grid":
+            self._check_grid(space)
+        else:
+            self._check_trials()
+
+    def _check_grid(self, space: dict[str, Range]) -> None:
+        for key, values in space.items():
+            if values.size is None:
+                low, high = values.ends
+                raise ValueError(
+                    f"space.{key}.{values.kind}: has values without number, and a grid takes all; "
+                    f"write choice: [{low}, ..., {high}], or search=tpe"
+                )
+        if self.trials is not None:
+            raise ValueError(
+                f"trials={self.trials}: a grid has all combinations of its values; "
+                "leave it out, or take search=random"
+            )
+        trials = (self.combinations or 0) * len(self.seeds)
+        if trials > MOST_TRIALS:
+            raise ValueError(
+                f"space: its grid with {len(self.seeds)} seeds has {trials:,} trials, at most "
+                f"{MOST_TRIALS:,} are made; take search=tpe or random, with a number of trials"
+            )
+
+    def _check_trials(self) -> None:
+        seeds = len(self.seeds)
+        if self.trials is None:
+            raise ValueError(f"trials: missing; search={self.search} needs a number of trials")
+        if self.trials % seeds:
+            raise ValueError(
+                f"trials={self.trials}: must be a multiple of {seeds}, because every point is run "
+                f"with {seeds} seeds (sweep.seeds)"
+            )
+        combinations = self.combinations
+        if combinations is not None and self.trials > combinations * seeds:
+            raise ValueError(
+                f"trials={self.trials}: the space has {combinations} points, which are "
+                f"{combinations * seeds} trials; take no more, or search=grid"
+            )
+
+    @property
+    def combinations(self) -> int | None:
+        """The number of points in the space of a search, None if they are without number."""
+        sizes = []
+        for values in (self.space or {}).values():
+            if values.size is None:
+                return None
+            sizes.append(values.size)
+        return math.prod(sizes)
+
+    @property
+    def points(self) -> int:
+        """How many points a search has in all."""
+        if self.trials is not None:
+            return self.trials // len(self.seeds)
+        return self.combinations or 0
 
     @property
     def is_search(self) -> bool:

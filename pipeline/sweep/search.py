@@ -1,0 +1,288 @@
+"""A search: the trials of points in a space. The only module that knows Optuna.
+
+A search keeps no state of its own. What to try next follows from the records of the trials, and
+every draw has its own random numbers. So a search that was interrupted goes on with the points that
+it would have come to.
+"""
+
+import hashlib
+import itertools
+import json
+import warnings
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from pipeline.config.sweep import Criterion, Range, Sweep
+from pipeline.core.console import say
+from pipeline.core.errors import ConfigError, UserError
+from pipeline.runs.directory import RunDirectory
+from pipeline.runs.metric_names import CRITERIA
+from pipeline.runs.resolved import ResolvedRun, resolve
+from pipeline.sweep.compose import PRETRAINED, compose_trial
+from pipeline.sweep.points import Point, final_value, points_of
+from pipeline.sweep.space import Params, grid, overrides_of, rounded, same
+from pipeline.sweep.trial import Trial, TrialRecord, trial_name
+
+# Points that TPE draws at random, before it models which of them are good.
+STARTUP_POINTS = 10
+# So often a point is drawn anew, if no run accepts it or if it was tried before.
+MOST_DRAWS = 100
+# What a point is for Optuna. It takes no notice of points that failed.
+STATES = {
+    "open": TrialState.RUNNING,
+    "finished": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+class Search:
+    """The source of the trials of a search.
+
+    Args:
+        sweep: the run of the sweep.
+        overrides: what all trials have besides (see `pipeline.sweep.choosing`).
+        records: of the trials that were begun earlier.
+
+    Raises:
+        UserError: a record does not belong to this search.
+    """
+
+    def __init__(
+        self, sweep: ResolvedRun, overrides: Sequence[str], records: Sequence[TrialRecord]
+    ) -> None:
+        assert sweep.config.sweep is not None
+        assert sweep.config.sweep.space is not None
+        assert sweep.config.sweep.criterion is not None
+        self._sweep = sweep
+        self._settings: Sweep = sweep.config.sweep
+        self._criterion: Criterion = sweep.config.sweep.criterion
+        self._space: dict[str, Range] = sweep.config.sweep.space
+        self._overrides = list(overrides)
+        self._points = points_of(records, self._space, self._settings.seeds)
+        # Numbers of a grid whose point no run accepts.
+        self._refused: set[int] = set()
+        self._composed: Trial | None = None
+        self._open: deque[tuple[Point, int]] = deque()
+        for point in self._points.values():
+            self._require_measured(point)
+            for seed in point.begun:
+                if point.records[seed].state == "open":
+                    self._open.append((point, seed))
+
+    def next_trial(self) -> Trial | None:
+        """Return the next trial to run: one that was interrupted, or one that was never begun.
+
+        Returns:
+            The trial, which counts as begun. None if there is nothing left to begin.
+
+        Raises:
+            UserError: no run accepts what was drawn.
+        """
+        if self._open:
+            point, seed = self._open.popleft()
+            return self._compose(point, seed)
+        for point in self._points.values():
+            if point.missing:
+                return self._begin(point, point.missing[0])
+        new = self._new_point()
+        if new is None:
+            return None
+        self._points[new.number] = new
+        return self._begin(new, new.seeds[0])
+
+    def ended(self, record: TrialRecord) -> None:
+        """Take note of what a trial came to.
+
+        Raises:
+            UserError: it was finished without the criterion.
+        """
+        for point in self._points.values():
+            if point.name == record.group and record.seed in point.begun:
+                point.records[record.seed] = record
+                self._require_measured(point)
+
+    def groups(self) -> list[Point]:
+        """Return the points that were begun, by number."""
+        return [self._points[number] for number in sorted(self._points)]
+
+    def _require_measured(self, point: Point) -> None:
+        for record in point.records.values():
+            if record.state == "finished":
+                final_value(record, self._criterion.metric)
+
+    def _begin(self, point: Point, seed: int) -> Trial:
+        trial = self._compose(point, seed)
+        point.begun.append(seed)
+        return trial
+
+    def _compose(self, point: Point, seed: int) -> Trial:
+        newest = self._composed
+        name = trial_name(point.name, seed)
+        # Composing takes a tenth of a second. A new point was just composed to check it.
+        if newest is not None and newest.name == name and same(newest.params, point.params):
+            return newest
+        self._composed = compose_trial(
+            self._sweep,
+            point.name,
+            seed,
+            [*self._overrides, *overrides_of(point.params)],
+            params=point.params,
+            stages=PRETRAINED,
+        )
+        return self._composed
+
+    def _problem(self, point: Point) -> str | None:
+        """Return why no run accepts a point, None if one does."""
+        try:
+            trial = self._compose(point, point.seeds[0])
+            resolve(trial.config, trial.request, RunDirectory(trial.config.output))
+        except ConfigError as error:
+            return str(error)
+        return None
+
+    def _new_point(self) -> Point | None:
+        """Return a point that was not begun, None if there is none left."""
+        for number in range(self._settings.points):
+            if number in self._points or number in self._refused:
+                continue
+            if self._settings.search == "grid":
+                point = self._grid_point(number)
+            else:
+                point = self._drawn_point(number)
+            if point is not None:
+                return point
+            self._refused.add(number)
+        return None
+
+    def _grid_point(self, number: int) -> Point | None:
+        """Return a point of the grid, None if no run accepts it."""
+        params = next(itertools.islice(grid(self._space), number, None))
+        point = Point(number, params, self._settings.seeds)
+        problem = self._problem(point)
+        if problem is not None:
+            say(f"  {point.name} ({_named(params)}) is left out: {problem}")
+            return None
+        return point
+
+    def _drawn_point(self, number: int) -> Point | None:
+        """Draw a point, None if all points were tried that a run accepts."""
+        problem = None
+        for attempt in range(MOST_DRAWS):
+            point = Point(number, self._draw(number, attempt), self._settings.seeds)
+            if self._is_known(point):
+                continue
+            problem = self._problem(point)
+            if problem is None:
+                return point
+        if self._settings.combinations is None:
+            raise UserError(
+                f"sweep.space: {MOST_DRAWS} points were drawn for {point.name}, and no run "
+                f"accepts any; the last one: {problem}"
+            )
+        # Nearly all points were tried. The others are soon found one by one.
+        for params in grid(self._space):
+            point = Point(number, params, self._settings.seeds)
+            if not self._is_known(point) and self._problem(point) is None:
+                return point
+        return None
+
+    def _is_known(self, point: Point) -> bool:
+        return any(same(known.params, point.params) for known in self._points.values())
+
+    def _draw(self, number: int, attempt: int) -> Params:
+        """Ask Optuna for a point, with all that is known of the others."""
+        seed = _seed(self._sweep.config.seed, number, attempt)
+        with warnings.catch_warnings():
+            # Of settings that Optuna may still change.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if self._settings.search == "random":
+                sampler: Any = optuna.samplers.RandomSampler(seed=seed)
+            else:
+                sampler = optuna.samplers.TPESampler(
+                    n_startup_trials=STARTUP_POINTS,
+                    multivariate=True,
+                    # Points that are still open count as bad: slots do not all try the same.
+                    constant_liar=True,
+                    seed=seed,
+                )
+        level = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            study = optuna.create_study(sampler=sampler, direction=self._direction)
+            for point in self.groups():
+                study.add_trial(self._told(point))
+            distributions = {}
+            for key, values in self._space.items():
+                distributions[key] = _distribution(values)
+            drawn = study.ask(distributions).params
+        finally:
+            optuna.logging.set_verbosity(level)
+        return {key: _from_optuna(drawn[key], values) for key, values in self._space.items()}
+
+    @property
+    def _direction(self) -> StudyDirection:
+        if CRITERIA[self._criterion.metric].mode == "max":
+            return StudyDirection.MAXIMIZE
+        return StudyDirection.MINIMIZE
+
+    def _told(self, point: Point) -> FrozenTrial:
+        """Return what Optuna is told of a point."""
+        params = {}
+        distributions = {}
+        for key, values in self._space.items():
+            params[key] = _to_optuna(point.params[key], values)
+            distributions[key] = _distribution(values)
+        return optuna.trial.create_trial(
+            state=STATES[point.state],
+            value=point.value(self._criterion.metric),
+            params=params,
+            distributions=distributions,
+            intermediate_values=point.curve(self._criterion.metric),
+        )
+
+
+def _distribution(values: Range) -> BaseDistribution:
+    if values.choice is not None:
+        # Optuna knows no lists: it chooses among the positions.
+        return CategoricalDistribution(range(len(values.choice)))
+    if values.integer is not None:
+        low, high = values.integer
+        return IntDistribution(low, high)
+    low_end, high_end = values.ends
+    return FloatDistribution(low_end, high_end, log=values.log_uniform is not None)
+
+
+def _to_optuna(value: Any, values: Range) -> Any:
+    if values.choice is not None:
+        return [json.dumps(choice) for choice in values.choice].index(json.dumps(value))
+    return value
+
+
+def _from_optuna(value: Any, values: Range) -> Any:
+    if values.choice is not None:
+        return values.choice[value]
+    if values.integer is not None:
+        return value
+    return rounded(value, values)
+
+
+def _seed(seed: int, number: int, attempt: int) -> int:
+    """Return the seed of a draw. It depends on the point, and not on what was drawn before."""
+    text = f"{seed} {number} {attempt}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
+
+
+def _named(params: Params) -> str:
+    return ", ".join(overrides_of(params))
