@@ -225,7 +225,7 @@ class Sweep(Section):
         return self
 
     def _check_table(self) -> None:
-        """Refuse what only a search has."""
+        """Refuse what only a search has, and a table that cannot be made."""
         given = {
             "search": self.search,
             "trials": self.trials,
@@ -236,6 +236,16 @@ class Sweep(Section):
         for key, value in given.items():
             if value is not None:
                 raise ValueError(f"{key}: only a search has it, and this is a table (variants)")
+        variants = self.variants or {}
+        for name in self.only or []:
+            if name not in variants:
+                known = ", ".join(variants)
+                raise ValueError(f"only: no variant {name}; the variants are: {known}")
+        if "random" in variants:
+            raise ValueError(
+                "variants.random: this name is taken by the encoders before training, "
+                "which every table shows"
+            )
 
     def _check_search(self, space: dict[str, Range]) -> None:
         """Refuse what only a table has, and a search that cannot be made."""
