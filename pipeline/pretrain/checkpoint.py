@@ -12,7 +12,6 @@ Ray Train copies a checkpoint's directory to the run's storage and may be killed
 
 import hashlib
 import io
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,19 +63,24 @@ def directory(updates: int) -> str:
 
 
 def save(directory: str | Path, position: Position, state: dict[str, Any]) -> None:
-    """Write a checkpoint into a local directory.
+    """Write a checkpoint, on a local disk or on object storage.
 
     Args:
-        directory: exists already.
+        directory: where; it is made if it does not exist.
         position: where training stands.
         state: tensors, numbers, strings, and containers of them.
+
+    Raises:
+        UserError: it cannot be written.
     """
+    uri = str(directory)
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = buffer.getvalue()
-    Path(directory, STATE).write_bytes(data)
+    storage.write_bytes(storage.join(uri, STATE), data)
     meta = asdict(position) | {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    Path(directory, META).write_text(json.dumps(meta))
+    # Last: it shows that the checkpoint is whole.
+    storage.write_json(storage.join(uri, META), meta)
 
 
 def load(uri: str) -> Checkpoint:

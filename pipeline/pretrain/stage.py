@@ -5,20 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from models.monitors import collapsed
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.encoder import export
-from pipeline.encoder.build import build_framework
 from pipeline.pretrain import checkpoint
 from pipeline.pretrain.channel import open_channel
 from pipeline.pretrain.checkpoint import Checkpoint
 from pipeline.pretrain.fit import fit
 from pipeline.pretrain.history import History
+from pipeline.pretrain.outcome import export_encoders, training_results
 from pipeline.pretrain.watch import Watch
 from pipeline.pretrain.worker import TrainingJob
-from pipeline.runs.files import CHECKPOINTS, ENCODER, METRICS, RANDOM_ENCODER
-from pipeline.runs.metric_names import CLIPS_PER_SECOND, LOSS
+from pipeline.runs.files import CHECKPOINTS, ENCODER, METRICS
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.stream.plan import StreamPlan, open_stream
 
@@ -71,12 +69,12 @@ def pretrain(run: ResolvedRun, tracker: Tracker) -> dict[str, Any]:
         # workers read them from the storage.
         del final
         final = _train(run, plan, history, resume)
-    _export(run, final)
+    export_encoders(run, final.state["framework"])
     exported = []
     for name in (export.CONFIG, export.WEIGHTS):
         exported.append(run.directory.path(ENCODER, name))
     tracker.artifacts(exported, ENCODER)
-    return _results(run, history, final)
+    return training_results(run, history.rows, history.collapse, final.uri)
 
 
 def _plan(run: ResolvedRun) -> StreamPlan:
@@ -119,34 +117,3 @@ def _train(
     )
     watch = Watch.beside(run.config, run.pool[0], plan.cache, epochs_done)
     return fit(job, history, watch, run.directory)
-
-
-def _export(run: ResolvedRun, final: Checkpoint) -> None:
-    """Write the encoder before and after training.
-
-    Before training its weights are those that the seed draws: exactly what training started from.
-    """
-    framework = build_framework(run.config)
-    backbone = framework.backbone
-    export.export_encoder(run.directory.path(RANDOM_ENCODER), backbone, run.config)
-    framework.load_state_dict(final.state["framework"])
-    export.export_encoder(run.directory.path(ENCODER), backbone, run.config)
-
-
-def _results(run: ResolvedRun, history: History, final: Checkpoint) -> dict[str, Any]:
-    """What training reports for the summary."""
-    last = history.rows[-1]
-    # The median: the first rows of a start are slow.
-    speeds = sorted(row[CLIPS_PER_SECOND] for row in history.rows)
-    results: dict[str, Any] = {
-        "epochs": run.config.train.epochs,
-        "loss": last[LOSS],
-        "clips_per_second": speeds[len(speeds) // 2],
-        "checkpoint": final.uri,
-    }
-    if history.collapse is not None:
-        if collapsed(last):
-            results["collapsed"] = history.collapse
-        else:
-            say("  at the last step features are no longer collapsed")
-    return results | run.cost

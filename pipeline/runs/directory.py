@@ -1,5 +1,6 @@
 """The output directory of a run, from which the same command goes on after an interruption."""
 
+import threading
 from typing import Any
 
 import yaml
@@ -29,6 +30,7 @@ class RunDirectory:
         state: the content of the state file.
         moved_aside: where `begin` put the earlier run, None if there was none.
         owner: this process's ownership of the directory; None while it only reads.
+        is_read_only: whether another process writes the directory's files of the run.
     """
 
     def __init__(self, uri: str) -> None:
@@ -36,6 +38,23 @@ class RunDirectory:
         self.state = RunState()
         self.moved_aside: str | None = None
         self.owner: Ownership | None = None
+        self.is_read_only = False
+        # The threads of a sweep's driver write one after another.
+        self._saving = threading.Lock()
+
+    @classmethod
+    def reading(cls, uri: str) -> "RunDirectory":
+        """Read the directory of a run that another process writes.
+
+        What this process records it keeps in memory: nothing is written.
+
+        Raises:
+            ConfigError: the state file was written by a later version, or a value in it is wrong.
+        """
+        directory = cls(uri)
+        directory.is_read_only = True
+        directory.state = read_state(directory.path(files.STATE)) or RunState()
+        return directory
 
     @classmethod
     def open(cls, config: Config) -> "RunDirectory":
@@ -193,13 +212,16 @@ class RunDirectory:
             self.owner.verify()
 
     def save(self) -> None:
-        """Write the state file.
+        """Write the state file. Any thread may call it.
 
         Raises:
             UserError: another process has taken the directory over, or the file cannot be written.
         """
+        if self.is_read_only:
+            return
         self.require_owned()
-        storage.write_json(self.path(files.STATE), self.state.model_dump(mode="json"))
+        with self._saving:
+            storage.write_json(self.path(files.STATE), self.state.model_dump(mode="json"))
 
     def summary(self) -> dict[str, Any]:
         """Return the results of all finished stages as one flat mapping."""

@@ -98,13 +98,16 @@ def choose_cache(cache: str, size: StreamSize, free: int) -> CacheChoice:
     return CacheChoice(cast(Cache, cache), False, f"stream: cache {cache}, {size}, as set")
 
 
-def choose_on_device(choice: CacheChoice, size: StreamSize, device: torch.device) -> CacheChoice:
+def choose_on_device(
+    choice: CacheChoice, size: StreamSize, device: torch.device, gpu_share: float = 1.0
+) -> CacheChoice:
     """Choose on a worker between the object store and a copy of the clips on its device.
 
     Args:
         choice: the choice of the driver, `memory` or `device`.
         size: the size of the clips.
         device: the device of the worker.
+        gpu_share: the part of the GPU that is this worker's; others have the rest.
 
     Raises:
         UserError: `device` was asked for, and the clips do not fit there.
@@ -112,7 +115,9 @@ def choose_on_device(choice: CacheChoice, size: StreamSize, device: torch.device
     wanted = choice.automatic or choice.cache == "device"
     if device.type != "cuda" or not wanted:
         return choice
-    free, _ = torch.cuda.mem_get_info(device)
+    free, total = torch.cuda.mem_get_info(device)
+    # Whoever comes first on a shared GPU must not take what the others are going to need.
+    free = min(free, int(gpu_share * total))
     if choice.automatic:
         room = f"{GPU_SHARE:.0%} of the GPU's {size_text(free)} free"
         if size.bytes <= GPU_SHARE * free:

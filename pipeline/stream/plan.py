@@ -89,13 +89,20 @@ class StreamPlan:
         """The cache and why, for the console."""
         return self.choice.description
 
-    def worker(self, rank: int, world_size: int, device: torch.device | str = "cpu") -> ClipStream:
+    def worker(
+        self,
+        rank: int,
+        world_size: int,
+        device: torch.device | str = "cpu",
+        gpu_share: float = 1.0,
+    ) -> ClipStream:
         """Open the stream of one worker.
 
         Args:
             rank: which worker.
             world_size: how many there are.
             device: where batches are wanted.
+            gpu_share: the part of the GPU that is this worker's.
 
         Raises:
             ConfigError: a batch has fewer clips than there are workers.
@@ -114,7 +121,7 @@ class StreamPlan:
         )
         if self.files is not None:
             return self._from_files(share, self.files)
-        choice = choose_on_device(self.choice, self.size, device)
+        choice = choose_on_device(self.choice, self.size, device, gpu_share)
         if choice.cache == "device":
             # One table after another: they are copied and let go.
             tables = (ray.get(block) for block in self.blocks)

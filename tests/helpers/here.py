@@ -11,6 +11,7 @@ import torch
 from pipeline.evaluate import features as features_module
 from pipeline.evaluate.extractor import Extraction, Extractor
 from pipeline.pretrain import fit, stage
+from pipeline.stream import plan as plan_module
 from pipeline.stream.instructions import Shards, read_pieces
 
 
@@ -74,3 +75,15 @@ class EncodedHere:
 def encode_here(monkeypatch) -> None:
     """Evaluate without actors."""
     monkeypatch.setattr(features_module, "_encoded", EncodedHere)
+
+
+def stream_here(monkeypatch) -> None:
+    """Plan streams, and open them, without Ray's object store: references are the values."""
+
+    def load_blocks(shards, ids, sizes):
+        return tuple(read_pieces(pa.Table.from_pylist(shards.pieces(ids))))
+
+    objects = SimpleNamespace(put=lambda value: value, get=lambda value: value)
+    monkeypatch.setattr(plan_module, "ray", objects)
+    monkeypatch.setattr(plan_module, "load_blocks", load_blocks)
+    monkeypatch.setattr(plan_module, "free_object_store_bytes", lambda: 1 << 30)

@@ -44,14 +44,14 @@ class Training:
         monkeypatch.setattr(stage, "_plan", lambda run: plan)
         monkeypatch.setattr(stage, "open_channel", lambda: "channel")
         monkeypatch.setattr(stage, "fit", self.fit)
-        monkeypatch.setattr(stage, "_export", self.export)
+        monkeypatch.setattr(stage, "export_encoders", self.export)
         monkeypatch.setattr(stage.checkpoint, "newest", self.newest)
         monkeypatch.setattr(stage.Watch, "beside", self.beside)
 
     def newest(self, uri):
         if self.epochs_done is None:
             return None
-        state = {"framework": {}, "optimiser": {}, "history": [row(4)]}
+        state = {"framework": "read", "optimiser": {}, "history": [row(4)]}
         found = Checkpoint(f"{uri}/a/step-00000004", Position(self.epochs_done, 0, 4), state)
         self.read = weakref.ref(found)
         return found
@@ -63,10 +63,10 @@ class Training:
         self.job = job
         self.alive_while_training = self.read is not None and self.read() is not None
         history.extend([row(8)])
-        return Checkpoint("last", Position(EPOCHS, 0, 8), {"framework": {}})
+        return Checkpoint("last", Position(EPOCHS, 0, 8), {"framework": "trained"})
 
-    def export(self, run, final):
-        self.exported = final.uri
+    def export(self, run, trained):
+        self.exported = trained
 
 
 @pytest.mark.parametrize("epochs_done", [None, 0, 2])
@@ -81,12 +81,12 @@ def test_the_checkpoint_that_training_goes_on_from_is_not_kept_in_memory(
         resume = str(tmp_path / "checkpoints" / "a" / "step-00000004")
     assert training.job.resume == resume
     assert training.watched_from == (epochs_done or 0)
-    assert training.exported == results["checkpoint"] == "last"
+    assert training.exported == "trained" and results["checkpoint"] == "last"
 
 
 def test_a_training_that_is_complete_is_only_exported(tmp_path, monkeypatch):
     training = Training(tmp_path, monkeypatch, EPOCHS)
     results = stage.pretrain(training.run, training.tracker)
     assert training.job is None
-    assert training.exported == results["checkpoint"]
-    assert training.exported.endswith("step-00000004") and results["loss"] == 1.5
+    assert training.exported == "read" and results["loss"] == 1.5
+    assert results["checkpoint"].endswith("step-00000004")
