@@ -17,8 +17,9 @@ DEFAULTS = {
     "RAY_get_check_signal_interval_milliseconds": "100",
     # The run measures its own speed.
     "RAY_TRAIN_METRICS_ENABLED": "0",
-    # The trials of a sweep: Tune writes nothing of its own for each report, does not move a trial
-    # into another directory, and leaves Ctrl-C to the run.
+    # The trials of a sweep: Tune writes and prints nothing of its own, does not move a trial into
+    # another directory, and leaves Ctrl-C to the run.
+    "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",

@@ -13,6 +13,7 @@ from pipeline.core.console import say
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.pretrain import checkpoint
 from pipeline.pretrain.history import History
+from pipeline.pretrain.loop import LoopSettings
 from pipeline.runs import files
 from pipeline.runs.code_version import code_version
 from pipeline.runs.directory import RunDirectory
@@ -106,8 +107,11 @@ class Book:
             owner.__exit__(None, None, None)
             return record
         write_record(directory.uri, record)
-        self.children.begin(trial.config, directory, self._tags(trial))
         plan = self.streams.open(trial, directory)
+        updates = LoopSettings.of(trial.config).cadence(plan.epochs.steps).updates
+        self.children.begin(
+            trial.config, directory, self._tags(trial), request=trial.request, updates=updates
+        )
         last = checkpoint.newest(directory.path(files.CHECKPOINTS))
         metrics = ChildMetrics(self.children, trial.name)
         history = History(directory.path(files.METRICS), metrics, last)

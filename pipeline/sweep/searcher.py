@@ -99,6 +99,10 @@ class SourceSearcher(Searcher):
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Write nothing, see `save`."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing: Tune writes a copy of the searcher, which nobody reads."""
+        return {}
+
 
 class Keeper(Callback):
     """Writes what trials report, and what becomes of those that fail.
@@ -109,6 +113,10 @@ class Keeper(Callback):
 
     def __init__(self, searcher: SourceSearcher) -> None:
         self.searcher = searcher
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing, see `SourceSearcher.__getstate__`."""
+        return {}
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any

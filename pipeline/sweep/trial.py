@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pipeline.config.compose import Request
 from pipeline.config.root import Config
@@ -79,8 +79,8 @@ class TrialRecord(Section):
     hash: str
     state: State = "open"
     reason: str | None = None
-    rungs: list[Rung] = []
-    figures: dict[str, Any] = {}
+    rungs: list[Rung] = Field(default_factory=list)
+    figures: dict[str, Any] = Field(default_factory=dict)
     seconds: float = 0.0
 
     @property
