@@ -1,9 +1,12 @@
 """The tags of an MLflow run that say which run it is a record of."""
 
+import json
 from importlib.metadata import version
 
+from pipeline.config.compose import Request
 from pipeline.config.identity import digest
 from pipeline.config.root import Config
+from pipeline.core.secrets import redact
 from pipeline.runs.code_version import code_version
 
 CONFIG_DIGEST = "config.digest"
@@ -11,16 +14,26 @@ CONFIG_DIGEST = "config.digest"
 OUTPUT = "run.output"
 # The run does not hold yet what the output directory held when it was created.
 INCOMPLETE = "run.incomplete"
+# What a user typed for the run: a JSON list of overrides, and `--config-dir`.
+COMMAND = "run.command"
+CONFIG_DIR = "run.config_dir"
+# The content of the clip store that the run uses.
+FINGERPRINT = "store.fingerprint"
+# Of so many steps one row of metrics is in MLflow.
+EVERY_STEPS = "metrics.every_steps"
+# What MLflow takes.
+TAG_LENGTH = 5000
 
 
-def first_tags(config: Config, output: str) -> dict[str, str]:
+def first_tags(config: Config, output: str, request: Request | None = None) -> dict[str, str]:
     """Return the tags that an MLflow run is created with.
 
     Args:
         config: the configuration of the run.
         output: its output directory.
+        request: the command line, None if nobody typed one.
     """
-    return {
+    tags = {
         "code.version": code_version(),
         CONFIG_DIGEST: digest(config),
         "ray.version": version("ray"),
@@ -28,3 +41,11 @@ def first_tags(config: Config, output: str) -> dict[str, str]:
         OUTPUT: output,
         INCOMPLETE: "true",
     }
+    if request is not None:
+        command = json.dumps([redact(override) for override in request.overrides])
+        # A part of a list would be no list.
+        if len(command) <= TAG_LENGTH:
+            tags[COMMAND] = command
+        if request.config_dir is not None:
+            tags[CONFIG_DIR] = redact(request.config_dir)
+    return tags

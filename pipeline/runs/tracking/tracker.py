@@ -2,12 +2,24 @@
 
 import json
 import tempfile
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    Metric,
+    Param,
+    Run,
+    RunStatus,
+    RunTag,
+)
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from pipeline.config.compose import Request
 from pipeline.config.identity import flatten
 from pipeline.config.root import Config
 from pipeline.core import storage
@@ -18,7 +30,7 @@ from pipeline.runs.directory import RunDirectory
 from pipeline.runs.metric_names import LOSS, STEP, TIME, in_mlflow
 from pipeline.runs.metric_rows import is_number
 from pipeline.runs.state import OWN_STORE
-from pipeline.runs.tracking import contents
+from pipeline.runs.tracking.contents import Contents, contents_of_run
 from pipeline.runs.tracking.earlier import (
     KILLED,
     RUNNING,
@@ -30,7 +42,13 @@ from pipeline.runs.tracking.earlier import (
 )
 from pipeline.runs.tracking.experiment import find_or_create
 from pipeline.runs.tracking.store import Store
-from pipeline.runs.tracking.tags import INCOMPLETE, OUTPUT, first_tags
+from pipeline.runs.tracking.tags import (
+    FINGERPRINT,
+    INCOMPLETE,
+    OUTPUT,
+    TAG_LENGTH,
+    first_tags,
+)
 from pipeline.runs.tracking_uri import remembered
 
 if TYPE_CHECKING:  # torch takes seconds to import.
@@ -39,10 +57,9 @@ if TYPE_CHECKING:  # torch takes seconds to import.
 # The limits of MLflow: entries in one request, and characters of a value.
 PARAMS_A_REQUEST = 100
 METRICS_A_REQUEST = 500
+TAGS_A_REQUEST = 100
 PARAM_LENGTH = 6000
-TAG_LENGTH = 5000
 DIGEST_LENGTH = 36
-FINGERPRINT = "store.fingerprint"
 
 
 class Tracker:
@@ -53,7 +70,10 @@ class Tracker:
     Args:
         config: the configuration of the run. It becomes the parameters of the MLflow run.
         directory: the output directory, which keeps the id of the MLflow run.
-        parent: the id of the MLflow run of the table, if this run is a cell of one.
+        parent: the id of the MLflow run of the sweep, if this run is a trial of one.
+        request: the command line of the run, None if nobody typed one.
+        tags: more tags.
+        contents_of: what a directory holds that an MLflow run gets when it is made anew.
 
     Attributes:
         uri: the tracking store.
@@ -65,7 +85,16 @@ class Tracker:
         UserError: the tracking store cannot be reached, or the experiment was deleted.
     """
 
-    def __init__(self, config: Config, directory: RunDirectory, parent: str | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        directory: RunDirectory,
+        parent: str | None = None,
+        *,
+        request: Request | None = None,
+        tags: Mapping[str, str] | None = None,
+        contents_of: Callable[[RunDirectory], Contents] = contents_of_run,
+    ) -> None:
         self.uri = config.tracking.uri or ""
         self._store = Store(self.uri)
         self.client = self._store.client
@@ -73,18 +102,25 @@ class Tracker:
         previous = state_in(directory.moved_aside or directory.uri)
         former = directory.state.mlflow_run_id
         lost = why_lost(self._store, config, directory)
+        own_tags = dict(tags or {})
+        if parent:
+            own_tags[MLFLOW_PARENT_RUN_ID] = parent
+        self.last_step = -1
+        is_complete = False
         if former is None or lost is not None:
-            self.run_id: str = self._create(config, directory)
+            created = first_tags(config, directory.uri, request) | own_tags
+            self.run_id: str = self._create(config, created)
+            self._remember(directory)
         else:
             self.run_id = former
             self._store.ask(self.client.update_run, self.run_id, status=RUNNING)
             # The directory may have been moved.
-            self._store.ask(self.client.set_tag, self.run_id, OUTPUT, directory.uri)
-        self._remember(directory)
-        if parent:
-            self._store.ask(self.client.set_tag, self.run_id, MLFLOW_PARENT_RUN_ID, parent)
-        self.last_step = self._last_step()
-        self._complete(config, directory)
+            self.set_tags({OUTPUT: directory.uri} | own_tags)
+            self._remember(directory)
+            self.last_step = self._last_step()
+            is_complete = self._is_complete()
+        if not is_complete:
+            self._complete(config, directory, contents_of(directory))
         if lost is not None:
             say(f"MLflow run {former}: {lost}; made anew from {directory.uri} as {self.run_id}")
         close_unused(self._store, directory, previous)
@@ -101,7 +137,7 @@ class Tracker:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Mark the MLflow run as finished, failed, or killed."""
         try:
-            self._store.ask(self.client.set_terminated, self.run_id, status=_status(kind))
+            self.end(_status(kind))
         except UserError:
             # If the run failed already, raise that error and not this one.
             if kind is None:
@@ -135,19 +171,50 @@ class Tracker:
             for name, value in row.items():
                 if name not in (STEP, TIME):
                     metrics.append(Metric(name, float(value), milliseconds, int(row[STEP])))
-        for start in range(0, len(metrics), METRICS_A_REQUEST):
-            some = metrics[start : start + METRICS_A_REQUEST]
-            self._store.ask(self.client.log_batch, self.run_id, metrics=some)
+        self._log(metrics)
 
-    def results(self, results: dict[str, Any]) -> None:
+    def add_missing(self, rows: list[dict[str, Any]], prefix: str) -> None:
+        """Log the metrics whose names begin with `prefix` as far as they are not logged.
+
+        Args:
+            rows: see `metrics`; those after `last_step` are left out.
+            prefix: of the names.
+        """
+        logged: dict[str, set[int]] = {}
+        for row in rows:
+            if row[STEP] > self.last_step:
+                break
+            missing = {STEP: row[STEP], TIME: row[TIME]}
+            for name in row:
+                if not name.startswith(prefix):
+                    continue
+                if name not in logged:
+                    logged[name] = self._logged_steps(name)
+                if row[STEP] not in logged[name]:
+                    missing[name] = row[name]
+            self.late_metrics([missing])
+
+    def results(self, results: Mapping[str, Any]) -> None:
         """Log the results of a stage: numbers become metrics, other values become tags."""
+        milliseconds = int(time.time() * 1000)
+        metrics = []
+        tags = {}
         for name, value in results.items():
             if is_number(value):
-                metric = in_mlflow(name)
-                self._store.ask(self.client.log_metric, self.run_id, metric, float(value))
+                metrics.append(Metric(in_mlflow(name), float(value), milliseconds, 0))
             else:
-                text = redact(str(value))[:TAG_LENGTH]
-                self._store.ask(self.client.set_tag, self.run_id, name, text)
+                tags[name] = str(value)
+        self._log(metrics)
+        self.set_tags(tags)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the MLflow run."""
+        entries = []
+        for name, text in tags.items():
+            entries.append(RunTag(name, redact(text)[:TAG_LENGTH]))
+        for start in range(0, len(entries), TAGS_A_REQUEST):
+            some = entries[start : start + TAGS_A_REQUEST]
+            self._store.ask(self.client.log_batch, self.run_id, tags=some)
 
     def dataset(self, store: "ClipStore", context: str) -> None:
         """Log a clip store as an input of the run, by its name and fingerprint.
@@ -187,14 +254,23 @@ class Tracker:
                 local.write_bytes(storage.read_bytes(uri))
                 self._store.ask(self.client.log_artifact, self.run_id, str(local), folder)
 
-    def _create(self, config: Config, directory: RunDirectory) -> str:
+    def end(self, status: str) -> None:
+        """Give the MLflow run its last status, one of MLflow's words."""
+        self._store.ask(self.client.set_terminated, self.run_id, status=status)
+
+    def _log(self, metrics: list[Metric]) -> None:
+        for start in range(0, len(metrics), METRICS_A_REQUEST):
+            some = metrics[start : start + METRICS_A_REQUEST]
+            self._store.ask(self.client.log_batch, self.run_id, metrics=some)
+
+    def _create(self, config: Config, tags: dict[str, str]) -> str:
         """Create an MLflow run without parameters and metrics, and return its id."""
         experiment = find_or_create(self._store, config.tracking.experiment)
         created = self._store.ask(
             self.client.create_run,
             experiment,
             run_name=config.name,
-            tags=first_tags(config, directory.uri),
+            tags=tags,
         )
         return created.info.run_id
 
@@ -207,22 +283,24 @@ class Tracker:
             state.mlflow_uri = uri
             directory.save()
 
-    def _complete(self, config: Config, directory: RunDirectory) -> None:
-        """Log what the output directory holds, unless the MLflow run has it.
+    def _is_complete(self) -> bool:
+        """True if the MLflow run got all that the directory held when the run was created."""
+        run: Run = self._store.ask(self.client.get_run, self.run_id)
+        return INCOMPLETE not in run.data.tags
 
-        A tag says that it has not. So a run that is killed here is completed at its next start.
+    def _complete(self, config: Config, directory: RunDirectory, contents: Contents) -> None:
+        """Log what the output directory holds.
+
+        A tag says that the MLflow run lacks it. So a run that is killed here is completed at its
+        next start.
         """
-        tags = self._store.ask(self.client.get_run, self.run_id).data.tags
-        if INCOMPLETE not in tags:
-            return
         self._log_parameters(config)
-        self.metrics(contents.training_rows(directory))
+        self.metrics(contents.rows)
         for results in directory.state.stages.values():
             self.results(results)
         if OWN_STORE in directory.state.stores:
-            fingerprint = directory.state.stores[OWN_STORE]
-            self._store.ask(self.client.set_tag, self.run_id, FINGERPRINT, fingerprint)
-        for folder, uris in contents.artifacts(directory).items():
+            self.set_tags({FINGERPRINT: directory.state.stores[OWN_STORE]})
+        for folder, uris in contents.artifacts.items():
             self.artifacts(uris, folder)
         self._store.ask(self.client.delete_tag, self.run_id, INCOMPLETE)
 
@@ -242,8 +320,12 @@ class Tracker:
 
     def _last_step(self) -> int:
         """Return the last training step that is logged, -1 if none is."""
-        history = self._store.ask(self.client.get_metric_history, self.run_id, LOSS)
-        return max((metric.step for metric in history), default=-1)
+        return max(self._logged_steps(LOSS), default=-1)
+
+    def _logged_steps(self, name: str) -> set[int]:
+        """Return the steps for which a metric is logged."""
+        history = self._store.ask(self.client.get_metric_history, self.run_id, name)
+        return {metric.step for metric in history}
 
 
 def _status(kind: type[BaseException] | None) -> str:
