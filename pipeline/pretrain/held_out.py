@@ -31,7 +31,7 @@ from pipeline.runs.metric_names import (
 from pipeline.runs.resolved import ResolvedRun
 
 # The alignment is a mean over clips, and two passes over so many show it well enough.
-PAIRED_CLIPS = 512
+PAIRED_CLIPS = 256
 
 
 @dataclass(frozen=True)

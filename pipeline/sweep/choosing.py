@@ -210,6 +210,14 @@ def _written(columns: dict[str, tuple[int, ...] | tuple[str, ...]]) -> str:
     for name, values in columns.items():
         shown = []
         for value in values:
-            shown.append(plain_text.quote(value) if isinstance(value, str) else str(value))
+            shown.append(_literal(value))
         parts.append(f"{name}:[{','.join(shown)}]")
     return f"{{{','.join(parts)}}}"
+
+
+def _literal(value: int | str) -> str:
+    """Return a value of a filter in Hydra's grammar."""
+    if isinstance(value, int):
+        return str(value)
+    # In quotes, too, `${` would refer to another key.
+    return plain_text.quote(value.replace("${", "\\${"))

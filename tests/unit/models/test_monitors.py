@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models import monitors
 from models.monitors import (
     LEAST_CLIPS,
     LEAST_DEVIATION,
@@ -13,6 +14,7 @@ from models.monitors import (
     deviation,
     effective_rank,
     figures,
+    quality,
     uniformity,
 )
 from tests.helpers.examples import examples
@@ -120,3 +122,30 @@ def test_full_precision_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         found = values(figures(a, b))
     assert found == pytest.approx(exact, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 7, 19, 20])
+def test_uniformity_of_blocks_is_that_of_all_pairs_at_once(monkeypatch, rows):
+    features = random(20, 6)
+    expected = uniformity(features).item()
+    monkeypatch.setattr(monitors, "_CLIPS_OF_A_BLOCK", rows)
+    assert uniformity(features).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_quality_is_that_of_the_worst_network():
+    good, first = random(40, 8), random(30, 8, seed=1)
+    near, far = first + 0.01 * random(30, 8, seed=2), first + 2 * random(30, 8, seed=3)
+    narrow = random(40, 1) * torch.ones(8, dtype=torch.float64) + 0.1 * random(40, 8, seed=4)
+    alone = values(quality(good, (first, near), (slice(None),)))
+    expected = values(figures(good))
+    assert alone["effective_rank"] == pytest.approx(expected["collapse/effective_rank"])
+    assert alone["uniformity"] == pytest.approx(expected["collapse/uniformity"])
+    assert alone["alignment"] == pytest.approx(values(figures(first, near))["collapse/alignment"])
+
+    views = (torch.cat([first, first], 1), torch.cat([near, far], 1))
+    parts = (slice(0, 8), slice(8, 16))
+    both = values(quality(torch.cat([narrow, good], 1), views, parts))
+    narrow_alone = values(figures(narrow))
+    assert both["effective_rank"] == pytest.approx(narrow_alone["collapse/effective_rank"])
+    assert both["uniformity"] == pytest.approx(narrow_alone["collapse/uniformity"])
+    assert both["alignment"] == pytest.approx(values(figures(first, far))["collapse/alignment"])
