@@ -79,6 +79,14 @@ class Extractor:
             backbone, prepare = load_for_extraction(name, uri)
             self.encoders[name] = (backbone.to(extraction.device), prepare)
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """The width of each encoder's features."""
+        widths = {}
+        for name, (backbone, _) in self.encoders.items():
+            widths[name] = backbone.feature_width
+        return widths
+
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Encode a batch of B clips.
 

@@ -17,6 +17,7 @@ from models.framework import Framework
 from pipeline.config.cluster import Cluster
 from pipeline.core import storage
 from pipeline.encoder.build import build_framework
+from pipeline.evaluate.alone import evaluate_alone
 from pipeline.pretrain import checkpoint
 from pipeline.pretrain.alone import CheckpointFolder, own_device, train_alone
 from pipeline.pretrain.cadence import Position
@@ -89,9 +90,13 @@ def _run(order: Order, report: Callable[[Report], None]) -> None:
         messenger.send(ended=str(error))
         return
     export_encoders(run, framework.state_dict())
+    del framework
     results = {"pretrain": training_results(run, messenger.rows, messenger.collapse, uri)}
     seconds = {"pretrain": time.monotonic() - started}
-    del framework
+    if "evaluate" in run.config.stages:
+        started = time.monotonic()
+        results["evaluate"] = evaluate_alone(run)
+        seconds["evaluate"] = time.monotonic() - started
     messenger.send(figures=figures, results=results, seconds=seconds)
 
 

@@ -1,6 +1,7 @@
 """Evaluation over a real store on a real Ray: features are those of the clip, in any company."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.encoder.export import load_encoder
 from pipeline.evaluate import stage
+from pipeline.evaluate.alone import evaluate_alone
 from pipeline.evaluate.features import extract
 from pipeline.evaluate.protocols import Protocols
 from pipeline.evaluate.stage import evaluate
 from pipeline.evaluate.tasks import measure
+from pipeline.runs import files
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.resolved import ResolvedRun, resolve
 from pipeline.store.clip_store import ClipStore
@@ -233,6 +236,17 @@ def test_a_repeated_evaluation_gives_the_same(evaluated, no_actors, config, plac
     contents = [path.read_bytes() for path in paths]
     assert evaluate(run_of(config), Tracker()) == evaluated.results
     assert [path.read_bytes() for path in paths] == contents
+
+
+def test_this_process_alone_gives_the_same(evaluated, config, tmp_path):
+    """As the process of a trial evaluates: figures, curves and features, bit for bit."""
+    export_both(tmp_path, config)
+    alone = config.model_copy(update={"output": str(tmp_path)})
+    assert evaluate_alone(run_of(alone)) == evaluated.results
+    kept = [files.EVALUATION, "random/model.safetensors"]
+    kept += [f"{files.FEATURES}/{name}.safetensors" for name in files.ENCODERS]
+    for name in kept:
+        assert (tmp_path / name).read_bytes() == Path(config.output, name).read_bytes(), name
 
 
 def with_copies(row: dict) -> dict:

@@ -7,7 +7,7 @@ from torch.nn.functional import batch_norm
 from pipeline.encoder.export import load_encoder
 from pipeline.evaluate.extractor import load_for_extraction
 from pipeline.evaluate.feature_norm import NormStatistics, forget_statistics
-from pipeline.evaluate.stage import complete_random_start
+from pipeline.evaluate.steps import complete_random_start
 
 
 def features_of(encoder, prepare, store, ids) -> np.ndarray:

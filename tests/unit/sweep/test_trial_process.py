@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from pipeline.config.compose import Request, load
 from pipeline.config.places import settle_places
@@ -308,6 +309,28 @@ def test_a_damaged_checkpoint_is_an_error(store, tmp_path):
     order = order_of(store, tmp_path, resume=str(tmp_path / "step-00000001"))
     with pytest.raises(UserError, match="incomplete or damaged"):
         run_trial_of(order)
+
+
+def test_a_trial_is_evaluated_in_its_process(store, tmp_path):
+    *_, last = run_trial_of(order_of(store, tmp_path, "stages=[pretrain,evaluate]"))
+    assert last.results.keys() == last.seconds.keys() == {"pretrain", "evaluate"}
+    figures = last.results["evaluate"]
+    assert figures["protocol"] == "xview" and figures["train_clips"] + figures["test_clips"] == 120
+    for encoder, prefix in (("encoder", ""), ("random", "random_")):
+        saved = load_file(tmp_path / "features" / f"{encoder}.safetensors")
+        for protocol in ("linear", "knn"):
+            correct = saved[f"test/{protocol}"] == saved["test/labels"]
+            assert figures[f"{prefix}{protocol}_top1"] == pytest.approx(correct.mean())
+    curves = json.loads((tmp_path / "evaluation.json").read_text())["linear"]
+    assert curves["encoder"]["test_top1"][-1] == figures["linear_top1"]
+
+
+def test_what_evaluation_would_refuse_is_refused_before_training(store, tmp_path):
+    protocol = "data.protocols.xview={train: {camera: [2]}, test: {camera: [7]}}"
+    order = order_of(store, tmp_path, "stages=[pretrain,evaluate]", protocol)
+    with pytest.raises(UserError, match="no clip"):
+        run_trial_of(order)
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_the_newest_checkpoints_are_kept(tmp_path):
