@@ -29,6 +29,8 @@ from pipeline.runs.owner import refuse_owned
 from pipeline.runs.place_checks import require_pooled_stores, require_usable, require_writable
 from pipeline.runs.relations import require_apart, require_nothing_else_moves
 from pipeline.runs.servers import require_cluster, require_storage, require_tracking
+from pipeline.sweep.same import require_same_search
+from pipeline.sweep.searchable import require_searchable
 
 # The stages that can make a clip store.
 INGESTING = ("ingest",)
@@ -100,6 +102,8 @@ def plan_run(config: Config, request: Request) -> Plan:
 def _plan(config: Config, request: Request) -> Plan:
     """See `plan_run`. A storage that does not answer is a UserError here."""
     require_recorder(config.data.synthetic)
+    if "sweep" in config.stages and config.sweep is not None and config.sweep.is_search:
+        require_searchable(config, request)
     settled = settle_places(config, in_job=in_submitted_job())
     require_storage(settled)
     require_usable(settled)
@@ -107,6 +111,8 @@ def _plan(config: Config, request: Request) -> Plan:
     # Before it is read: what is written afterwards is newer.
     state_written = _state_written(settled)
     directory = _open(settled)
+    if "sweep" in settled.stages:
+        require_same_search(settled)
     require_same_stores(settled, directory)
     todo = _stages_to_run(settled, directory)
     plan = Plan(settled, request, directory, todo, state_written)

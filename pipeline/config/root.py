@@ -4,6 +4,7 @@ Hydra composes the values (`pipeline.config.compose`). This module checks them w
 section checks its own keys, and `Config` checks what depends on several sections.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
@@ -73,6 +74,31 @@ class Config(Section):
             if name not in self.data.protocols:
                 known = ", ".join(self.data.protocols)
                 raise ValueError(f"sweep.splits: {name} is not one of {known}")
+        if self.sweep.criterion is None or self.sweep.criterion.protocol is None:
+            return self
+        name = self.sweep.criterion.protocol
+        if name not in self.data.protocols:
+            known = ", ".join(self.data.protocols)
+            raise ValueError(f"sweep.criterion.protocol={name} is not one of {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_sweep(self) -> Self:
+        if self.sweep is None:
+            return self
+        has_gpu = self.cluster.gpu and self.cluster.workers == 1
+        if self.sweep.gpu_share < 1 and not has_gpu:
+            raise ValueError(
+                f"sweep.gpu_share={self.sweep.gpu_share} is for trials of one worker with a GPU "
+                "(cluster.workers=1 cluster.gpu=true); leave it out"
+            )
+        first_stop = self.sweep.first_stop
+        if first_stop is not None and first_stop >= self.train.epochs:
+            raise ValueError(
+                f"sweep.scheduler.grace_epochs: the first trial could be stopped after epoch "
+                f"{first_stop}, and train.epochs={self.train.epochs} is not more; lower it "
+                "and sweep.criterion.every_epochs, or take sweep.scheduler=null"
+            )
         return self
 
     @model_validator(mode="after")
@@ -200,7 +226,20 @@ def _location(problem: ErrorDetails, values: Any) -> str:
             inside = True
         if inside:
             values = values[part]
+        elif isinstance(part, str) and "." in part:
+            # A key of `sweep.space`, which is written as nested keys.
+            inside, values = _nested(values, part.split("."))
         is_missing = problem["type"] == "missing" and number == len(location) - 1
         if inside or is_missing:
             parts.append(str(part))
     return ".".join(parts)
+
+
+def _nested(values: Any, keys: Sequence[str]) -> tuple[bool, Any]:
+    """Return whether nested keys are in values, and what is there; `values` if they are not."""
+    inner = values
+    for key in keys:
+        if not isinstance(inner, dict) or key not in inner:
+            return False, values
+        inner = inner[key]
+    return True, inner

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.config.section import Count, Place, Section
+from pipeline.core.arithmetic import ceil_div
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 VariantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
@@ -323,6 +324,14 @@ class Sweep(Section):
     def is_search(self) -> bool:
         """True if points are searched, False if the variants of a table are run."""
         return self.space is not None
+
+    @property
+    def first_stop(self) -> int | None:
+        """The epoch after which a scheduler may stop a trial for the first time, None for never."""
+        if self.scheduler is None or self.criterion is None or self.scheduler.name == "none":
+            return None
+        every = self.criterion.every_epochs
+        return ceil_div(self.scheduler.grace_epochs, every) * every
 
     @property
     def reference(self) -> str:

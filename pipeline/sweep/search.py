@@ -31,6 +31,7 @@ from pipeline.runs.metric_names import CRITERIA
 from pipeline.runs.resolved import ResolvedRun, resolve
 from pipeline.sweep.compose import PRETRAINED, compose_trial
 from pipeline.sweep.points import Point, final_value, points_of
+from pipeline.sweep.searchable import corner_runs, named_problem
 from pipeline.sweep.space import Params, grid, overrides_of, rounded, same
 from pipeline.sweep.trial import Trial, TrialRecord, trial_name
 
@@ -251,6 +252,23 @@ class Search:
             distributions=distributions,
             intermediate_values=point.curve(self._criterion.metric),
         )
+
+
+def require_buildable(sweep: ResolvedRun) -> None:
+    """Make sure that models can be built at the corners of a space, before anything starts.
+
+    Raises:
+        ConfigError: they cannot be; the message names the key and the value.
+    """
+    assert sweep.config.sweep is not None
+    space = sweep.config.sweep.space or {}
+    for key, params, config in corner_runs(space, sweep.request):
+        try:
+            resolve(config, sweep.request, RunDirectory(config.output))
+        except ConfigError as error:
+            if key is None:
+                raise ConfigError(f"sweep.space: with {_named(params)}: {error}") from None
+            raise ConfigError(named_problem(key, params[key], str(error))) from None
 
 
 def _distribution(values: Range) -> BaseDistribution:

@@ -78,14 +78,14 @@ def grid(space: dict[str, Range]) -> Iterator[Params]:
         yield dict(zip(space, values, strict=True))
 
 
-def corners(space: dict[str, Range]) -> Iterator[tuple[str, Params]]:
+def corners(space: dict[str, Range]) -> Iterator[tuple[str | None, Params]]:
     """Yield points at the ends of a space: the first values of all keys, then the others of each.
 
     Yields:
-        The key whose value is not the first (at the beginning, any key), and the point.
+        The key that has not its first value, None at the first corner; and the point.
     """
     first = {key: values.corners[0] for key, values in space.items()}
-    yield next(iter(space)), first
+    yield None, first
     for key, values in space.items():
         for value in values.corners[1:]:
             yield key, first | {key: value}
