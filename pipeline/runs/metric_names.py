@@ -41,8 +41,6 @@ CLIPS_PER_SECOND = "train/clips_per_second"
 LEARNING_RATE = "train/learning_rate"
 GRADIENT_NORM = "train/gradient_norm"
 WATCH_PREFIX = "watch/"
-WATCH_LINEAR = "watch/linear_top1"
-WATCH_KNN = "watch/knn_top1"
 
 
 class CriterionInfo(NamedTuple):
