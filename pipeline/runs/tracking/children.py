@@ -7,17 +7,24 @@ does not answer, all is kept.
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
+
+from mlflow.entities import Run
 
 from pipeline.config.compose import Request
 from pipeline.config.root import Config
 from pipeline.core.console import say
 from pipeline.core.errors import UserError
-from pipeline.runs.directory import RunDirectory
+from pipeline.runs import files
+from pipeline.runs.directory import RunDirectory, saved_config
 from pipeline.runs.metric_rows import Row
+from pipeline.runs.state import RunState, read_state
 from pipeline.runs.tracking.child import Child, Pending
 from pipeline.runs.tracking.store import TrackingError
+from pipeline.runs.tracking.sweep_run import SweepRun
+from pipeline.runs.tracking.tags import INCOMPLETE, OUTPUT
 from pipeline.runs.tracking.tracker import Tracker
 
 # Between two batches of a trial, in seconds.
@@ -29,6 +36,21 @@ REFUSAL_SECONDS = 30.0
 LAST_SECONDS = 20.0
 # MLflow's reasons for refusing something of one run, for example because it was deleted.
 REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
+
+
+@dataclass(frozen=True)
+class EndedTrial:
+    """A trial that ended at an earlier start of the sweep.
+
+    Attributes:
+        output: its directory.
+        tags: that its MLflow run should have.
+        status: that its MLflow run should have.
+    """
+
+    output: str
+    tags: dict[str, str]
+    status: str
 
 
 class Children:
@@ -45,6 +67,11 @@ class Children:
 
     def __init__(self, parent: Tracker, updates: int | None = None) -> None:
         self._parent = parent
+        self._sweep = SweepRun(parent)
+        # The names of trials, the best first.
+        self._best: Sequence[str] = ()
+        # The ids of the MLflow runs of trials that ended at an earlier start.
+        self._ids: dict[str, str] = {}
         self._updates = updates
         # Of everything below, which two threads use.
         self._changed = threading.Condition()
@@ -97,6 +124,40 @@ class Children:
                 child.follow(former)
             self._children[config.name] = child
             self._not_before[config.name] = 0.0
+            self._changed.notify()
+
+    def catch_up(self, ended: Sequence[EndedTrial]) -> None:
+        """Complete the MLflow runs of trials that ended at an earlier start.
+
+        A driver may have been killed before all was sent, and MLflow runs may have been deleted.
+        This asks MLflow once, at the start of a sweep. What is missing comes later.
+
+        Args:
+            ended: all trials that ended.
+
+        Raises:
+            UserError: MLflow does not answer, or the configuration of a trial is damaged.
+        """
+        tracked: dict[str, Run] = {}
+        for run in self._sweep.trials():
+            tracked[run.data.tags.get(OUTPUT, "")] = run
+        for trial in ended:
+            known = tracked.get(trial.output)
+            if known is not None and _is_whole(known, trial):
+                self._ids[known.info.run_name] = known.info.run_id
+                continue
+            saved = saved_config(trial.output)
+            tracking = saved.tracking.model_copy(update={"uri": self._parent.uri})
+            config = saved.model_copy(update={"tracking": tracking})
+            directory = RunDirectory(trial.output)
+            directory.state = read_state(directory.path(files.STATE)) or RunState()
+            self.begin(config, directory, trial.tags)
+            self.end(config.name, trial.status)
+
+    def best(self, names: Sequence[str]) -> None:
+        """Say which trials are the best, the best first. The sweep gets tags and links of them."""
+        with self._changed:
+            self._best = tuple(names)
             self._changed.notify()
 
     def rows(self, name: str, rows: list[Row]) -> None:
@@ -166,9 +227,7 @@ class Children:
         with self._changed:
             while not self._is_closing:
                 moments = [self._not_before[name] for name in self._unsent()]
-                if not moments:
-                    self._changed.wait()
-                    continue
+                moments.append(self._sweep.system.next_sample)
                 left = max(min(moments), self._no_calls_before) - time.monotonic()
                 if left <= 0:
                     return False
@@ -188,18 +247,39 @@ class Children:
         with self._changed:
             now = time.monotonic()
             due = [name for name in self._unsent() if self._not_before[name] <= now]
-        for name in due:
-            self._not_before[name] = time.monotonic() + BATCH_SECONDS
-            try:
-                self._send(name)
-            except UserError as error:
-                if is_refusal(error):
-                    self._refused(name, error)
-                else:
-                    self._out(error)
-                    return
-            else:
-                self._back()
+        if self._sweep.system.next_sample <= now:
+            self._sweep.take_sample()
+        try:
+            for name in due:
+                self._send_one(name)
+            self._sweep.send(self._best_run())
+        except UserError as error:
+            self._out(error)
+        else:
+            self._back()
+
+    def _send_one(self, name: str) -> None:
+        """Send one batch of a trial. Raises UserError if MLflow does not answer."""
+        self._not_before[name] = time.monotonic() + BATCH_SECONDS
+        try:
+            self._send(name)
+        except UserError as error:
+            if not is_refusal(error):
+                raise
+            self._refused(name, error)
+
+    def _best_run(self) -> tuple[str, str] | None:
+        """Return the name of the best trial and the id of its MLflow run, if it is known."""
+        with self._changed:
+            if not self._best:
+                return None
+            name = self._best[0]
+            run_id = self._ids.get(name)
+            if name in self._children:
+                run_id = self._children[name].run_id
+        if run_id is None:
+            return None
+        return name, run_id
 
     def _send(self, name: str) -> None:
         """Send one batch of a trial. What could not be sent is kept."""
@@ -227,7 +307,11 @@ class Children:
                 first = first or error
                 if not is_refusal(error):
                     break
-        if first is not None:
+        if first is None:
+            self._sweep.take_sample()
+            self._sweep.send(self._best_run())
+            self._sweep.conclude(self._best)
+        else:
             trials = ", ".join(self._unsent())
             raise UserError(f"{first}; not all of these trials was sent: {trials}") from first
 
@@ -265,6 +349,14 @@ class Children:
         if name not in self._said:
             say(f"  MLflow: {name}: {error}; the trial goes on, and it is tried again")
         self._said.add(name)
+
+
+def _is_whole(run: Run, trial: EndedTrial) -> bool:
+    """True if an MLflow run has all of a trial that ended."""
+    tags = run.data.tags
+    if run.info.status != trial.status or INCOMPLETE in tags:
+        return False
+    return all(tags.get(name) == text for name, text in trial.tags.items())
 
 
 def is_refusal(error: UserError) -> bool:

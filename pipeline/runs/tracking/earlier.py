@@ -121,17 +121,17 @@ def close_children(store: Store, parent: str) -> None:
     No process is at work on them: it would be the one of their parent. A cell that goes on is
     called running again.
     """
-    for child in _children(store, parent):
+    for child in children_of(store, parent):
         _close_if_running(store, child)
 
 
 def adopt_children(store: Store, former: str, parent: str) -> None:
     """Make the children of a run that was deleted the children of the one made anew."""
-    for child in _children(store, former, parent):
+    for child in children_of(store, former, parent):
         store.ask(store.client.set_tag, child.info.run_id, MLFLOW_PARENT_RUN_ID, parent)
 
 
-def _children(store: Store, parent: str, relative: str | None = None) -> list[Run]:
+def children_of(store: Store, parent: str, relative: str | None = None) -> list[Run]:
     """Return the runs whose parent is `parent`, in the experiment of `relative` (or of it)."""
     family: Run = store.ask(store.client.get_run, relative or parent)
     experiments = [family.info.experiment_id]

@@ -77,6 +77,7 @@ class Tracker:
 
     Attributes:
         uri: the tracking store.
+        store: the same, open.
         client: the client of MLflow. Tests ask it what was logged.
         run_id: the id of the MLflow run.
         last_step: the last training step that is logged, -1 if none is.
@@ -96,12 +97,12 @@ class Tracker:
         contents_of: Callable[[RunDirectory], Contents] = contents_of_run,
     ) -> None:
         self.uri = config.tracking.uri or ""
-        self._store = Store(self.uri)
-        self.client = self._store.client
+        self.store = Store(self.uri)
+        self.client = self.store.client
         # What an earlier attempt left, which this one need not go on from.
         previous = state_in(directory.moved_aside or directory.uri)
         former = directory.state.mlflow_run_id
-        lost = why_lost(self._store, config, directory)
+        lost = why_lost(self.store, config, directory)
         own_tags = dict(tags or {})
         if parent:
             own_tags[MLFLOW_PARENT_RUN_ID] = parent
@@ -113,7 +114,7 @@ class Tracker:
             self._remember(directory)
         else:
             self.run_id = former
-            self._store.ask(self.client.update_run, self.run_id, status=RUNNING)
+            self.store.ask(self.client.update_run, self.run_id, status=RUNNING)
             # The directory may have been moved.
             self.set_tags({OUTPUT: directory.uri} | own_tags)
             self._remember(directory)
@@ -123,7 +124,7 @@ class Tracker:
             self._complete(config, directory, contents_of(directory))
         if lost is not None:
             say(f"MLflow run {former}: {lost}; made anew from {directory.uri} as {self.run_id}")
-        close_unused(self._store, directory, previous)
+        close_unused(self.store, directory, previous)
         if config.sweep is not None:
             self._take_children(former)
 
@@ -214,7 +215,7 @@ class Tracker:
             entries.append(RunTag(name, redact(text)[:TAG_LENGTH]))
         for start in range(0, len(entries), TAGS_A_REQUEST):
             some = entries[start : start + TAGS_A_REQUEST]
-            self._store.ask(self.client.log_batch, self.run_id, tags=some)
+            self.store.ask(self.client.log_batch, self.run_id, tags=some)
 
     def dataset(self, store: "ClipStore", context: str) -> None:
         """Log a clip store as an input of the run, by its name and fingerprint.
@@ -237,8 +238,8 @@ class Tracker:
             profile=json.dumps(profile),
         )
         entry = DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
-        self._store.ask(self.client.log_inputs, self.run_id, [entry])
-        self._store.ask(self.client.set_tag, self.run_id, FINGERPRINT, store.fingerprint)
+        self.store.ask(self.client.log_inputs, self.run_id, [entry])
+        self.store.ask(self.client.set_tag, self.run_id, FINGERPRINT, store.fingerprint)
 
     def artifacts(self, uris: list[str], folder: str | None = None) -> None:
         """Copy files of the output directory into the artifacts of the MLflow run.
@@ -252,21 +253,30 @@ class Tracker:
             for uri in uris:
                 local = Path(scratch, storage.name(uri))
                 local.write_bytes(storage.read_bytes(uri))
-                self._store.ask(self.client.log_artifact, self.run_id, str(local), folder)
+                self.store.ask(self.client.log_artifact, self.run_id, str(local), folder)
+
+    def text(self, text: str, name: str) -> None:
+        """Write a text as a file of the artifacts."""
+        self.store.ask(self.client.log_text, self.run_id, text, name)
+
+    def began(self) -> float:
+        """Return when the MLflow run began, in seconds since 1970."""
+        run: Run = self.store.ask(self.client.get_run, self.run_id)
+        return run.info.start_time / 1000
 
     def end(self, status: str) -> None:
         """Give the MLflow run its last status, one of MLflow's words."""
-        self._store.ask(self.client.set_terminated, self.run_id, status=status)
+        self.store.ask(self.client.set_terminated, self.run_id, status=status)
 
     def _log(self, metrics: list[Metric]) -> None:
         for start in range(0, len(metrics), METRICS_A_REQUEST):
             some = metrics[start : start + METRICS_A_REQUEST]
-            self._store.ask(self.client.log_batch, self.run_id, metrics=some)
+            self.store.ask(self.client.log_batch, self.run_id, metrics=some)
 
     def _create(self, config: Config, tags: dict[str, str]) -> str:
         """Create an MLflow run without parameters and metrics, and return its id."""
-        experiment = find_or_create(self._store, config.tracking.experiment)
-        created = self._store.ask(
+        experiment = find_or_create(self.store, config.tracking.experiment)
+        created = self.store.ask(
             self.client.create_run,
             experiment,
             run_name=config.name,
@@ -285,7 +295,7 @@ class Tracker:
 
     def _is_complete(self) -> bool:
         """True if the MLflow run got all that the directory held when the run was created."""
-        run: Run = self._store.ask(self.client.get_run, self.run_id)
+        run: Run = self.store.ask(self.client.get_run, self.run_id)
         return INCOMPLETE not in run.data.tags
 
     def _complete(self, config: Config, directory: RunDirectory, contents: Contents) -> None:
@@ -302,7 +312,7 @@ class Tracker:
             self.set_tags({FINGERPRINT: directory.state.stores[OWN_STORE]})
         for folder, uris in contents.artifacts.items():
             self.artifacts(uris, folder)
-        self._store.ask(self.client.delete_tag, self.run_id, INCOMPLETE)
+        self.store.ask(self.client.delete_tag, self.run_id, INCOMPLETE)
 
     def _log_parameters(self, config: Config) -> None:
         params = []
@@ -310,13 +320,13 @@ class Tracker:
             params.append(Param(key, redact(str(value))[:PARAM_LENGTH]))
         for start in range(0, len(params), PARAMS_A_REQUEST):
             some = params[start : start + PARAMS_A_REQUEST]
-            self._store.ask(self.client.log_batch, self.run_id, params=some)
+            self.store.ask(self.client.log_batch, self.run_id, params=some)
 
     def _take_children(self, former: str | None) -> None:
         """Take the children of the MLflow run that this one replaces, and close open ones."""
         if former not in (None, self.run_id):
-            adopt_children(self._store, former, self.run_id)
-        close_children(self._store, self.run_id)
+            adopt_children(self.store, former, self.run_id)
+        close_children(self.store, self.run_id)
 
     def _last_step(self) -> int:
         """Return the last training step that is logged, -1 if none is."""
@@ -324,7 +334,7 @@ class Tracker:
 
     def _logged_steps(self, name: str) -> set[int]:
         """Return the steps for which a metric is logged."""
-        history = self._store.ask(self.client.get_metric_history, self.run_id, name)
+        history = self.store.ask(self.client.get_metric_history, self.run_id, name)
         return {metric.step for metric in history}
 
 

@@ -12,7 +12,7 @@ from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.tracking import children as module
-from pipeline.runs.tracking.children import Children
+from pipeline.runs.tracking.children import Children, EndedTrial
 from tests.helpers.tracked import Place
 
 
@@ -195,7 +195,7 @@ def test_at_most_one_batch_a_second(place, parent, monkeypatch):
     usual = type(parent).late_metrics
 
     def late_metrics(tracker, some):
-        if some:
+        if some and "loss" in some[0]:
             batches.append(len(some))
         usual(tracker, some)
 
@@ -210,3 +210,68 @@ def test_at_most_one_batch_a_second(place, parent, monkeypatch):
         # Nothing waits for MLflow.
         assert time.monotonic() - began < 2
     assert sum(batches) == 40 and len(batches) <= 4
+
+
+def test_a_sweep_has_its_best_trial_links_to_all_and_how_busy_the_machine_was(place, parent):
+    with Children(parent) as children:
+        for name, value in (("a_b-0", 0.25), ("c-0", 0.5)):
+            config, directory = trial(place, name)
+            children.begin(config, directory, {"sweep.state": "finished", "sweep.group": name[:-2]})
+            children.late_rows(name, [{"step": 7, "time": 1e9, "held_out/knn_top1": value}])
+            children.end(name, "FINISHED")
+            children.best([name])
+        children.best(["c-0", "a_b-0"])
+    run = parent.client.get_run(parent.run_id)
+    ids = {name: found(parent, name).info.run_id for name in ("a_b-0", "c-0")}
+    assert run.data.tags["sweep.best"] == ids["c-0"]
+    assert run.data.tags["sweep.best_name"] == "c-0"
+    path = parent.client.download_artifacts(parent.run_id, "trials.json", str(place.path))
+    entries = storage.read_json(path)
+    assert {entry["name"]: entry["run_id"] for entry in entries} == ids
+    assert entries[0]["tags"] == {"sweep.state": "finished", "sweep.group": "a_b"}
+    assert entries[0]["metrics"] == {"held_out/knn_top1": 0.25}
+    note = run.data.tags["mlflow.note.content"].splitlines()
+    experiment = run.info.experiment_id
+    link = f"#/experiments/{experiment}/runs/{ids['c-0']}"
+    assert f"| [c-0]({link}) | finished | knn_top1 0.5 |" in note
+    assert note.index(f"| [c-0]({link}) | finished | knn_top1 0.5 |") == len(note) - 2
+    assert 0 <= run.data.metrics["system/cpu_utilization_percentage"] <= 100
+
+
+def test_trials_that_ended_before_are_completed_once(place, parent, monkeypatch):
+    monkeypatch.setattr(module, "LAST_SECONDS", 0.0)
+    ended = []
+    for name, state, status in (
+        ("whole-0", "finished", "FINISHED"),
+        ("unsent-0", "finished", "FINISHED"),
+        ("deleted-0", "stopped", "FINISHED"),
+        ("failed-0", "failed", "FAILED"),
+    ):
+        config, directory = trial(place, name)
+        directory.finish("pretrain", {"loss": 0.5})
+        storage.write_bytes(directory.path("metrics.jsonl"), b'{"step": 1, "time": 1, "loss": 1}\n')
+        ended.append(EndedTrial(config.output, {"sweep.state": state}, status))
+        if name in ("whole-0", "deleted-0"):
+            with Children(parent) as children:
+                children.begin(config, directory, {"sweep.state": state})
+                children.end(name, status)
+    whole, deleted = (found(parent, name).info.run_id for name in ("whole-0", "deleted-0"))
+    parent.client.delete_run(deleted)
+
+    for _ in range(2):
+        with Children(parent) as children:
+            children.catch_up(ended)
+            begun = sorted(children._children)
+            children.best(["whole-0"])
+            wait_for(lambda: children._unsent() == [])
+    assert begun == []
+    for name, status in (
+        ("unsent-0", "FINISHED"),
+        ("deleted-0", "FINISHED"),
+        ("failed-0", "FAILED"),
+    ):
+        run = found(parent, name)
+        assert run.info.status == status and run.data.tags["mlflow.parentRunId"] == parent.run_id
+        assert logged(parent, name) == [0, 1] and run.data.params
+    assert found(parent, "whole-0").info.run_id == whole
+    assert parent.client.get_run(parent.run_id).data.tags["sweep.best"] == whole

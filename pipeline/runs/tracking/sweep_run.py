@@ -1,0 +1,68 @@
+"""What the MLflow run of a sweep gets while its trials run: the best trial, and how busy it is."""
+
+from collections.abc import Sequence
+
+from mlflow.entities import Run
+
+from pipeline.runs.metric_rows import Row
+from pipeline.runs.tracking.earlier import children_of
+from pipeline.runs.tracking.overview import NOTE, TRIALS, description, trials_file
+from pipeline.runs.tracking.system_metrics import SystemMetrics
+from pipeline.runs.tracking.tracker import Tracker
+
+BEST = "sweep.best"
+BEST_NAME = "sweep.best_name"
+
+
+class SweepRun:
+    """The MLflow run of a sweep. Only the thread that sends uses it.
+
+    Args:
+        tracker: of the sweep.
+
+    Attributes:
+        system: measures how busy this machine is.
+    """
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.system = SystemMetrics(tracker.began())
+        self._tracker = tracker
+        self._samples: list[Row] = []
+        self._best: tuple[str, str] | None = None
+
+    def take_sample(self) -> None:
+        """Measure how busy this machine is."""
+        self._samples.append(self.system.sample())
+
+    def send(self, best: tuple[str, str] | None) -> None:
+        """Send what was measured, and which trial is the best.
+
+        Args:
+            best: the name of the best trial and the id of its MLflow run, None if nobody knows.
+
+        Raises:
+            UserError: MLflow does not answer, or refuses.
+        """
+        if self._samples:
+            self._tracker.late_metrics(self._samples)
+            self._samples = []
+        if best is not None and best != self._best:
+            self._tracker.set_tags({BEST_NAME: best[0], BEST: best[1]})
+            self._best = best
+
+    def trials(self) -> list[Run]:
+        """Return the MLflow runs of the trials, those of earlier starts of the sweep, too."""
+        return children_of(self._tracker.store, self._tracker.run_id)
+
+    def conclude(self, best: Sequence[str]) -> None:
+        """Write the file with all trials, and the description with links to them.
+
+        Args:
+            best: the names of trials, the best first; empty if they have no order.
+
+        Raises:
+            UserError: MLflow does not answer, or refuses.
+        """
+        trials = self.trials()
+        self._tracker.text(trials_file(trials), TRIALS)
+        self._tracker.set_tags({NOTE: description(trials, best)})
