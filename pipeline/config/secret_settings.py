@@ -47,7 +47,7 @@ def refuse_secrets(settings: Any, overrides: Iterable[str]) -> None:
     Args:
         settings: of a run, as nested mappings and lists.
         overrides: `key=value` strings of the command line. One may be overridden by another, but
-            an ablation keeps all of them in its records.
+            a table keeps all of them in its records.
 
     Raises:
         ConfigError: a setting holds a secret. The message shows it without the secret, and says

@@ -22,7 +22,7 @@ PATIENCE = 30.0
 NTU = ("data=ntu60", "data.raw=raw")
 NTU_FILE = "S001C001P001R001A001.skeleton"
 NO_SIZES = ("-1", "nan", "inf", "-inf")
-TABLE = ("experiment=ablation_nw_ucla", "data.raw=raw")
+TABLE = ("sweep=ablation_nw_ucla", "data.raw=raw")
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ WRONG = [
     (("data.raw=[raw,' ']",), "data.raw.1=' '"),
     (("data.pool=[{store: '', clips: {}, weight: 0.5}]",), "data.pool.0.store=''"),
     (("+data.reader.table=",), "data.reader.table: no such key"),
-    ((*TABLE, "ablate.published=[raw,]"), "ablate.published.1=''"),
+    ((*TABLE, "sweep.published=[raw,]"), "sweep.published.1=''"),
     # Characters and lengths that a path cannot have.
     (("output=a\nb",), "output='a\\nb'"),
     (("output=a\x1b[2J",), "output='a\\x1b[2J'"),
@@ -174,8 +174,8 @@ WRONG = [
     (("data.pool=[{store: /dev/zero, clips: {}, weight: 0.5}]",), "data.pool.0.store="),
     (("data.pool=[{store: raw, clips: {}, weight: nan}]",), "data.pool.0.weight=nan"),
     (("data.pool=[{store: raw, clips: {}, weight: 2}]",), "data.pool.0.weight=2"),
-    ((*TABLE, "ablate.published=[/dev/zero]"), "ablate.published.0=/dev/zero"),
-    ((*TABLE, "ablate.published=[/dev]"), "ablate.published.0=/dev"),
+    ((*TABLE, "sweep.published=[/dev/zero]"), "sweep.published.0=/dev/zero"),
+    ((*TABLE, "sweep.published=[/dev]"), "sweep.published.0=/dev"),
     # Tracking stores and clusters.
     (("tracking.uri=sqlite:///raw",), "tracking.uri=sqlite:"),
     (("tracking.uri=sqlite:///file",), "tracking.uri=sqlite:"),
@@ -265,9 +265,14 @@ WRONG = [
     (("data.synthetic.subjects=999", "data.synthetic.replications=999"), "recordings"),
     (("data.synthetic=null",), "data.raw: missing"),
     (("stages=[evaluate]",), "data.raw: missing"),
-    ((*TABLE, "ablate.seeds=[]"), "ablate.seeds=[]"),
-    ((*TABLE, "ablate.seeds=[1,1]"), "ablate.seeds=[1, 1]"),
-    ((*TABLE, "ablate.only=[nothing]"), "ablate.only"),
+    ((*TABLE, "sweep.seeds=[]"), "sweep.seeds=[]"),
+    ((*TABLE, "sweep.seeds=[1,1]"), "sweep.seeds=[1, 1]"),
+    ((*TABLE, "sweep.only=[nothing]"), "sweep.only"),
+    # Words of the version before for tables.
+    (("stages=[ablate]",), "write stages=[ingest,sweep] and sweep=NAME"),
+    (("stages=[ablate]", "experiment=ablation_nw_ucla"), "write sweep=ablation_nw_ucla"),
+    (("experiment=pooled_nw_ucla",), "write sweep=pooled_nw_ucla"),
+    ((*TABLE, "ablate.only=[full]"), "write sweep.only"),
     # Keys, groups and experiments that do not exist, and what no grammar takes.
     (("train.epoch=1",), "train.epoch"),
     (("+train.epoch=1",), "train.epoch"),

@@ -24,7 +24,7 @@ REFUSED = [
     (f"data.names={S3}", "data.names=s3://***@bucket/run", AWS),
     (f"data.left_out={S3}", "data.left_out=s3://***@bucket/run", AWS),
     (f"data.pool.0.store={S3}", "data.pool.0.store=s3://***@bucket/run", AWS),
-    (f"ablate.published.0={S3}", "ablate.published.0=s3://***@bucket/run", AWS),
+    (f"sweep.published.0={S3}", "sweep.published.0=s3://***@bucket/run", AWS),
     (f"output=s3://bucket/run?secret_key={SECRET}", "s3://bucket/run?secret_key=***", AWS),
     (f"cluster.storage_endpoint={HTTP}", "cluster.storage_endpoint=http://***@host:5000", AWS),
     (f"cluster.address=ray://me:{SECRET}@host:1", "cluster.address=ray://***@host:1", "RAY_AUTH"),
@@ -87,7 +87,7 @@ def test_a_secret_in_a_file_of_ones_own_is_refused(capsys, tmp_path):
 
 @pytest.mark.usefixtures("nothing_made")
 def test_a_secret_that_a_later_setting_replaces_is_refused(capsys):
-    """The records of an ablation keep the whole command line."""
+    """The records of a table keep the whole command line."""
     assert main([f"tracking.uri={HTTP}", "tracking.uri=null"]) == 2
     _check_refusal(capsys.readouterr(), "tracking.uri=http://***@host:5000", MLFLOW)
 
@@ -107,7 +107,7 @@ def test_a_secret_with_a_blank_in_it_is_refused():
 
 
 def test_names_and_overrides_of_variants_are_settings():
-    for settings in ({"ablate": {"variants": {"full": [f"tracking.uri={HTTP}"]}}}, {HTTP: 1}):
+    for settings in ({"sweep": {"variants": {"full": [f"tracking.uri={HTTP}"]}}}, {HTTP: 1}):
         with pytest.raises(ConfigError) as caught:
             refuse_secrets(settings, [])
         assert SECRET not in str(caught.value)

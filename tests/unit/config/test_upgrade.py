@@ -7,6 +7,9 @@ from pipeline.config.identity import identity
 from pipeline.config.root import check, to_yaml
 from pipeline.config.upgrade import upgraded
 
+# The keys that the section `ablate` shared with `sweep`.
+FORMER_KEYS = ("published", "seeds", "variants", "only", "splits")
+
 
 def as_before(config):
     """The plain values of a configuration as the version before wrote them."""
@@ -52,8 +55,23 @@ def test_a_data_set_of_the_users_own_may_have_the_old_form(tmp_path):
 
 
 def test_a_table_of_the_version_before_still_opens():
-    config = load(["experiment=ablation_utkinect", "data.raw=x"])
+    config = load(["sweep=ablation_utkinect", "data.raw=x"])
     values = yaml.safe_load(to_yaml(config))
-    before = {"results": "runs", "page": "page.md", "command": ["seed=1"], "config_dir": None}
-    values["ablate"] |= before
-    assert check(values) == config
+    sweep = values.pop("sweep")
+    values["stages"] = ["ablate"]
+    values["ablate"] = {key: sweep[key] for key in FORMER_KEYS} | {
+        "results": "runs",
+        "page": "page.md",
+        "command": ["seed=1"],
+        "config_dir": None,
+    }
+    again = check(values)
+    assert again == config
+    assert (again.stages, again.sweep.reference) == (["ingest", "sweep"], "full")
+
+
+def test_another_run_of_the_version_before_has_no_table():
+    config = load(["data=utkinect", "data.raw=x"])
+    values = yaml.safe_load(to_yaml(config))
+    del values["sweep"]
+    assert check(values | {"ablate": None}) == config

@@ -19,13 +19,13 @@ def test_results_of_a_table_lie_in_the_checkout_unless_told_otherwise(monkeypatc
     table = settle_places(
         load(
             [
-                "experiment=ablation_nw_ucla",
+                "sweep=ablation_nw_ucla",
                 "output=/x",
-                "ablate.published=[results/table.jsonl,'~/table.jsonl']",
+                "sweep.published=[results/table.jsonl,'~/table.jsonl']",
             ]
         ),
         in_job=False,
-    ).ablate
+    ).sweep
     assert table.published == [
         str(ROOT / "results/table.jsonl"),
         "/home/somebody/table.jsonl",
@@ -33,14 +33,14 @@ def test_results_of_a_table_lie_in_the_checkout_unless_told_otherwise(monkeypatc
     remote = settle_places(
         load(
             [
-                "experiment=ablation_nw_ucla",
+                "sweep=ablation_nw_ucla",
                 "output=/x",
-                "ablate.published=[s3://bucket/table.jsonl]",
+                "sweep.published=[s3://bucket/table.jsonl]",
             ]
         ),
         in_job=False,
     )
-    assert remote.ablate.published == ["s3://bucket/table.jsonl"]
+    assert remote.sweep.published == ["s3://bucket/table.jsonl"]
 
 
 def test_a_missing_path_is_named(tmp_path):
