@@ -57,7 +57,7 @@ def run_stages(plan: Plan) -> None:
     with take(run.directory.uri) as owner:
         plan.require_unchanged()
         run.directory.begin(plan.config, owner)
-        with Tracker(run.config, run.directory) as tracker:
+        with Tracker(run.config, run.directory, request=run.request) as tracker:
             if plan.todo:
                 _perform_on_ray(plan, run, tracker)
             summarise(run, tracker)
