@@ -45,10 +45,10 @@ class Point:
         that were not begun are never begun.
         """
         states = [record.state for record in self.records.values()]
-        if "failed" in states:
-            return "failed"
         if "stopped" in states:
             return "stopped"
+        if "failed" in states:
+            return "failed"
         if states.count("finished") == len(self.seeds):
             return "finished"
         return "open"
@@ -63,7 +63,7 @@ class Point:
     def curve(self, metric: str) -> dict[int, float]:
         """Return the mean of a figure over the seeds: epoch -> mean, by epoch.
 
-        It has the epochs after which all trials of the point with a record were measured.
+        It has the epochs after which each trial of the point that has a record was measured.
         """
         curves = []
         for record in self.records.values():

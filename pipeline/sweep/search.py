@@ -240,6 +240,10 @@ class Search:
 
     def _told(self, point: Point) -> FrozenTrial:
         """Return what Optuna is told of a point."""
+        curve = {}
+        if point.state == "stopped":
+            # From it TPE knows how bad the point was, although it never came to its end.
+            curve = point.curve(self._criterion.metric)
         params = {}
         distributions = {}
         for key, values in self._space.items():
@@ -250,7 +254,7 @@ class Search:
             value=point.value(self._criterion.metric),
             params=params,
             distributions=distributions,
-            intermediate_values=point.curve(self._criterion.metric),
+            intermediate_values=curve,
         )
 
 
