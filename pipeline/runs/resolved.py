@@ -5,7 +5,6 @@ from functools import cached_property
 
 import torch
 
-from models.cost import cost, training_cost
 from models.framework import Framework
 from models.probes import LinearProbe
 from models.skeleton import SkeletonLayout
@@ -14,7 +13,7 @@ from pipeline.config.evaluate import Linear
 from pipeline.config.root import Config
 from pipeline.core.errors import ConfigError
 from pipeline.encoder.build import build_framework, layout_of
-from pipeline.runs import metric_names
+from pipeline.runs.cost import cost_of
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.pool import open_pool
 from pipeline.runs.state import OWN_STORE
@@ -66,17 +65,7 @@ class ResolvedRun:
         for one clip, forward and backward. Counting takes a second, so it waits until it is asked
         for.
         """
-        train = self.config.train
-        # The terms that compare all pairs of clips of a batch make a clip's cost depend on it.
-        batch = train.batch_size // train.accumulate
-        inference = cost(self.blueprint.backbone)
-        step = training_cost(self.blueprint, batch)
-        return {
-            metric_names.PARAMETERS: inference["parameters"],
-            metric_names.GFLOPS: inference["gflops"],
-            metric_names.PRETRAINING_PARAMETERS: step["training_parameters"],
-            metric_names.PRETRAINING_GFLOPS: step["training_gflops"],
-        }
+        return cost_of(self.config, self.blueprint)
 
     @cached_property
     def recorded_store(self) -> ClipStore:
