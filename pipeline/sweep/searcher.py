@@ -4,10 +4,11 @@ Tune's own state is never restored. At every start there is a new searcher over 
 trials' directories hold, and what is missing is handed out again.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import ray
-from ray.tune import Callback
+from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
 
 from pipeline.core.console import Bar, say
@@ -51,13 +52,34 @@ class SourceSearcher(Searcher):
         self.progress = progress
         # Tune's id of a trial -> its name.
         self.names: dict[str, str] = {}
+        # Why the sweep cannot go on.
+        self.error: Exception | None = None
+
+    def attempt(self, action: Callable[[], Any]) -> Any:
+        """Do something that may fail. Then the sweep ends (see `Broken`).
+
+        Tune takes most errors of a searcher for those of a trial, or only logs them.
+
+        Returns:
+            What the action returns; None if it fails, or something has failed before.
+        """
+        if self.error is not None:
+            return None
+        try:
+            return action()
+        except Exception as error:
+            self.error = error
+            return None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """Return the name of the next trial, as Tune's configuration of it."""
+        return self.attempt(lambda: self._suggest(trial_id)) or Searcher.FINISHED
+
+    def _suggest(self, trial_id: str) -> dict[str, Any] | None:
         while True:
             trial = self.source.next_trial()
             if trial is None:
-                return Searcher.FINISHED
+                return None
             order = self.book.open(trial)
             if isinstance(order, Order):
                 break
@@ -78,7 +100,8 @@ class SourceSearcher(Searcher):
     ) -> None:
         """Write how a trial ended. Why one failed, `Keeper` learns after this."""
         if not error:
-            self.close(trial_id, "stopped", self.memory.reason(result or {}))
+            reason = self.memory.reason(result or {})
+            self.attempt(lambda: self.close(trial_id, "stopped", reason))
 
     def close(self, trial_id: str, state: State, reason: str) -> None:
         """Write how a trial ended; `state` and `reason` as in `Book.close`."""
@@ -122,25 +145,46 @@ class Keeper(Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         """Write what a trial reports."""
-        name = trial.config[TRIAL]
+        self.searcher.attempt(lambda: self._report(trial.config[TRIAL], result))
+
+    def _report(self, name: str, result: dict[str, Any]) -> None:
         [report] = result[REPORT]
         self.searcher.book.report(name, report)
         self.searcher.progress.report(name, report.epoch, result.get(CRITERION))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Let a trial whose process died go on from its newest checkpoint."""
-        name = trial.config[TRIAL]
-        say(f"  {name}: {_reason(trial)}; it goes on from its newest checkpoint")
+        self.searcher.attempt(lambda: self._recover(trial.config[TRIAL], _reason(trial)))
+
+    def _recover(self, name: str, reason: str) -> None:
+        say(f"  {name}: {reason}; it goes on from its newest checkpoint")
         self.searcher.hand_out(self.searcher.book.reopen(name))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Write that a trial was given up, and why."""
-        self.searcher.close(trial.trial_id, "failed", _reason(trial))
+        reason = _reason(trial)
+        self.searcher.attempt(lambda: self.searcher.close(trial.trial_id, "failed", reason))
+
+
+class Broken(Stopper):
+    """Ends all trials once the sweep cannot go on."""
+
+    def __init__(self, searcher: SourceSearcher) -> None:
+        self.searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Return whether a trial is to end."""
+        return self.stop_all()
+
+    def stop_all(self) -> bool:
+        """Return whether all trials are to end."""
+        return self.searcher.error is not None
 
 
 def _reason(trial: Any) -> str:
-    error = trial.get_error()
-    return first_line(error) if error is not None else "no reason is known"
+    """Return in one line why a trial failed the last time."""
+    error = trial.get_pickled_error()
+    return first_line(error) if error is not None else "its process ended"
 
 
 class Progress:

@@ -17,7 +17,7 @@ from pipeline.runs.resolved import ResolvedRun
 from pipeline.runs.tracking.children import Children
 from pipeline.sweep.book import Book
 from pipeline.sweep.schedulers import Memory, scheduler_of
-from pipeline.sweep.searcher import Keeper, Progress, Source, SourceSearcher
+from pipeline.sweep.searcher import Broken, Keeper, Progress, Source, SourceSearcher
 from pipeline.sweep.trainable import Orders, trainable
 from pipeline.sweep.trial import TrialRecord
 
@@ -87,10 +87,13 @@ def run_trials(
                     storage_path=scratch,
                     failure_config=FailureConfig(max_failures=sweep.config.train.max_failures),
                     callbacks=[Keeper(searcher)],
+                    stop=Broken(searcher),
                     verbose=0,
                 ),
             )
             _fit(tuner)
+        if searcher.error is not None:
+            raise searcher.error
     finally:
         book.abandon()
         ray.kill(orders)
@@ -108,10 +111,5 @@ def _fit(tuner: Tuner) -> None:
     """Run Ray Tune until it ends; its errors become ours."""
     try:
         tuner.fit()
-    except ray.tune.TuneError as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        if isinstance(cause, UserError):
-            raise cause from None
+    except (ray.tune.TuneError, ray.exceptions.RayError) as error:
         raise UserError(f"sweep failed: {first_line(error)}") from error
