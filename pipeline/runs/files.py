@@ -24,6 +24,9 @@ output/
   ablation.md       the table
   ablation.png      its plot
   ablation.html     both as a page
+  comparison.html   runs side by side, as an interactive page
+  comparison.csv    their figures and parameters, a row a run
+  comparison.parquet  the same
 """
 
 CONFIG = "config.yaml"
@@ -50,3 +53,6 @@ OTHER_RECORDS = "other_records.jsonl"
 ABLATION = "ablation.md"
 ABLATION_PLOT = "ablation.png"
 ABLATION_PAGE = "ablation.html"
+COMPARISON = "comparison.html"
+COMPARISON_CSV = "comparison.csv"
+COMPARISON_PARQUET = "comparison.parquet"
