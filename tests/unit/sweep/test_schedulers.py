@@ -22,6 +22,7 @@ def settings(scheduler: str, metric: str = "linear_top1") -> Sweep:
         {
             "seeds": [0],
             "space": {"train.optimiser.lr": {"uniform": [0.1, 1.0]}},
+            "search": "random",
             "trials": 9,
             "criterion": CRITERION_SETTINGS | {"metric": metric},
             "scheduler": {"name": scheduler, "grace_epochs": 1, "reduction": 2.0},
