@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.config import plain_text
 from pipeline.config.sweep import Criterion
+from pipeline.core.console import say
 from pipeline.core.errors import ConfigError
 from pipeline.pretrain.watched_clips import drawn_order, how_many
 from pipeline.runs.metric_names import CRITERIA
@@ -31,7 +32,7 @@ def choosing_overrides(run: ResolvedRun, criterion: Criterion) -> list[str]:
     """Return what makes every trial of a search train and be measured on the choosing protocol.
 
     A criterion that needs no labels needs no held-out people: trials train on the whole training
-    side of `data.protocol`. The store must be there.
+    side of `data.protocol`. The store must be there. The console says who is held out.
 
     Args:
         run: the run of the sweep. Its seed decides who is held out, whatever the seeds of trials.
@@ -51,9 +52,16 @@ def choosing_overrides(run: ResolvedRun, criterion: Criterion) -> list[str]:
     _require_labels(run, criterion, training)
     if criterion.protocol is not None:
         _require_inside(run, criterion.protocol, training)
+        say(f"  {criterion.metric} of held-out people: protocol {criterion.protocol}")
         return [f"data.protocol={criterion.protocol}"]
     people = _people(run, training)
     chosen = _held_out(run, criterion, training, people)
+    clips = training & np.isin(run.index.subject, chosen)
+    numbers = ", ".join(map(str, chosen))
+    say(
+        f"  {criterion.metric} of {len(chosen)} of {len(people)} people, who are held out: "
+        f"{numbers} ({clips.sum():,} of {training.sum():,} training clips)"
+    )
     return [
         f"+data.protocols.{HELD_OUT}={_protocol(run.sides['train'], people, chosen)}",
         f"data.protocol={HELD_OUT}",

@@ -54,8 +54,9 @@ def test_without_labels_trials_train_on_the_whole_training_side(store):
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.99])
-def test_people_of_the_training_side_are_held_out(store, share):
+def test_people_of_the_training_side_are_held_out(store, share, capsys):
     sweep, trial = chosen(store, criterion(held_out=share))
+    assert "linear_top1 of" in capsys.readouterr().out
     training, sides = sides_of(sweep)["train"], sides_of(trial)
     assert trial.config.data.protocol == "held_out"
     # Both sides together are the training side, and nobody is on both.
