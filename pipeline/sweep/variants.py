@@ -40,21 +40,21 @@ class Variant:
 
     def why_stale(self, record: Record) -> str | None:
         """Return why a record is not what its trial would measure today, None where it is."""
-        expected = digest(self._with_seed(record.seed))
+        expected = self.hash_of(record.seed)
         if record.hash != expected:
             return f"of another configuration ({record.hash} there, {expected} now)"
         if record.stores != self.stores:
             return "of other clips"
         return None
 
-    def _with_seed(self, seed: int) -> Config:
-        """Return the configuration of the trial with a seed, as far as it is computed."""
+    def hash_of(self, seed: int) -> str:
+        """Return the hash of the trial with a seed."""
         data = self.config.data
         protocol = split_of(self.splits, seed)
         if protocol is not None:
             data = data.model_copy(update={"protocol": protocol})
         changes = {"name": trial_name(self.name, seed), "seed": seed, "data": data}
-        return self.config.model_copy(update=changes)
+        return digest(self.config.model_copy(update=changes))
 
 
 def section(config: Config) -> Sweep:
