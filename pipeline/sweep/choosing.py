@@ -100,10 +100,14 @@ def _require_inside(run: ResolvedRun, name: str, training: np.ndarray) -> None:
     if name not in protocols:
         raise ConfigError(f"{key}: is not one of {', '.join(protocols)}")
     labels = run.index.label
-    sides = sides_of(protocols, name)
     labels_of = {}
-    for side in ("train", "test"):
-        clips = mask(run.index.columns, sides[side])
+    seen = np.zeros(len(labels), bool)
+    for side, filters in sides_of(protocols, name).items():
+        clips = mask(run.index.columns, filters)
+        shared = int((clips & seen).sum())
+        if shared:
+            raise ConfigError(f"{key}: {shared} clips are on both its sides; choose another")
+        seen |= clips
         outside = int((clips & ~training).sum())
         if outside:
             raise ConfigError(

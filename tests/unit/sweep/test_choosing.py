@@ -152,14 +152,18 @@ def test_a_protocol_inside_of_the_training_side_is_used(store):
     [
         ("xview", r"protocol=xview: \d+ clips of its side test are not on the training side"),
         ("xsub", r"protocol=xsub: \d+ clips of its side train are not on the training side"),
-        ("nobody", r"protocol=nobody: is not one of xview, xsub, apart"),
+        ("nobody", r"protocol=nobody: is not one of xview, xsub, apart, shared"),
+        ("shared", r"protocol=shared: \d+ clips are on both its sides"),
         ("apart", r"protocol=apart: its sides have no labelled action in common"),
     ],
 )
 def test_a_protocol_that_cannot_choose_is_refused(store, protocol, reason):
-    apart = ("+data.protocols.apart={train:{camera:[2],label:[0]},test:{camera:[3],label:[1]}}",)
+    own = (
+        "+data.protocols.apart={train:{camera:[2],label:[0]},test:{camera:[3],label:[1]}}",
+        "+data.protocols.shared={train:{camera:[2]},test:{camera:[2,3],subject:[1,2]}}",
+    )
     with pytest.raises(ConfigError, match=reason) as error:
-        choosing_overrides(run_of(store, *apart), criterion(protocol=protocol))
+        choosing_overrides(run_of(store, *own), criterion(protocol=protocol))
     assert "\n" not in str(error.value)
 
 
