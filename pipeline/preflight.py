@@ -29,6 +29,7 @@ from pipeline.runs.owner import refuse_owned
 from pipeline.runs.place_checks import require_pooled_stores, require_usable, require_writable
 from pipeline.runs.relations import require_apart, require_nothing_else_moves
 from pipeline.runs.servers import require_cluster, require_storage, require_tracking
+from pipeline.runs.state import OWN_STORE
 from pipeline.sweep.same import require_same_search
 from pipeline.sweep.searchable import require_searchable
 
@@ -110,7 +111,7 @@ def _plan(config: Config, request: Request) -> Plan:
     require_apart(settled)
     # Before it is read: what is written afterwards is newer.
     state_written = _state_written(settled)
-    directory = _open(settled)
+    directory = _open(settled, request.clips)
     if "sweep" in settled.stages:
         require_same_search(settled)
     require_same_stores(settled, directory)
@@ -163,18 +164,26 @@ def _state_written(config: Config) -> int | None:
     return storage.info(storage.join(config.output, files.STATE)).mtime_ns
 
 
-def _open(config: Config) -> RunDirectory:
+def _open(config: Config, clips: str | None) -> RunDirectory:
     """Open the output directory.
+
+    Args:
+        config: the configuration, with absolute paths.
+        clips: see `Request.clips`.
 
     Raises:
         ConfigError: another process works on it, or it holds something else.
     """
     try:
-        return RunDirectory.open(config)
+        directory = RunDirectory.open(config)
     except ConfigError:
         # The message about what it holds would advise to move it aside.
         refuse_owned(config.output, fresh=False)
         raise
+    if clips is not None:
+        # As if the run had begun with them: the stage that opens its store compares them.
+        directory.state.stores.setdefault(OWN_STORE, clips)
+    return directory
 
 
 def _stages_to_run(config: Config, directory: RunDirectory) -> tuple[str, ...]:

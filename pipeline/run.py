@@ -1,6 +1,5 @@
 """The entry point, `python pipeline/run.py [key=value ...]`: check a request, then run it."""
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -15,15 +14,16 @@ if __name__ == "__main__":
     # Before the imports below, which take a second.
     ending.listen()
 
-from pipeline.cli import parse_arguments
+from pipeline.cli import parse_arguments, show
 from pipeline.cluster.job import reach_storage
 from pipeline.config.compose import Request, load
-from pipeline.config.root import to_yaml
 from pipeline.core.console import complain, say
 from pipeline.core.environment import prepare_environment
 from pipeline.core.errors import UserError
 from pipeline.core.redacted_streams import redacted_streams
+from pipeline.from_run import without_from_run
 from pipeline.preflight import plan_run
+from pipeline.quick_stages import run_quick_stage
 from pipeline.runs.announce import announce
 
 
@@ -41,11 +41,8 @@ def run(request: Request) -> None:
     config = load(request.overrides, request.config_dir)
     # Everything below may read from object storage.
     reach_storage(config.cluster.storage_endpoint)
-    # `protocols` only counts clip names: it needs no output directory and no Ray.
-    if config.stages == ["protocols"]:
-        from pipeline.ingest.protocol_counts import count_protocols
-
-        print(json.dumps(count_protocols(config.data)))
+    if config.stages in (["protocols"], ["compare"]):
+        run_quick_stage(config, request)
         return
     plan = plan_run(config, request)
     for stage in plan.skipped:
@@ -73,13 +70,15 @@ def main(arguments: list[str] | None = None) -> int:
     """
     prepare_environment()
     options = parse_arguments(arguments)
+    is_shown = options.cfg is not None or options.print
     request = Request(tuple(options.overrides), options.config_dir)
     try:
         with ending.guarded():
-            if options.cfg:
-                print(to_yaml(load(request.overrides, request.config_dir)), end="")
-                return 0
-            run(request)
+            request = without_from_run(request, quiet=is_shown)
+            if is_shown:
+                show(request, options.print)
+            else:
+                run(request)
     except Terminated:
         complain(TERMINATED)
         return TERMINATED_CODE

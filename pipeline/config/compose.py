@@ -25,6 +25,8 @@ from pipeline.core.secrets import redact
 
 # A wrong value is shown up to this length.
 SHOWN = 300
+# The key that names a recorded run, see `pipeline.from_run`.
+FROM_RUN = "from_run"
 # Of a number. A float has up to 309 digits before the point.
 MOST_DIGITS = 400
 
@@ -38,10 +40,23 @@ class Request:
             `pipeline.config.plain_text`).
         config_dir: a directory of the user's own YAML files, with the folders of `conf/`
             (`data/mine.yaml`, `skeleton/mine.yaml`).
+        clips: the fingerprint that the clip store of the run must have, if it is a recorded run
+            that is made again.
     """
 
     overrides: tuple[str, ...] = ()
     config_dir: str | None = None
+    clips: str | None = None
+
+    @property
+    def names_recorded_run(self) -> bool:
+        """True if the request is to make a run again that MLflow has recorded."""
+        return any(key_of(override) == FROM_RUN for override in self.overrides)
+
+
+def key_of(override: str) -> str:
+    """Return the key of an override, without what marks it as added or deleted."""
+    return override.partition("=")[0].lstrip("+~")
 
 
 def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
@@ -87,7 +102,7 @@ def load(overrides: Sequence[str], config_dir: str | None = None) -> Config:
 
 def _require_ours(override: str) -> None:
     """Raise ConfigError for a setting of Hydra itself, which would be read and do nothing."""
-    key = override.partition("=")[0].lstrip("+~")
+    key = key_of(override)
     if not key.strip():
         raise ConfigError(f"{_shortened(override)!r}: has no key; write key=value")
     if key.startswith(("hydra.", "hydra/")):

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -60,22 +61,54 @@ def _check(path: Path) -> None:
     # The size of a device or of a pipe would say nothing, but these are no files.
     if path.stat().st_size > MAX_BYTES:
         raise ConfigError(f"{path}: larger than {MAX_BYTES >> 10} KiB")
+    root = _root(path.read_bytes(), str(path))
+    if root is not None:
+        _require_known_defaults(root, path)
+
+
+def plain_mapping(content: bytes, name: str) -> dict[str, Any]:
+    """Return the values of YAML that others wrote.
+
+    Args:
+        content: the YAML.
+        name: what it is, for messages.
+
+    Raises:
+        ConfigError: it is too large, or no mapping, or it has a tag, or refers to itself or to too
+            much.
+    """
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{name}: larger than {MAX_BYTES >> 10} KiB")
+    if _root(content, name) is None:
+        raise ConfigError(f"{name}: is empty")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        values = yaml.safe_load(content)
+    except ValueError:
+        # A date that is none, or a number of too many digits.
+        values = None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{name}: not valid YAML")
+    return values
+
+
+def _root(content: bytes, name: str) -> yaml.MappingNode | None:
+    """Return the checked content of a YAML file, None if it is empty."""
+    try:
+        text = content.decode("utf-8-sig")
         if _depth(text) > MAX_DEPTH:
-            raise ConfigError(f"{path}: values in values, more than {MAX_DEPTH} deep")
+            raise ConfigError(f"{name}: values in values, more than {MAX_DEPTH} deep")
         root = yaml.compose(text, Loader=_LOADER)
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8") from None
+        raise ConfigError(f"{name}: not UTF-8") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML ({_where(error)})") from None
+        raise ConfigError(f"{name}: not valid YAML ({_where(error)})") from None
     if root is None:
-        return
+        return None
     if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(f"{path}: must hold keys with values (key: value)")
-    if _values(root, path, {}) > MAX_VALUES:
-        raise ConfigError(f"{path}: its aliases stand for more than {MAX_VALUES:,} values")
-    _require_known_defaults(root, path)
+        raise ConfigError(f"{name}: must hold keys with values (key: value)")
+    if _values(root, name, {}) > MAX_VALUES:
+        raise ConfigError(f"{name}: its aliases stand for more than {MAX_VALUES:,} values")
+    return root
 
 
 def _require_known_defaults(root: yaml.MappingNode, path: Path) -> None:
@@ -136,24 +169,24 @@ def _where(error: Exception) -> str:
     return " ".join(problem.split())[:200] + line
 
 
-def _values(node: yaml.Node, path: Path, known: dict[int, int | None]) -> int:
+def _values(node: yaml.Node, name: str, known: dict[int, int | None]) -> int:
     """Return for how many values a node stands, and check its tags.
 
     Args:
         node: of the file.
-        path: of the file, for messages.
+        name: of the file, for messages.
         known: the id of a node -> its values, None while they are counted. Nodes that several
             aliases refer to are counted once.
     """
     if id(node) in known:
         number = known[id(node)]
         if number is None:
-            raise ConfigError(f"{path}: line {node.start_mark.line + 1} refers to itself")
+            raise ConfigError(f"{name}: line {node.start_mark.line + 1} refers to itself")
         return number
     known[id(node)] = None
     if node.tag.removeprefix(_TAG) not in _PLAIN:
         raise ConfigError(
-            f"{path}: line {node.start_mark.line + 1} has the tag {node.tag}; "
+            f"{name}: line {node.start_mark.line + 1} has the tag {node.tag}; "
             "tags are not read, write plain values"
         )
     number = 1
@@ -161,6 +194,6 @@ def _values(node: yaml.Node, path: Path, known: dict[int, int | None]) -> int:
         for child in node.value:
             # The children of a mapping are pairs of a key and a value.
             parts = child if isinstance(child, tuple) else (child,)
-            number += sum(_values(part, path, known) for part in parts)
+            number += sum(_values(part, name, known) for part in parts)
     known[id(node)] = number
     return number
