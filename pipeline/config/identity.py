@@ -19,6 +19,7 @@ NOT_COMPUTED = (
     "tracking",
     "cluster",
     "sweep",
+    "compare",
     "train.max_failures",
     "train.log_every",
     "train.checkpoint",

@@ -13,7 +13,7 @@ key. A list in brackets stays a list, also for a key that takes none, whose chec
 
 import re
 
-# The keys whose values are places.
+# The keys whose values are places, and those whose values MLflow reads.
 PLACES = (
     "output",
     "data.raw",
@@ -26,6 +26,10 @@ PLACES = (
     "cluster.address",
     "cluster.storage_endpoint",
     "sweep.published",
+    "compare.experiment",
+    "compare.filter",
+    "compare.runs",
+    "compare.sweep",
 )
 # `+` and `++` are Hydra's marks for a key that is added.
 _PLACE = re.compile(r"(\+{0,2}(?:" + "|".join(PLACES) + r")=)(.*)", re.DOTALL)

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from pipeline.config.cluster import Cluster, Tracking
+from pipeline.config.compare import Compare, without_unread
 from pipeline.config.data import Data
 from pipeline.config.evaluate import Evaluate
 from pipeline.config.model import Model, Views
@@ -25,8 +26,10 @@ from pipeline.core import storage
 from pipeline.core.errors import ConfigError
 
 # In the order in which data flows. `protocols` counts clips of a list of names, `inspect` makes the
-# data card, and `sweep` runs other stages for each of its trials.
-Stage = Literal["protocols", "ingest", "pretrain", "evaluate", "report", "inspect", "sweep"]
+# data card, `sweep` runs other stages for each of its trials, and `compare` reads MLflow.
+Stage = Literal[
+    "protocols", "ingest", "pretrain", "evaluate", "report", "inspect", "sweep", "compare"
+]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 # The folder of the clip store in the output directory, if `data.store` names no other place.
 STORE_FOLDER = "store"
@@ -51,8 +54,14 @@ class Config(Section):
     train: Train
     evaluate: Evaluate
     sweep: Sweep | None = None
+    compare: Compare | None = None
     tracking: Tracking
     cluster: Cluster
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_compare(cls, values: Any) -> Any:
+        return without_unread(values)
 
     @model_validator(mode="after")
     def _check_stages(self) -> Self:
@@ -62,6 +71,11 @@ class Config(Section):
             )
         if ("protocols" in self.stages) != (self.data.names is not None):
             raise ValueError("data.names: stages=[protocols] needs it, and no other stage reads it")
+        if "compare" in self.stages and len(self.stages) > 1:
+            raise ValueError(
+                "stages: compare must be the only stage: it reads MLflow; a sweep leaves a "
+                "comparison of its trials in any case"
+            )
         if "sweep" in self.stages and self.sweep is None:
             raise ValueError("stages: sweep needs sweep=NAME, such as sweep=loss_weights")
         return self

@@ -1,0 +1,1 @@
+"""The stage `compare`: runs that MLflow holds, side by side."""
