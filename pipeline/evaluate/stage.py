@@ -17,9 +17,10 @@ from pipeline.runs.resolved import ResolvedRun
 
 if TYPE_CHECKING:
     from pipeline.runs.tracking import Tracker
+    from pipeline.runs.untracked import Untracked
 
 
-def evaluate(run: ResolvedRun, tracker: Tracker) -> dict[str, Any]:
+def evaluate(run: ResolvedRun, tracker: Tracker | Untracked) -> dict[str, Any]:
     """Measure the run's encoder and its random start.
 
     Leaves `features/<encoder>.safetensors` (see `features_file`) and `evaluation.json` (the curves

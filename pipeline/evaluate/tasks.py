@@ -31,9 +31,14 @@ def measure(
     """
     resources = bundle(cluster)
     # No retries: with the same features and the same seed a task would fail again.
-    task = ray.remote(num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0), max_retries=0)(
-        measure_encoder
-    )
+    # With the default named, Ray does not look for room in what a trial of a sweep has reserved:
+    # its process of several workers has next to nothing.
+    task = ray.remote(
+        num_cpus=resources["CPU"],
+        num_gpus=resources.get("GPU", 0),
+        max_retries=0,
+        scheduling_strategy="DEFAULT",
+    )(measure_encoder)
     labels = (split.train_labels, split.test_labels)
     device = device_of(cluster)
     # All tasks are submitted before the first result is waited for.

@@ -1,6 +1,7 @@
 """One attempt at training with Ray Train, followed from the driver."""
 
 import signal
+import threading
 
 import ray
 import ray.train
@@ -17,10 +18,8 @@ from pipeline.core.errors import NO_SPACE, UserError, first_line
 from pipeline.core.termination import ending
 from pipeline.pretrain import checkpoint
 from pipeline.pretrain.checkpoint import Checkpoint
-from pipeline.pretrain.follower import Follower
-from pipeline.pretrain.history import History
-from pipeline.pretrain.loop import LoopSettings
-from pipeline.pretrain.watch import Watch
+from pipeline.pretrain.follower import Follower, TakesCheckpoints, TakesRows
+from pipeline.pretrain.loop import LoopSettings, LossNotFiniteError
 from pipeline.pretrain.worker import TrainingJob, train
 from pipeline.runs.directory import RunDirectory
 
@@ -28,19 +27,22 @@ from pipeline.runs.directory import RunDirectory
 STORAGE_NOT_SHARED = "Unable to set up cluster storage"
 
 
-def fit(job: TrainingJob, history: History, watch: Watch, run: RunDirectory) -> Checkpoint:
+def fit(
+    job: TrainingJob, history: TakesRows, watch: TakesCheckpoints, run: RunDirectory
+) -> Checkpoint:
     """Train to the last epoch.
 
     Args:
         job: what the workers do; its channel is closed at the end.
         history: receives the rows of metrics.
         watch: measures checkpoints on the way.
-        run: the output directory, which this process owns.
+        run: the output directory, which this process owns, or reads for its owner.
 
     Returns:
         The checkpoint at the end of training.
 
     Raises:
+        LossNotFiniteError: a worker said so.
         UserError: training cannot go on.
         KeyboardInterrupt, Terminated: somebody wants it to end. Its newest step is a checkpoint.
     """
@@ -69,7 +71,7 @@ def fit(job: TrainingJob, history: History, watch: Watch, run: RunDirectory) -> 
     # The follower has taken all messages: nobody listens any more.
     job.channel.shutdown()
     if follower.failure:
-        raise UserError(follower.failure)
+        raise LossNotFiniteError(follower.failure)
     # What a tracking server that was away has missed; now it is an error if it is still away.
     history.send()
     return _last_checkpoint(job)
@@ -101,6 +103,8 @@ def _trainer(job: TrainingJob, attempt: str) -> TorchTrainer:
 
 def _run(trainer: TorchTrainer, job: TrainingJob) -> None:
     """Run Ray Train until it ends; its errors become ours."""
+    # Signals belong to the main thread. Ray Train leaves them alone elsewhere.
+    in_main_thread = threading.current_thread() is threading.main_thread()
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit()
@@ -111,7 +115,8 @@ def _run(trainer: TorchTrainer, job: TrainingJob) -> None:
         raise KeyboardInterrupt from None
     finally:
         # Ray Train leaves its own handler behind.
-        signal.signal(signal.SIGINT, on_interrupt)
+        if in_main_thread:
+            signal.signal(signal.SIGINT, on_interrupt)
 
 
 def _reason(job: TrainingJob, error: Exception) -> str:

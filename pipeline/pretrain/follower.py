@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import Empty
+from typing import Protocol
 
 from ray.exceptions import RayError
 
@@ -13,7 +14,6 @@ from pipeline.core.errors import UserError, first_line
 from pipeline.core.termination import ending
 from pipeline.pretrain import checkpoint
 from pipeline.pretrain.channel import Channel
-from pipeline.pretrain.history import History
 from pipeline.pretrain.messages import (
     CheckpointWritten,
     Message,
@@ -22,7 +22,7 @@ from pipeline.pretrain.messages import (
     TrainingFailed,
     TrainingStopped,
 )
-from pipeline.pretrain.watch import WAIT_SECONDS, Watch
+from pipeline.pretrain.watch import WAIT_SECONDS
 from pipeline.runs.metric_names import (
     CLIPS_PER_SECOND,
     EPOCH,
@@ -39,6 +39,35 @@ PAUSE_SECONDS = 0.5
 SHORT_PAUSE_SECONDS = 0.05
 # How long to wait for the thread where Ray may be gone: a call of it may never return.
 HURRIED_JOIN_SECONDS = 2
+
+
+class TakesRows(Protocol):
+    """Who keeps the rows of metrics: the `History` of a run."""
+
+    def extend(self, rows: list[Row]) -> None:
+        """Take new rows."""
+
+    def add(self, step: int, figures: dict[str, float]) -> None:
+        """Take what was measured of the checkpoint at a step."""
+
+    def send(self) -> None:
+        """Bring MLflow up to date."""
+
+    def write(self) -> None:
+        """Bring the metrics file up to date."""
+
+
+class TakesCheckpoints(Protocol):
+    """Who measures checkpoints: the `Watch` of a run."""
+
+    def offer(self, uri: str, epoch: int, step: int) -> None:
+        """Take a checkpoint that was written after `epoch` whole epochs and `step` updates."""
+
+    def poll(self, seconds: float = 0) -> tuple[int, dict[str, float]] | None:
+        """Return a step and what was measured of its checkpoint, None if nothing is new."""
+
+    def close(self) -> None:
+        """Measure nothing any more."""
 
 
 class Outage:
@@ -85,9 +114,9 @@ class Follower(threading.Thread):
     def __init__(
         self,
         channel: Channel,
-        history: History,
+        history: TakesRows,
         bar: Bar,
-        watch: Watch,
+        watch: TakesCheckpoints,
         attempt: str,
         require_owned: Callable[[], None] = lambda: None,
     ):
@@ -179,6 +208,9 @@ class Follower(threading.Thread):
             if isinstance(message, RowLogged):
                 rows.append(message.row)
             elif isinstance(message, CheckpointWritten):
+                # The rows until this checkpoint are known before it is.
+                self._take_rows(rows)
+                rows = []
                 position = message.position
                 uri = storage.join(self.attempt, checkpoint.directory(position.updates))
                 self.watch.offer(uri, position.epoch, position.updates)
@@ -189,13 +221,18 @@ class Follower(threading.Thread):
             elif isinstance(message, TrainingStopped):
                 # Nobody waits for Ray Train, which takes seconds to notice that its workers ended.
                 ending.checkpoint_written()
-        if rows:
-            with self._storage.tolerated():
-                self.history.extend(rows)
-            with self._tracking.tolerated():
-                self.history.send()
-            self.bar.update(rows[-1][STEP], text=progress(rows[-1]) + self._newest_figures)
+        self._take_rows(rows)
         self._collect_figures()
+
+    def _take_rows(self, rows: list[Row]) -> None:
+        """Hand rows to the history, and show where training stands."""
+        if not rows:
+            return
+        with self._storage.tolerated():
+            self.history.extend(rows)
+        with self._tracking.tolerated():
+            self.history.send()
+        self.bar.update(rows[-1][STEP], text=progress(rows[-1]) + self._newest_figures)
 
     def _collect_figures(self, seconds: float = 0) -> None:
         """Take the figures of a checkpoint, if they are there within so many seconds."""

@@ -10,14 +10,14 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
-from models.framework import Framework
 from pipeline.config.cluster import Cluster
-from pipeline.core import storage
 from pipeline.encoder.build import build_framework
 from pipeline.evaluate.alone import evaluate_alone
+from pipeline.evaluate.stage import evaluate
 from pipeline.pretrain import checkpoint
 from pipeline.pretrain.alone import CheckpointFolder, own_device, train_alone
 from pipeline.pretrain.cadence import Position
@@ -29,12 +29,17 @@ from pipeline.runs.directory import RunDirectory
 from pipeline.runs.files import CHECKPOINTS, METRICS
 from pipeline.runs.metric_rows import Row, read_rows
 from pipeline.runs.resolved import ResolvedRun, resolve
+from pipeline.runs.untracked import Untracked
 from pipeline.sweep.messages import Order, Report
-from pipeline.sweep.trial_reports import Messenger, Rungs, TrialEndedError
+from pipeline.sweep.trial_reports import Messenger, Rungs, Training, TrialEndedError
+from pipeline.sweep.trial_workers import train_by_workers
 
 
 def run_trial(order: Order, report: Callable[[Report], None]) -> None:
     """Run a trial to its end, or until `report` raises SystemExit.
+
+    A trial of one worker trains in this process. One of several starts Ray Train, and this process
+    follows it.
 
     Args:
         order: what is to be done.
@@ -52,9 +57,9 @@ def run_trial(order: Order, report: Callable[[Report], None]) -> None:
 def _no_trace(cluster: Cluster) -> Iterator[None]:
     """Leave this process as it was: its random state, its threads, the memory of its GPU."""
     threads = torch.get_num_threads()
-    devices = [torch.cuda.current_device()] if cluster.gpu else []
+    devices = [torch.cuda.current_device()] if _device(cluster).type == "cuda" else []
     _free_gpu(cluster)
-    torch.set_num_threads(cluster.threads)
+    torch.set_num_threads(cluster.threads if cluster.workers == 1 else 1)
     try:
         with torch.random.fork_rng(devices=devices):
             yield
@@ -63,9 +68,16 @@ def _no_trace(cluster: Cluster) -> Iterator[None]:
         _free_gpu(cluster)
 
 
+def _device(cluster: Cluster) -> torch.device:
+    """Return the device of this process. Beside workers it has none: they have the GPUs."""
+    if cluster.workers > 1:
+        return torch.device("cpu")
+    return own_device(cluster)
+
+
 def _free_gpu(cluster: Cluster) -> None:
     """Give the memory of an earlier trial back: others share the GPU."""
-    if cluster.gpu:
+    if _device(cluster).type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()
 
@@ -79,10 +91,11 @@ def _run(order: Order, report: Callable[[Report], None]) -> None:
         _ = run.split
     resume = _resume(run, order)
     messenger = Messenger(report, order, _earlier_rows(run, resume))
-    rungs = Rungs(run, order)
+    framework = build_framework(run.config).to(_device(run.config.cluster))
+    training = Training(run, order, framework, messenger, Rungs(run, order))
     try:
-        framework, uri = _train(run, order, resume, messenger, rungs)
-        figures = rungs.measure(framework.backbone)
+        uri = _train(training, resume)
+        figures = training.rungs.measure(framework.backbone)
     except LossNotFiniteError as error:
         messenger.send(ended=f"diverged: {error}")
         return
@@ -90,12 +103,13 @@ def _run(order: Order, report: Callable[[Report], None]) -> None:
         messenger.send(ended=str(error))
         return
     export_encoders(run, framework.state_dict())
-    del framework
+    # Its memory is wanted for features.
+    del framework, training, resume
     results = {"pretrain": training_results(run, messenger.rows, messenger.collapse, uri)}
     seconds = {"pretrain": time.monotonic() - started}
     if "evaluate" in run.config.stages:
         started = time.monotonic()
-        results["evaluate"] = evaluate_alone(run)
+        results["evaluate"] = _evaluate(run)
         seconds["evaluate"] = time.monotonic() - started
     messenger.send(figures=figures, results=results, seconds=seconds)
 
@@ -103,10 +117,14 @@ def _run(order: Order, report: Callable[[Report], None]) -> None:
 def _resume(run: ResolvedRun, order: Order) -> Checkpoint | None:
     """Return the checkpoint to go on from, and delete all others.
 
-    A process that Ray starts again gets the same order again. It goes on from its own checkpoint.
+    A process that Ray starts again may get the same order again. It goes on from what the one
+    before it has written.
+
+    Raises:
+        UserError: the checkpoint of the order is damaged, and there is no other.
     """
     folder = run.directory.path(CHECKPOINTS)
-    found = checkpoint.newest(storage.join(folder, order.attempt))
+    found = checkpoint.newest(folder)
     if found is None and order.resume is not None:
         found = checkpoint.load(order.resume)
     checkpoint.prune(folder, keep=found.uri if found is not None else None)
@@ -120,72 +138,65 @@ def _earlier_rows(run: ResolvedRun, resume: Checkpoint | None) -> list[Row]:
     return rows_until(resume, read_rows(run.directory.path(METRICS)))
 
 
+def _train(training: Training, resume: Checkpoint | None) -> str:
+    """Train to the last epoch; returns the checkpoint there.
+
+    Raises:
+        LossNotFiniteError, TrialEndedError: training ends before.
+    """
+    order = training.order
+    config = training.run.config
+    uri = None
+    if resume is not None:
+        uri = resume.uri
+        training.framework.load_state_dict(resume.state["framework"])
+        training.reached(resume.position)
+        if resume.position.epoch == config.train.epochs:
+            # It was killed after its last epoch.
+            return resume.uri
+        if training.rungs.missed(resume.position):
+            training.report()
+    if config.cluster.workers > 1:
+        return train_by_workers(training, uri)
+    attempt = training.run.directory.path(CHECKPOINTS, order.attempt)
+    folder = CheckpointFolder(attempt, config.train.checkpoint.keep, uri)
+    train_alone(
+        training.framework,
+        config,
+        order.plan,
+        _Listener(folder, training),
+        resume=resume,
+        gpu_share=order.gpu_share,
+    )
+    return folder.newest
+
+
 class _Listener:
-    """Writes checkpoints, and reports at rungs.
+    """Hears the loop: writes checkpoints, and reports at rungs.
 
     Args:
         folder: where checkpoints go.
-        messenger: tells the driver.
-        rungs: says when.
-        framework: that is trained.
+        training: that is reported.
     """
 
-    def __init__(
-        self, folder: CheckpointFolder, messenger: Messenger, rungs: Rungs, framework: Framework
-    ) -> None:
+    def __init__(self, folder: CheckpointFolder, training: Training) -> None:
         self.folder = folder
-        self.messenger = messenger
-        self.rungs = rungs
-        self.framework = framework
+        self.training = training
 
     def row(self, row: Row) -> None:
         """Take a row of metrics."""
-        self.messenger.row(row)
+        self.training.messenger.row(row)
 
-    def checkpoint(self, position: Position, state: dict[str, object]) -> None:
+    def checkpoint(self, position: Position, state: dict[str, Any]) -> None:
         """Write a checkpoint, and report if it is time."""
         self.folder.write(position, state)
-        self.reached(position)
-        if self.rungs.due(position):
-            self.report()
-
-    def reached(self, position: Position) -> None:
-        """Note where training stands."""
-        self.messenger.epoch = position.epoch
-
-    def report(self) -> None:
-        """Measure the framework as it is, and report."""
-        self.messenger.send(figures=self.rungs.measure(self.framework.backbone))
+        self.training.reached(position)
+        if self.training.rungs.due(position):
+            self.training.report()
 
 
-def _train(
-    run: ResolvedRun,
-    order: Order,
-    resume: Checkpoint | None,
-    messenger: Messenger,
-    rungs: Rungs,
-) -> tuple[Framework, str]:
-    """Train by one worker, in this process.
-
-    Returns:
-        The trained framework, and its checkpoint.
-
-    Raises:
-        LossNotFiniteError, TrialEndedError: training ends here.
-    """
-    config = run.config
-    framework = build_framework(config).to(own_device(config.cluster))
-    attempt = run.directory.path(CHECKPOINTS, order.attempt)
-    uri = resume.uri if resume is not None else None
-    folder = CheckpointFolder(attempt, config.train.checkpoint.keep, uri)
-    listener = _Listener(folder, messenger, rungs, framework)
-    if resume is not None:
-        framework.load_state_dict(resume.state["framework"])
-        listener.reached(resume.position)
-        if resume.position.epoch == config.train.epochs:
-            # It was killed after its last epoch.
-            return framework, resume.uri
-        if rungs.missed(resume.position):
-            listener.report()
-    train_alone(framework, config, order.plan, listener, resume=resume, gpu_share=order.gpu_share)
-    return framework, folder.newest
+def _evaluate(run: ResolvedRun) -> dict[str, Any]:
+    """Measure both encoders, with the resources that training had."""
+    if run.config.cluster.workers > 1:
+        return evaluate(run, Untracked())
+    return evaluate_alone(run)

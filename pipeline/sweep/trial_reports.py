@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from models.backbone import Backbone
+from models.framework import Framework
 from pipeline.core.errors import first_line
 from pipeline.pretrain.cadence import Position
 from pipeline.pretrain.held_out import HeldOut
@@ -127,3 +129,34 @@ class Rungs:
             if not math.isfinite(value):
                 raise TrialEndedError(f"diverged: {name} is not finite")
         return figures
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training of a trial, whoever computes it.
+
+    Attributes:
+        run: of the trial.
+        order: what is to be done.
+        framework: with the weights that are measured.
+        messenger: tells the driver.
+        rungs: says when, and measures.
+    """
+
+    run: ResolvedRun
+    order: Order
+    framework: Framework
+    messenger: Messenger
+    rungs: Rungs
+
+    def reached(self, position: Position) -> None:
+        """Note that there is a checkpoint at this position."""
+        self.messenger.epoch = position.epoch
+
+    def report(self) -> None:
+        """Measure the framework as it is, and report.
+
+        Raises:
+            TrialEndedError: training has diverged.
+        """
+        self.messenger.send(figures=self.rungs.measure(self.framework.backbone))

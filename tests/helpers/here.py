@@ -28,8 +28,11 @@ class Channel(queue.Queue):
         self.closed = True
 
 
-def train_here(ray, monkeypatch) -> None:
-    """Train by one worker in this process."""
+def train_here(ray, monkeypatch, module=stage, workers=1) -> None:
+    """Train by one worker in this process.
+
+    module: that opens the channel. workers: how many Ray Train is asked for.
+    """
 
     class TrainerHere:
         """Stands in for `TorchTrainer`."""
@@ -38,7 +41,7 @@ def train_here(ray, monkeypatch) -> None:
             self.loop = loop
             self.job = train_loop_config
             self.attempt = Path(run_config.storage_path, run_config.name)
-            assert scaling_config.num_workers == 1
+            assert scaling_config.num_workers == workers
 
         def fit(self):
             monkeypatch.setattr(ray.train, "report", self.report)
@@ -49,7 +52,7 @@ def train_here(ray, monkeypatch) -> None:
 
     alone = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
     monkeypatch.setattr(fit, "TorchTrainer", TrainerHere)
-    monkeypatch.setattr(stage, "open_channel", Channel)
+    monkeypatch.setattr(module, "open_channel", Channel)
     monkeypatch.setattr(ray.train, "get_context", lambda: alone)
     monkeypatch.setattr(ray.train, "get_checkpoint", lambda: None)
     monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))

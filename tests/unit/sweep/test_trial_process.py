@@ -12,43 +12,18 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from pipeline.config.compose import Request, load
-from pipeline.config.places import settle_places
-from pipeline.config.sweep import Criterion
+from pipeline.config.compose import load
 from pipeline.core.errors import UserError
 from pipeline.pretrain import checkpoint
 from pipeline.pretrain.alone import CheckpointFolder
 from pipeline.pretrain.cadence import Position
 from pipeline.pretrain.stage import pretrain
-from pipeline.runs.directory import RunDirectory
-from pipeline.runs.resolved import resolve
 from pipeline.runs.untracked import Untracked
-from pipeline.stream.plan import open_stream
 from pipeline.sweep import trial_process, trial_reports
-from pipeline.sweep.messages import Order
 from pipeline.sweep.trial_process import run_trial
 from tests.helpers.here import stream_here, train_here
 from tests.helpers.stores import write_store
-
-SMALL = (
-    "data.persons=1",
-    "model.frames=8",
-    "model.width=16",
-    "model.heads=2",
-    "model.feedforward=16",
-    # So that a random state that measuring touches would show.
-    "model.dropout=0.1",
-    "views.min_frames=4",
-    "train.batch_size=20",
-    "train.epochs=4",
-    "train.log_every=2",
-    "train.checkpoint.every_epochs=1",
-    "evaluate.linear.epochs=3",
-    "cluster.workers=1",
-    "cluster.gpu=false",
-)
-CRITERION = Criterion(metric="linear_top1", held_out=0.25, every_epochs=2, max_clips=1000)
-EPOCHS = 4
+from tests.helpers.trials import CRITERION, EPOCHS, Stopped, order_of, run_of, run_trial_of, stop_at
 
 
 @pytest.fixture(scope="module")
@@ -59,31 +34,6 @@ def store(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def without_ray(monkeypatch):
     stream_here(monkeypatch)
-
-
-def run_of(store, output, *overrides):
-    """A run as the driver begins it."""
-    overrides = (*SMALL, f"data.store={store}", f"output={output}", *overrides)
-    overrides = ("stages=[pretrain]", *overrides)
-    config = settle_places(load(overrides), in_job=False)
-    run = resolve(config, Request(overrides), RunDirectory.open(config))
-    run.directory.begin(config)
-    return run
-
-
-def order_of(store, output, *overrides, **values):
-    """What the driver orders."""
-    run = run_of(store, output, *overrides)
-    config = run.config
-    plan = open_stream(run.pool, batch_size=config.train.batch_size, seed=config.seed)
-    return Order(config, run.request, plan, **({"attempt": "a"} | values))
-
-
-def run_trial_of(order):
-    """Its reports."""
-    reports = []
-    run_trial(order, reports.append)
-    return reports
 
 
 def states(folder):
@@ -169,21 +119,6 @@ def test_without_a_criterion_it_reports_at_every_checkpoint_and_measures_nothing
     assert [report.rows[-1]["step"] for report in reports] == due
     assert not any(report.figures for report in reports)
     assert [bool(report.results) for report in reports] == [False] * (len(due) - 1) + [True]
-
-
-class Stopped(SystemExit):
-    """What Tune raises in a report."""
-
-
-def stop_at(epoch, reports):
-    """A report that raises at the first report of an epoch."""
-
-    def report(message):
-        if message.epoch == epoch:
-            raise Stopped
-        reports.append(message)
-
-    return report
 
 
 def test_a_stopped_trial_goes_on_from_its_checkpoint_as_if_unbroken(store, tmp_path):
