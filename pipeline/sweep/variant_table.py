@@ -101,6 +101,10 @@ class VariantTable:
         if state is None:
             raise UserError(f"{trial.config.output}: {files.STATE} is damaged; run the trial again")
         self._measured.add(self._record_of(trial, record, state))
+        if record.name not in self._measured.current():
+            # A run that was finished before, on a store that has changed since.
+            self._unmeasured[record.name] = "of other clips; move its directory away, to run it"
+            return
         # Only the text: the plot and the page take longer, and nobody looks at them yet.
         write_markdown(self._measured.table(), self._sweep.directory.uri)
 

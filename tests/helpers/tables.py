@@ -1,14 +1,16 @@
 """A small table: three variants of a data set of the project, its trials played."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from pipeline.config.compose import Request, load
 from pipeline.config.places import settle_places
+from pipeline.config.root import Config
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.resolved import ResolvedRun
-from pipeline.sweep import book
+from pipeline.sweep import book, compose
 from pipeline.sweep.book import Book
 from pipeline.sweep.messages import Order, Report
 from pipeline.sweep.records import Record, read_records
@@ -51,8 +53,23 @@ def table_run(place: Path, *overrides: str, variants: str = VARIANTS) -> Resolve
         f"sweep.published=[{place}/results/small_table.jsonl]",
     )
     request = Request(("sweep=small_table", *places, *overrides), str(place / "conf"))
-    config = settle_places(load(request.overrides, request.config_dir), in_job=False)
+    config = settle_places(load_once(request.overrides, request.config_dir), in_job=False)
     return unbuilt(config, request, RunDirectory(config.output))
+
+
+def load_once(overrides: Sequence[str], config_dir: str) -> Config:
+    """The same as `load`, which takes its time. What is composed for one test serves all."""
+    place = str(Path(config_dir).parent)
+    anywhere = tuple(override.replace(place, ANYWHERE) for override in overrides)
+    key = (Path(config_dir, "sweep", "small_table.yaml").read_text(), *anywhere)
+    if key not in _COMPOSED:
+        _COMPOSED[key] = load(anywhere, config_dir).model_dump_json()
+    return Config.model_validate_json(_COMPOSED[key].replace(ANYWHERE, place))
+
+
+# Stands for the directory of a test.
+ANYWHERE = "/anywhere"
+_COMPOSED: dict[tuple[str, ...], str] = {}
 
 
 def unbuilt(config: Any, request: Request, directory: RunDirectory) -> ResolvedRun:
@@ -189,8 +206,9 @@ def _play_trial(keeper: Book, trial: Any, trials: PlayedTrials) -> TrialRecord:
     return keeper.close(trial.name, "stopped", "")
 
 
-def committed(monkeypatch: Any) -> None:
-    """Let trials be measured by code that is committed."""
+def quickly(monkeypatch: Any) -> None:
+    """Let trials be composed once for all tests, and be measured by code that is committed."""
+    monkeypatch.setattr(compose, "load", load_once)
     monkeypatch.setattr(book, "code_version", lambda: "0123456789ab")
 
 
