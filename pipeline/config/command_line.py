@@ -82,16 +82,13 @@ def command_of(config: Config, typed: Sequence[str] | None, config_dir: str | No
     Raises:
         ConfigError: no command line gives this configuration today. The message names a key.
     """
-    beginning: list[str] | None = None
-    if typed is not None:
-        beginning = [
-            override for override in typed if key_of(override) not in (*OF_ONE_COMMAND, *MOVED)
-        ]
-        if _changes_from(beginning, config, config_dir) is None:
-            # A choice of the user's own that is not there now, or a key of another version.
-            beginning = None
-    if beginning is None:
-        beginning = _nearest(config, config_dir)
+    taken = []
+    for override in typed or ():
+        if key_of(override) not in (*OF_ONE_COMMAND, *MOVED):
+            taken.append(override)
+    beginning = _composable(taken, config, config_dir)
+    if typed is None or beginning != taken:
+        beginning = _nearest(beginning, config, config_dir)
     changes = _changes_from(beginning, config, config_dir) or []
     for added in ("+", "++"):
         command = [*beginning, *_overrides(changes, added)]
@@ -212,13 +209,27 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\{match[0]}"
 
 
-def _nearest(config: Config, config_dir: str | None) -> list[str]:
-    """Return the choices of groups that come nearest to a configuration.
+def _composable(typed: list[str], config: Config, config_dir: str | None) -> list[str]:
+    """Return the overrides that still mean something.
+
+    The files in `conf/` may have lost a key, and a directory of the user's own may be gone.
+    """
+    if _changes_from(typed, config, config_dir) is not None:
+        return typed
+    kept: list[str] = []
+    for override in typed:
+        if _changes_from([*kept, override], config, config_dir) is not None:
+            kept.append(override)
+    return kept
+
+
+def _nearest(beginning: list[str], config: Config, config_dir: str | None) -> list[str]:
+    """Return overrides, and the choices of groups that come nearest to a configuration.
 
     It takes a tenth of a second for every choice that there is.
     """
     choices = groups(None if config_dir is None else Path(config_dir).expanduser())
-    best: list[str] = []
+    best = beginning
     least = _distance(best, config, config_dir)
     for group, section in GROUPS.items():
         # What is right already need not be chosen. An experiment chooses everything.

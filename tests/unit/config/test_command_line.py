@@ -88,6 +88,15 @@ def test_without_what_was_typed_the_nearest_choices_are_found(typed, monkeypatch
     ]
 
 
+def test_what_means_nothing_any_more_is_left_out(monkeypatch):
+    monkeypatch.setattr(command_line, "groups", lambda own: {})
+    config = settled([*NW_UCLA, "train.batch_size=32"])
+    typed = ["experiment=nw_ucla", "objective=gone", "train.gone=1", "train.epochs=3", "seed="]
+    command = command_of(config, typed, None)
+    assert command[:2] == ["experiment=nw_ucla", "train.epochs=3"]
+    assert "train.batch_size=32" in command and same(config, command)
+
+
 @pytest.mark.parametrize("typed", [VARIED, ["data=ntu60"], []], ids=["all", "some", "none"])
 def test_every_kind_of_value_can_be_said(typed):
     config = settled(VARIED)
