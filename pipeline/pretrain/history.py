@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from models.monitors import collapsed
 from pipeline.core.console import say
@@ -19,8 +19,18 @@ from pipeline.runs.metric_rows import Row, read_rows
 # What is measured of a checkpoint comes later than the rows of its training.
 MEASURED = (WATCH_PREFIX, HELD_OUT_PREFIX)
 
-if TYPE_CHECKING:  # MLflow takes seconds to import.
-    from pipeline.runs.tracking import Tracker
+
+class Metrics(Protocol):
+    """Where the rows of a training go besides the file: its MLflow run."""
+
+    def metrics(self, rows: list[Row]) -> None:
+        """Take rows of metrics; those of steps that it has already are passed over."""
+
+    def late_metrics(self, rows: list[Row]) -> None:
+        """Take metrics that come later than the others of their steps."""
+
+    def results(self, results: dict[str, Any]) -> None:
+        """Take flat results."""
 
 
 class History:
@@ -39,7 +49,7 @@ class History:
         collapse: when and why features had collapsed, at the first logged step where they had.
     """
 
-    def __init__(self, uri: str, tracker: Tracker, resume: Checkpoint | None = None):
+    def __init__(self, uri: str, tracker: Metrics, resume: Checkpoint | None = None):
         self.tracker = tracker
         self.rows: list[Row] = []
         self.collapse: str | None = None

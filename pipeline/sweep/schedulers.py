@@ -55,7 +55,7 @@ def scheduler_of(sweep: Sweep) -> TrialScheduler:
         mode=mode,
         grace_period=settings.grace_epochs,
         # Never pause a trial because there are too few others to compare it with.
-        min_time_slice=math.inf,
+        min_time_slice=math.inf,  # type: ignore[arg-type]
     )
 
 

@@ -71,7 +71,7 @@ class SourceSearcher(Searcher):
             self.error = error
             return None
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> Any:
         """Return the name of the next trial, as Tune's configuration of it."""
         return self.attempt(lambda: self._suggest(trial_id)) or Searcher.FINISHED
 

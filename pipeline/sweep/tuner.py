@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 import ray
 from ray import tune
@@ -59,7 +60,7 @@ def run_trials(
     memory.recall_ended(records)
     ended = sum(record.state != "open" for record in records)
     book = Book(sweep, children)
-    orders = ray.remote(Orders).options(num_cpus=0).remote()
+    orders: Any = ray.remote(Orders).options(num_cpus=0).remote()
     mode = None
     if settings.criterion is not None:
         mode = CRITERIA[settings.criterion.metric].mode
