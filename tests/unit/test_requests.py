@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.config import compose
 from pipeline.config.identity import flatten
+from pipeline.config.root import to_yaml
 from pipeline.run import main
 
 # Of the processor, and on the clock: other tests may keep the processors busy.
@@ -358,6 +359,161 @@ def test_a_pipe_among_the_users_own_files_is_not_read(capsys, folder, tmp_path):
     (tmp_path / "data").mkdir()
     os.mkfifo(tmp_path / "data" / "mine.yaml")
     assert "data/mine.yaml" in refusal(capsys, folder, f"--config-dir={tmp_path}", "data=mine")
+
+
+SEARCH = "sweep=loss_weights"
+SPACE = "sweep.space"
+LR = "train.optimiser.lr"
+# A range of another kind takes its place.
+NO_LR = f"{SPACE}.{LR}.log_uniform=null"
+# Takes every key out of the space.
+EMPTY = (f"{SPACE}.objective=null", f"{SPACE}.train=null")
+WRONG_SEARCHES = [
+    # No space, no range, no values.
+    (EMPTY, f"{SPACE}={{}}"),
+    ((f"{SPACE}=null",), f"{SPACE}: give either a space to search, or the variants"),
+    ((NO_LR,), f"{SPACE}.{LR}={{'log_uniform': None}}: a range is log_uniform"),
+    ((f"+{SPACE}.{LR}.uniform=[0,1]",), f"{SPACE}.{LR}={{"),
+    ((f"+{SPACE}.views.shear.loguniform=[1,2]",), f"{SPACE}.views.shear.loguniform=[1, 2]: a"),
+    ((f"+{SPACE}.views.shear=0.5",), f"{SPACE}.views.shear=0.5: a range is"),
+    ((f"{SPACE}.{LR}.log_uniform=[0,0.1]",), f"{SPACE}.{LR}.log_uniform=[0.0, 0.1]: both must"),
+    ((f"{SPACE}.{LR}.log_uniform=[0.1,0.01]",), "log_uniform=[0.1, 0.01]: the first must be below"),
+    ((f"{SPACE}.{LR}.log_uniform=[0.1]",), f"{SPACE}.{LR}.log_uniform=[0.1]"),
+    ((f"{SPACE}.{LR}.log_uniform=[nan,1]",), f"{SPACE}.{LR}.log_uniform.0=nan"),
+    ((f"{SPACE}.{LR}.log_uniform=[1,inf]",), f"{SPACE}.{LR}.log_uniform.1=inf"),
+    ((NO_LR, f"+{SPACE}.{LR}.uniform=[1,1]"), "uniform=[1.0, 1.0]: the first must be below"),
+    ((f"+{SPACE}.views.corrupt_joints.integer=[1,2.5]",), "views.corrupt_joints.integer.1=2.5"),
+    ((f"+{SPACE}.views.corrupt_joints.integer=[1,{10**13}]",), "corrupt_joints.integer.1="),
+    ((f"+{SPACE}.views.shear.choice=[]",), f"{SPACE}.views.shear.choice=[]"),
+    ((f"+{SPACE}.views.shear.choice=[1,2,1]",), f"{SPACE}.views.shear.choice: has 1 twice"),
+    ((f"+{SPACE}.views.shear.choice=[1,1.0]",), "views.shear: 1 and 1.0 make the same run"),
+    ((f"+{SPACE}.views.shear.choice=[{{a: 1}}]",), f"{SPACE}.views.shear.choice.0="),
+    # Keys that do not exist, or are no matter of a search.
+    ((f"+{SPACE}.train.optimiser.lrr.uniform=[0,1]",), f"{SPACE}.train.optimiser.lrr: no such key"),
+    ((f"+{SPACE}.lr.uniform=[0,1]",), f"{SPACE}.lr: no such key"),
+    ((f"+{SPACE}.hydra.job.choice=[a,b]",), f"{SPACE}.hydra.job: Hydra's own"),
+    ((f"+{SPACE}.seed.integer=[0,9]",), f"{SPACE}.seed: cannot be searched"),
+    *[
+        ((f"+{SPACE}.{key}.choice=[a,b]",), f"{SPACE}.{key}: cannot be searched")
+        for key in (
+            "name",
+            "output",
+            "stages",
+            "sweep",
+            "sweep.trials",
+            "data",
+            "data.raw",
+            "data.protocol",
+            "data.persons",
+            "experiment",
+            "evaluate",
+            "evaluate.knn.k",
+            "stream.cache",
+            "train.log_every",
+            "train.watch.share",
+            "train.checkpoint.keep",
+            "cluster.workers",
+            "tracking",
+        )
+    ],
+    # Values that no run accepts.
+    ((f"{SPACE}.{LR}.log_uniform=[1e-3,1e9]",), f"{SPACE}.{LR}=1000000000.0: input should be less"),
+    ((f"+{SPACE}.views.shear.uniform=[-1,1]",), f"{SPACE}.views.shear=-1.0: input should be gr"),
+    ((f"+{SPACE}.train.epochs.uniform=[8,9]",), f"{SPACE}.train.epochs=8.0: input should be a v"),
+    ((f"+{SPACE}.train.epochs.integer=[2,9]",), "sweep.scheduler.grace_epochs"),
+    ((f"+{SPACE}.views.choice=[strong,strng]",), f"{SPACE}.views=strng: unknown; did you mean st"),
+    ((f"+{SPACE}.views.choice=[1,strong]",), f"{SPACE}.views=1"),
+    ((f"+{SPACE}.model.heads.choice=[4,3]",), f"{SPACE}.model.heads=3 must divide width=256"),
+    ((f"+{SPACE}.views.crop.choice=[[0.5,1],[1,0.5]]",), f"{SPACE}.views.crop=[1.0, 0.5] must be"),
+    # How points are chosen.
+    (("sweep.search=null",), "sweep.search: missing; one of grid, random and tpe"),
+    (("sweep.search=bayes",), "sweep.search='bayes'"),
+    (("sweep.search=grid",), "weight.log_uniform: has values without number, and a grid takes all"),
+    (
+        (*EMPTY, f"+{SPACE}.views.shear.choice=[0,1]", "sweep.search=grid"),
+        "sweep.trials=30: a grid has all combinations",
+    ),
+    (
+        (
+            *EMPTY,
+            f"+{SPACE}.views.corrupt_joints.integer=[0,99999]",
+            "sweep.search=grid",
+            "sweep.trials=null",
+        ),
+        f"{SPACE}: its grid with 1 seeds has 100,000 trials, at most 10,000",
+    ),
+    ((*EMPTY, f"+{SPACE}.views.shear.choice=[0,1]"), "sweep.trials=30: the space has 2 points"),
+    (("sweep.trials=null",), "sweep.trials: missing"),
+    (("sweep.trials=0",), "sweep.trials=0"),
+    (("sweep.trials=20000",), "sweep.trials=20000"),
+    (("sweep.trials=31", "sweep.seeds=[0,1]"), "sweep.trials=31: must be a multiple of 2"),
+    (("sweep.seeds=[]",), "sweep.seeds=[]"),
+    (("sweep.seeds=[1,1]",), "sweep.seeds=[1, 1]: each seed only once"),
+    # By what they are compared, and when they are stopped.
+    (("sweep.criterion=null",), "sweep.criterion: missing"),
+    (("sweep.criterion.metric=accuracy",), "sweep.criterion.metric=accuracy: no such figure"),
+    (("sweep.criterion.metric=linear",), "did you mean linear_top1? "),
+    (("sweep.criterion.held_out=1",), "sweep.criterion.held_out=1"),
+    (("sweep.criterion.every_epochs=0",), "sweep.criterion.every_epochs=0"),
+    (("sweep.criterion.max_clips=1",), "sweep.criterion.max_clips=1"),
+    (("sweep.criterion.protocol=dev",), "sweep.criterion.protocol=dev is not one of xview, xsub"),
+    (
+        ("sweep.criterion.metric=uniformity", "sweep.criterion.protocol=xsub"),
+        "sweep.criterion.protocol=xsub: uniformity needs no labels",
+    ),
+    (("sweep.scheduler.name=hyperband",), "sweep.scheduler.name='hyperband'"),
+    (("sweep.scheduler.reduction=1",), "sweep.scheduler.reduction=1"),
+    (("train.epochs=4",), "sweep.scheduler.grace_epochs: the first trial could be stopped after"),
+    (("sweep.gpu_share=0.5",), "sweep.gpu_share=0.5 is for trials of one worker with a GPU"),
+    (("sweep.gpu_share=0",), "sweep.gpu_share=0"),
+    (("sweep.concurrent=0",), "sweep.concurrent=0"),
+    (("sweep.confirm=-1",), "sweep.confirm=-1"),
+    # What belongs to tables.
+    (("+sweep.variants={a: []}",), f"{SPACE}: give either a space to search, or the variants"),
+    (("+sweep.only=[a]",), "sweep.only: only a table has it"),
+    (("+sweep.splits=[xsub]",), "sweep.splits: only a table has it"),
+    (("+sweep.published=[a.jsonl]",), "sweep.published: only a table has it"),
+    # sweep=NAME itself.
+    (("sweep=loss_weight",), "sweep=loss_weight: unknown; did you mean loss_weights?"),
+]
+# What belongs to searches, in a table.
+WRONG_TABLES = [
+    (("+sweep.search=tpe",), "sweep.search: only a search has it"),
+    (("+sweep.trials=8",), "sweep.trials: only a search has it"),
+    (("+sweep.confirm=3",), "sweep.confirm: only a search has it"),
+    (
+        ("+sweep.scheduler={name: asha, grace_epochs: 1, reduction: 2}",),
+        "sweep.scheduler: only a search has it",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "part"), WRONG_SEARCHES, ids=[_name_of(case) for case in WRONG_SEARCHES]
+)
+def test_a_wrong_search_is_refused(capsys, folder, words, part):
+    sweep = () if words[0].startswith("sweep=") else (SEARCH,)
+    assert part in refusal(capsys, folder, "stages=[ingest,sweep]", *sweep, *words)
+
+
+def test_a_sweep_without_a_name_is_refused(capsys, folder):
+    assert "stages: sweep needs sweep=NAME" in refusal(capsys, folder, "stages=[ingest,sweep]")
+
+
+def test_another_search_in_the_same_output_is_refused(capsys, folder, tmp_path):
+    (tmp_path / "point000-0").mkdir()
+    (tmp_path / "point000-0" / "trial.json").write_text("{}")
+    words = (SEARCH, f"output={tmp_path}")
+    (tmp_path / "config.yaml").write_text(to_yaml(compose.load(words)))
+    line = refusal(capsys, folder, *words, "sweep.seeds=[1]", "sweep.search=random")
+    assert "sweep.search (tpe there, random now), sweep.seeds ([0] there, [1] now)" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "part"), WRONG_TABLES, ids=[_name_of(case) for case in WRONG_TABLES]
+)
+def test_a_table_with_settings_of_a_search_is_refused(capsys, folder, words, part):
+    assert part in refusal(capsys, folder, "sweep=ablation_nw_ucla", "data.raw=raw", *words)
 
 
 def test_there_are_enough_of_them():
