@@ -114,10 +114,17 @@ def differing(runs: Sequence[ComparedRun]) -> list[str]:
     """Return the keys of the parameters in which runs differ. One that a run lacks differs."""
     keys = []
     for key in parameter_keys(runs):
-        values = {repr(run.parameters.get(key)) for run in runs}
+        values = {_repr(run.parameters, key) for run in runs}
         if len(values) > 1:
             keys.append(key)
     return keys
+
+
+def _repr(parameters: Mapping[str, Any], key: str) -> str:
+    # Not the same as the value None.
+    if key not in parameters:
+        return ""
+    return repr(parameters[key])
 
 
 def figure_names(runs: Iterable[ComparedRun]) -> list[str]:

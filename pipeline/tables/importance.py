@@ -22,11 +22,11 @@ FEWEST = 8
 # More parameters than this are not told apart by some hundred runs.
 MOST_PARAMETERS = 24
 FOLDS = 5
-TREES = 60
+TREES = 40
 REPEATS = 5
 
 METHOD = (
-    "Permutation importance (scikit-learn): a forest of 60 extremely randomised trees learns the "
+    "Permutation importance (scikit-learn): a forest of 40 extremely randomised trees learns the "
     "figure from the parameters that differ, in 5 folds; shown is how much of the variance of "
     "unseen runs its prediction loses if one parameter is shuffled, with the deviation over folds."
 )

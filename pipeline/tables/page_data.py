@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from pipeline.core.shown_text import one_line
@@ -45,6 +47,7 @@ def page_data(runs: Sequence[ComparedRun], figure: str | None = None) -> Values:
     Returns:
         Plain values, fit for JSON. All texts are without secrets and control characters.
     """
+    runs = [_with_shown_keys(run) for run in runs]
     figure = chosen_figure(runs, figure)
     differ = differing(runs)
     measures = _measures(runs, figure)
@@ -61,7 +64,7 @@ def page_data(runs: Sequence[ComparedRun], figure: str | None = None) -> Values:
         "groups": len(by_group(runs)),
         "columns": columns,
         "runs": [_run(run, measures, parameters) for run in runs],
-        "metrics": [{"key": name, "label": one_line(label(name))} for name in metrics],
+        "metrics": [{"key": name, "label": label(name)} for name in metrics],
         "percentCurves": [name for name in metrics if is_percent(name)],
         "steps": [list(taken) for taken in steps],
         "curves": curves,
@@ -70,6 +73,21 @@ def page_data(runs: Sequence[ComparedRun], figure: str | None = None) -> Values:
         "limits": LIMITS,
         "shared": _shared(runs, differ),
     }
+
+
+def _with_shown_keys(run: ComparedRun) -> ComparedRun:
+    """Return a run whose keys are fit to be shown: others may have chosen them, too."""
+    return replace(
+        run,
+        parameters={_shown(key): value for key, value in run.parameters.items()},
+        figures={_shown(name): value for name, value in run.figures.items()},
+        curves={_shown(name): points for name, points in run.curves.items()},
+    )
+
+
+@lru_cache(maxsize=10_000)
+def _shown(text: str) -> str:
+    return one_line(text)
 
 
 def to_script(values: Values) -> str:
@@ -95,7 +113,7 @@ def _measures(runs: Sequence[ComparedRun], figure: str | None) -> list[Values]:
         columns.append(
             {
                 "key": name,
-                "label": one_line(label(name)),
+                "label": label(name),
                 "kind": "cost" if is_cost(name) else "figure",
                 "percent": is_percent(name),
                 "better": better(name),
@@ -115,7 +133,7 @@ def _parameters(runs: Sequence[ComparedRun], differ: Sequence[str]) -> list[Valu
         columns.append(
             {
                 "key": key,
-                "label": one_line(labels[key]),
+                "label": labels[key],
                 "kind": "parameter",
                 "percent": False,
                 "better": "max",
@@ -288,5 +306,5 @@ def _shared(runs: Sequence[ComparedRun], differ: Sequence[str]) -> list[list[str
     shared = []
     for key in parameter_keys(runs):
         if key not in differ:
-            shared.append([one_line(key), _cut(setting_text(runs[0].parameters[key]))])
+            shared.append([key, _cut(setting_text(runs[0].parameters[key]))])
     return shared
