@@ -243,7 +243,7 @@ def test_children_left_running_are_closed_and_follow_a_parent_that_is_made_anew(
     parent = place.start(parent_config)
     directory = RunDirectory.open(cell)
     directory.begin(cell)
-    child = parent.child(cell, directory)
+    child = Tracker(cell, directory, parent.run_id)
     assert status(child) == "RUNNING"
 
     assert place.start(parent_config).run_id == parent.run_id

@@ -128,10 +128,6 @@ class Tracker:
         if config.sweep is not None:
             self._take_children(former)
 
-    def child(self, config: Config, directory: RunDirectory) -> "Tracker":
-        """Return the tracker of another run, whose MLflow run is a child of this one's."""
-        return Tracker(config, directory, parent=self.run_id)
-
     def __enter__(self) -> "Tracker":
         return self
 
