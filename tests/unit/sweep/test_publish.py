@@ -3,30 +3,35 @@
 import importlib.util
 import json
 import shutil
+from functools import cache
 
 import pytest
 
+from pipeline.config.compose import load
 from pipeline.core.errors import ConfigError
-from pipeline.runs import perform
+from pipeline.sweep import book
 from pipeline.sweep.publish import draw, problems, publish
 from pipeline.sweep.records import read_records, write_records
-from tests.helpers.ablation import (
+from pipeline.sweep.variants import Variant
+from tests.helpers.paths import ROOT
+from tests.helpers.tables import (
     ONE_VARIANT,
     VARIANTS,
-    PlayedStages,
+    PlayedTrials,
     forget,
     play,
+    quickly,
     record,
     records_of,
     table_run,
-    untracked,
 )
-from tests.helpers.paths import ROOT
+
+PUBLISHED = sorted((ROOT / "results").glob("*.jsonl"))
 
 
 @pytest.fixture(autouse=True)
-def _untracked(monkeypatch):
-    untracked(monkeypatch)
+def _quickly(monkeypatch):
+    quickly(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +50,39 @@ def test_the_published_tables_are_up_to_date(command, capsys):
 
 def test_published_records_are_whole_and_in_order():
     names = []
-    for path in sorted((ROOT / "results").glob("*.jsonl")):
+    for path in PUBLISHED:
         records = read_records(str(path))
-        cells = [(record.variant, record.seed) for record in records]
-        assert len(set(cells)) == len(cells)
-        variants = list(dict.fromkeys(variant for variant, _ in cells))
-        assert cells == sorted(cells, key=lambda cell: (variants.index(cell[0]), cell[1]))
+        trials = [(record.variant, record.seed) for record in records]
+        assert len(set(trials)) == len(trials)
+        variants = list(dict.fromkeys(variant for variant, _ in trials))
+        assert trials == sorted(trials, key=lambda trial: (variants.index(trial[0]), trial[1]))
         assert variants[0] == "full"
         names += [record.name for record in records if record.experiment == path.stem]
     assert len(names) >= 145  # what was measured before there were these files
 
 
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_published_records_are_what_their_commands_would_measure(path):
+    """Today's code computes the same for their commands, so that none is run again."""
+    for published in read_records(str(path)):
+        command = published.command
+        assert not [word for word in command if word.startswith(("experiment=", "ablate"))]
+        config = _composed(*command)
+        assert config.name == published.experiment and config.stages == ["ingest", "sweep"]
+        assert published.overrides == config.sweep.variants[published.variant]
+        trial = _composed(*command, *published.overrides)
+        variant = Variant(published.variant, trial, config.sweep.splits, published.stores)
+        assert variant.why_stale(published) is None
+
+
+@cache
+def _composed(*overrides):
+    return load(overrides)
+
+
 def test_records_are_merged_and_drawn(tmp_path, command, capsys):
     results = tmp_path / "results"
-    play(table_run(tmp_path), PlayedStages())
+    play(table_run(tmp_path), PlayedTrials())
     assert command(tmp_path / "run", "--folder", results) == 0
     assert f"published: {results}/small_table.md" in capsys.readouterr().out
     table = results / "small_table.jsonl"
@@ -72,8 +96,8 @@ def test_records_are_merged_and_drawn(tmp_path, command, capsys):
     assert command("--check", "--folder", results) == 0
 
     # Another machine has measured a further seed.
-    elsewhere = table_run(tmp_path, f"output={tmp_path}/elsewhere", "ablate.seeds=[2]")
-    play(elsewhere, PlayedStages())
+    elsewhere = table_run(tmp_path, f"output={tmp_path}/elsewhere", "sweep.seeds=[2]")
+    play(elsewhere, PlayedTrials())
     assert command(tmp_path / "elsewhere", "--folder", results) == 0
     assert len(read_records(str(table))) == 9
     assert "| full | 3 |" in (results / "small_table.md").read_text()
@@ -84,7 +108,7 @@ def test_hand_written_text_stays(tmp_path):
     page = results / "small_table.md"
     results.mkdir()
     page.write_text("# Results\n\nBefore.\n\n<!-- other: generated, begin -->\nkept\n")
-    play(table_run(tmp_path, variants=ONE_VARIANT), PlayedStages())
+    play(table_run(tmp_path, variants=ONE_VARIANT), PlayedTrials())
     publish(str(tmp_path / "run"), str(results))
     first = page.read_text()
     assert first.startswith(
@@ -98,48 +122,50 @@ def test_hand_written_text_stays(tmp_path):
 
 def test_records_of_uncommitted_code_are_refused(tmp_path, command, capsys, monkeypatch):
     results = tmp_path / "results"
-    monkeypatch.setattr(perform, "code_version", lambda: "0123456789ab+dirty")
-    play(table_run(tmp_path, variants=ONE_VARIANT), PlayedStages())
+    monkeypatch.setattr(book, "code_version", lambda: "0123456789ab+dirty")
+    play(table_run(tmp_path, variants=ONE_VARIANT), PlayedTrials())
     assert command(tmp_path / "run", "--folder", results) == 2
     error = capsys.readouterr().err
     assert "measured by code that is in no commit: full-0 (0123456789ab+dirty), full-1" in error
     assert error.count("\n") == 1 and not results.exists()
 
 
-def test_a_cell_is_of_the_code_that_measured_it(tmp_path, command, capsys, monkeypatch):
-    """What is committed after a stage was finished does not make it measured by a commit."""
-    run = table_run(tmp_path, "ablate.seeds=[0]", variants=ONE_VARIANT)
+def test_a_trial_is_of_the_code_that_measured_it(tmp_path, command, capsys, monkeypatch):
+    """What is committed after a trial was finished does not make it measured by a commit."""
+    run = table_run(tmp_path, "sweep.seeds=[0]", variants=ONE_VARIANT)
     output = tmp_path / "run"
-    monkeypatch.setattr(perform, "code_version", lambda: "0123456789ab+dirty")
-    with pytest.raises(KeyboardInterrupt):
-        play(run, PlayedStages(die_at=("evaluate", "full-0")))
-    monkeypatch.setattr(perform, "code_version", lambda: "ba9876543210")
-    play(run, PlayedStages())
-    full = records_of(output)["full-0"]
-    assert full.code_versions == ["0123456789ab+dirty", "ba9876543210"] and not full.is_committed
-    assert "code 0123456789ab+dirty, ba9876543210." in (output / "ablation.md").read_text()
+    play(run, PlayedTrials())
+    # The version before had finished a stage, and another version the next one.
+    state = output / "full-0" / "run.json"
+    values = json.loads(state.read_text())
+    assert values["code"] == {"pretrain": "0123456789ab", "evaluate": "0123456789ab"}
+    values["code"]["pretrain"] = "ba9876543210+dirty"
+    state.write_text(json.dumps(values))
 
-    # The record is written anew, of a cell that was finished before.
+    # The record is written anew, of a trial that was finished before.
     forget(output / "records.jsonl", "full-0")
-    monkeypatch.setattr(perform, "code_version", lambda: "a later commit")
-    stages = PlayedStages()
-    play(run, stages)
-    assert stages.pretrained == [] and records_of(output)["full-0"].code == full.code
+    monkeypatch.setattr(book, "code_version", lambda: "a later commit")
+    trials = PlayedTrials()
+    play(run, trials)
+    full = records_of(output)["full-0"]
+    assert trials.trained == [] and not full.is_committed
+    assert full.code_versions == ["ba9876543210+dirty", "0123456789ab"]
+    assert "code 0123456789ab, ba9876543210+dirty." in (output / "ablation.md").read_text()
     assert command(output, "--folder", tmp_path / "results") == 2
-    assert "full-0 (0123456789ab+dirty, ba9876543210)" in capsys.readouterr().err
+    assert "full-0 (ba9876543210+dirty, 0123456789ab)" in capsys.readouterr().err
 
 
-def test_a_cell_of_unknown_code_is_refused(tmp_path):
-    """As that of a run which the version before finished."""
-    run = table_run(tmp_path, "ablate.seeds=[0]", variants=ONE_VARIANT)
+def test_a_trial_of_unknown_code_is_refused(tmp_path):
+    """As that of a run which an early version finished."""
+    run = table_run(tmp_path, "sweep.seeds=[0]", variants=ONE_VARIANT)
     output = tmp_path / "run"
-    play(run, PlayedStages())
+    play(run, PlayedTrials())
     forget(output / "records.jsonl", "full-0")
     state = output / "full-0" / "run.json"
     values = json.loads(state.read_text())
-    assert values.pop("code") == {"pretrain": "0123456789ab", "evaluate": "0123456789ab"}
+    del values["code"]
     state.write_text(json.dumps(values))
-    play(run, PlayedStages())
+    play(run, PlayedTrials())
     with pytest.raises(ConfigError, match=r"in no commit: full-0 \(unknown\+dirty\); commit"):
         publish(str(output), str(tmp_path / "results"))
 
@@ -153,7 +179,7 @@ def test_stages_of_two_commits_are_committed():
 def test_what_cannot_be_published_is_refused(tmp_path, command, capsys):
     assert command(tmp_path, "--folder", tmp_path / "results") == 2
     assert f"error: {tmp_path}: holds no run\n" == capsys.readouterr().err
-    play(table_run(tmp_path, "ablate.only=[late]", "ablate.seeds=[1]"), PlayedStages())
+    play(table_run(tmp_path, "sweep.only=[late]", "sweep.seeds=[1]"), PlayedTrials())
     with pytest.raises(ConfigError, match="no record of its reference full; measure that, too"):
         publish(str(tmp_path / "run"), str(tmp_path / "results"))
     (tmp_path / "run" / "records.jsonl").unlink()
@@ -163,16 +189,16 @@ def test_what_cannot_be_published_is_refused(tmp_path, command, capsys):
 
 def test_published_records_of_other_settings_give_way(tmp_path, capsys):
     results = str(tmp_path / "results")
-    play(table_run(tmp_path), PlayedStages())
+    play(table_run(tmp_path), PlayedTrials())
     publish(str(tmp_path / "run"), results)
     # `early` means something else now, and only one seed of it was measured again.
     changed = table_run(
         tmp_path,
         f"output={tmp_path}/elsewhere",
-        "ablate.seeds=[0]",
+        "sweep.seeds=[0]",
         variants=VARIANTS.replace("objective=early", "objective=umurl"),
     )
-    play(changed, PlayedStages())
+    play(changed, PlayedTrials())
     publish(str(tmp_path / "elsewhere"), results)
     assert "early-1: of another configuration" in capsys.readouterr().out
     names = [record.name for record in read_records(f"{results}/small_table.jsonl")]
