@@ -23,6 +23,7 @@ from pipeline.runs.perform import Stages, perform, summarise
 from pipeline.runs.resolved import ResolvedRun, resolve
 from pipeline.runs.tracking import Tracker, check_tracking
 from pipeline.sweep.stage import sweep
+from pipeline.sweep.search import require_buildable
 from pipeline.sweep.variants import check_variants
 
 
@@ -52,6 +53,7 @@ def run_stages(plan: Plan) -> None:
     run = resolve(plan.config, plan.request, plan.directory)
     if "sweep" in plan.todo:
         check_variants(run)
+        require_buildable(run)
     check_tracking(plan.config, run.directory)
     # From here on the output directory belongs to this run.
     with take(run.directory.uri) as owner:

@@ -261,11 +261,15 @@ class Search:
 def require_buildable(sweep: ResolvedRun) -> None:
     """Make sure that models can be built at the corners of a space, before anything starts.
 
+    A table has no space.
+
     Raises:
         ConfigError: they cannot be; the message names the key and the value.
     """
     assert sweep.config.sweep is not None
-    space = sweep.config.sweep.space or {}
+    space = sweep.config.sweep.space
+    if space is None:
+        return
     for key, params, config in corner_runs(space, sweep.request):
         try:
             resolve(config, sweep.request, RunDirectory(config.output))
