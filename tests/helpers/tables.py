@@ -178,13 +178,24 @@ class Untracked:
 
 def play(run: ResolvedRun, trials: PlayedTrials) -> dict[str, Any]:
     """Run a table as the stage `sweep` does, one trial after another."""
+    run = begun(run, trials)
+    table = VariantTable(run)
+    play_trials(run, table, trials, Untracked())
+    return table.finish(Untracked())
+
+
+def begun(run: ResolvedRun, trials: PlayedTrials) -> ResolvedRun:
+    """The run of a table, its directory begun and its store known."""
     directory = RunDirectory.open(run.config)
-    run = unbuilt(run.config, run.request, directory)
     directory.begin(run.config)
     directory.state.stores["store"] = trials.clips
     directory.save()
-    table = VariantTable(run)
-    keeper = Book(run, Untracked())
+    return unbuilt(run.config, run.request, directory)
+
+
+def play_trials(run: ResolvedRun, table: VariantTable, trials: PlayedTrials, children: Any) -> None:
+    """Run all trials of a table, tracked by `children`."""
+    keeper = Book(run, children)
     keeper.streams = trials
     try:
         while True:
@@ -194,7 +205,6 @@ def play(run: ResolvedRun, trials: PlayedTrials) -> dict[str, Any]:
             table.ended(_play_trial(keeper, trial, trials))
     finally:
         keeper.abandon()
-    return table.finish(Untracked())
 
 
 def _play_trial(keeper: Book, trial: Any, trials: PlayedTrials) -> TrialRecord:
