@@ -22,6 +22,7 @@ Any key can be set as key=value (Hydra's grammar). The ones needed most:
   experiment=NAME    a complete named configuration: {experiments}
   stages=[...]       of ingest, pretrain, evaluate, report, inspect, sweep; or alone:
                      protocols, compare
+  sweep=NAME         many runs: a search, or a table; the names are below
   data.raw=PATH      the recordings: a directory, a zip, a URI, or several: [a,b]
   data.store=PATH    the clip store (default: in output)
   output=PATH        everything the run leaves; the same command again goes on where it stopped
