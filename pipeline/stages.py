@@ -22,10 +22,9 @@ from pipeline.runs.owner import take
 from pipeline.runs.perform import Stages, perform, summarise
 from pipeline.runs.resolved import ResolvedRun, resolve
 from pipeline.runs.tracking import Tracker, check_tracking
-from pipeline.sweep.stage import sweep
 from pipeline.sweep.search import require_buildable
+from pipeline.sweep.stage import sweep
 from pipeline.sweep.variants import check_variants
-
 
 # Each function takes a run and its tracker, and returns flat results: name -> number or text.
 STAGES: Stages = {
