@@ -61,5 +61,12 @@ def _search(run: ResolvedRun, settings: Sweep, tracker: "Tracker") -> dict[str, 
     records = trial_records(run.directory.uri)
     search = Search(run, choosing, records)
     with Children(tracker) as children:
-        run_trials(run, settings, search, children, total=settings.points * len(settings.seeds), records=records)
+        run_trials(
+            run,
+            settings,
+            search,
+            children,
+            total=settings.points * len(settings.seeds),
+            records=records,
+        )
     return conclude(run, settings, trial_records(run.directory.uri), tracker)
