@@ -4,6 +4,7 @@
 """
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -71,3 +72,40 @@ def session_logs() -> str | None:
     if node is None or not hasattr(node, "get_logs_dir_path"):
         return None
     return str(node.get_logs_dir_path())
+
+
+def patient(trainable: Callable[..., Any], seconds: float) -> Any:
+    """Let a function that Ray Tune stops come to its own end, before its process ends.
+
+    Tune raises SystemExit in the function's report only when another trial takes its process, or
+    when the process is about to end. It then waits for 2 seconds, or not at all. A trial of several
+    workers needs longer to end them; those of a function that was killed keep their resources.
+
+    If a version of Ray lacks the internal calls, Tune waits as it does.
+
+    Args:
+        trainable: a function for Tune, with its parameters.
+        seconds: how long it may take to end.
+    """
+    try:
+        from ray.train._internal.session import get_session
+        from ray.tune.trainable.function_trainable import wrap_function
+    except ImportError:
+        return trainable
+    base: Any = wrap_function(trainable)
+
+    def wait() -> None:
+        session = get_session()
+        if session is not None:
+            session.finish(timeout=seconds)
+
+    class Patient(base):
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            wait()
+            return bool(super().reset_config(new_config))
+
+        def cleanup(self) -> None:
+            wait()
+            super().cleanup()
+
+    return Patient

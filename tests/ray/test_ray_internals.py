@@ -1,10 +1,13 @@
 """What a new Ray must still answer, where we call what it does not document."""
 
 import inspect
+import time
 from pathlib import Path
 
 import pytest
+from ray import tune
 from ray.train.torch import TorchTrainer
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from pipeline.cluster import ray_internals
 from pipeline.cluster.ray_internals import free_object_store_bytes
@@ -49,3 +52,31 @@ def test_messages_about_nodes_go_to_the_log(ray_session, monkeypatch, capfd):
     ray_internals.write_messages_to_stderr()
     worker.print_to_stdstream({"lines": ["raylet died"], "is_err": False}, ignore_prefix=False)
     assert capfd.readouterr() == ("", "raylet died\n")
+
+
+def test_a_function_that_tune_stops_comes_to_its_own_end(ray_session, tmp_path):
+    """Both when another trial takes its process and when the process ends."""
+
+    class StopAtOnce(FIFOScheduler):
+        def on_trial_result(self, *_):
+            return TrialScheduler.STOP
+
+    def function(config):
+        try:
+            tune.report({"epoch": 1})
+        finally:
+            # Longer than Tune waits by itself.
+            time.sleep(3)
+            (tmp_path / config["name"]).touch()
+
+    tuner = tune.Tuner(
+        tune.with_resources(ray_internals.patient(function, 20), {"cpu": 0.01}),
+        param_space={"name": tune.grid_search(["one", "two"])},
+        tune_config=tune.TuneConfig(
+            scheduler=StopAtOnce(), max_concurrent_trials=1, reuse_actors=True
+        ),
+        run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), verbose=0),
+    )
+    results = tuner.fit()
+    assert not results.errors
+    assert (tmp_path / "one").exists() and (tmp_path / "two").exists()
