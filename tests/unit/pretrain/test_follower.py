@@ -98,6 +98,17 @@ def test_rows_checkpoints_and_failures_go_where_they_belong():
     assert follower.failure == "loss is not finite"
 
 
+def test_the_rows_until_a_checkpoint_are_known_before_it():
+    ears = Remembers()
+    known = []
+    ears.offer = lambda uri, epoch, step: known.append([known["step"] for known in ears.rows])
+    with follow(ears) as follower:
+        for step in (10, 20):
+            follower.channel.put(RowLogged(row(step)))
+            follower.channel.put(CheckpointWritten(Position(3, 1, step)))
+    assert known == [[10], [10, 20]]
+
+
 def test_a_measurement_under_way_is_waited_for_and_then_the_file_is_completed():
     ears = Remembers(figures=(10, {"watch/knn_top1": 0.5}))
     with follow(ears):

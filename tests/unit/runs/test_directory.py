@@ -1,10 +1,13 @@
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from pipeline.config.compose import load
 from pipeline.config.places import settle_places
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, UserError
+from pipeline.runs import directory
 from pipeline.runs.directory import RunDirectory, require_data
 from pipeline.runs.state import RunState
 from tests.helpers.cli import ROOT
@@ -131,3 +134,39 @@ def test_a_directory_that_is_no_run_is_not_written_into(tmp_path):
     (tmp_path / "run" / "thesis.tex").write_text("...")
     with pytest.raises(ConfigError, match="holds files but no run"):
         RunDirectory.open(settled(tmp_path))
+
+
+def test_a_directory_that_is_read_stays_as_it_is(tmp_path):
+    run = begin(settled(tmp_path))
+    run.claim("store", "abc", "somewhere")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    reading = RunDirectory.reading(run.uri)
+    assert reading.state == run.state
+    # It checks, and remembers for itself.
+    with pytest.raises(UserError, match="not the clips"):
+        reading.claim("store", "other", "somewhere")
+    reading.claim("pool_0", "def", "elsewhere")
+    reading.finish("ingest", {"clips": 7})
+    reading.conclude()
+    assert reading.summary() == {"clips": 7} and reading.state.stores["pool_0"] == "def"
+    after = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    assert after == before
+
+
+def test_threads_save_one_after_another(tmp_path, monkeypatch):
+    run = begin(settled(tmp_path))
+    writing, most = [], []
+
+    def write_json(uri, value):
+        writing.append(uri)
+        most.append(len(writing))
+        time.sleep(0.01)
+        writing.remove(uri)
+
+    monkeypatch.setattr(directory.storage, "write_json", write_json)
+    threads = [threading.Thread(target=run.save) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 5

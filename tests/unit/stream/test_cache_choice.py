@@ -37,3 +37,21 @@ def test_auto_moves_to_a_gpu_with_room(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (SIZE.bytes - 1, 10**12))
     with pytest.raises(UserError, match=r"stream\.cache=device: .* do not fit"):
         choose_on_device(choose_cache("device", SIZE, 10**9), SIZE, gpu)
+
+
+def test_on_a_shared_gpu_no_more_than_the_share_is_taken(monkeypatch):
+    """Whoever comes first finds all of it free; whoever comes last, what is left."""
+    automatic = replace(MEMORY, automatic=True)
+    gpu = torch.device("cuda", 0)
+
+    def cache(total, free, share):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (int(free), int(total)))
+        return choose_on_device(automatic, SIZE, gpu, share).cache
+
+    needed = SIZE.bytes / 0.3
+    assert cache(4.1 * needed, free=4.1 * needed, share=0.25) == "device"
+    assert cache(3.9 * needed, free=3.9 * needed, share=0.25) == "memory"
+    assert cache(4.1 * needed, free=0.9 * needed, share=0.25) == "memory"
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (SIZE.bytes, SIZE.bytes))
+    with pytest.raises(UserError, match=r"stream\.cache=device: .* do not fit"):
+        choose_on_device(choose_cache("device", SIZE, 10**9), SIZE, gpu, 0.5)
