@@ -19,8 +19,8 @@ output/
   report.html       the report
   card/             the data card
   trial.json        what a sweep knows of this trial (`TrialRecord`)
-  records.jsonl     the figures of each cell of an ablation table
-  other_records.jsonl  those of cells that the table no longer has, or has with other settings
+  records.jsonl     the figures of each trial of a table of variants
+  other_records.jsonl  those of trials that the table no longer has, or has with other settings
   ablation.md       the table
   ablation.png      its plot
   ablation.html     both as a page

@@ -9,7 +9,7 @@ from pipeline.tables.text import cells_of, commands, description, markdown
 
 
 def write_markdown(table: Table, folder: str) -> None:
-    """Write the table as it stands. It is small, so that this can be done after every cell."""
+    """Write the table as it stands. It is small, so that this can be done after every trial."""
     text = markdown(table, files.ABLATION_PLOT)
     storage.write_bytes(storage.join(folder, files.ABLATION), f"{text}\n".encode())
 

@@ -171,7 +171,7 @@ def rows_of(records: Sequence[Measured], variants: Sequence[str]) -> list[Row]:
     """Return the rows of a table.
 
     Args:
-        records: of its cells.
+        records: of its trials.
         variants: the order of the rows; those without records have none. The first is the
             reference.
 

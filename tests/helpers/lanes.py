@@ -8,7 +8,7 @@ LANES = ("e2e", "ray", "unit")
 # that no more than two such Rays share the cores. The other workers begin with the next lanes.
 CHAINS = (
     ("test_main_job", "test_mlflow_page", "test_walkthrough", "test_remote"),
-    ("test_jobs", "test_resume", "test_same_results", "test_ablation"),
+    ("test_jobs", "test_resume", "test_same_results", "test_table"),
 )
 
 
