@@ -1,103 +1,27 @@
 """The MLflow page of a finished run, in a real browser."""
 
 import json
-import shutil
-import subprocess
-import sys
-import time
 import urllib.request
-from pathlib import Path
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.helpers.cli import environment
-from tests.helpers.ports import free_ports
+from tests.helpers.browser import chromium, mlflow_server, needs_browser, wait_for_text
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"
-)
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def server(main_job, tmp_path_factory):
     """The address of an MLflow server over the run's own database."""
-    (port,) = free_ports(1)
     log = tmp_path_factory.mktemp("server") / "log"
-    arguments = [
-        "--backend-store-uri",
-        f"sqlite:///{main_job}/mlflow.db",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [Path(sys.executable).parent / "mlflow", "server", *arguments, "--workers", "1"],
-            env=environment(MLFLOW_DISABLE_TELEMETRY="true"),
-            stdout=out,
-            stderr=out,
-            cwd=log.parent,
-        )
-    address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            urllib.request.urlopen(f"{address}/health", timeout=5)
-            break
-        except OSError:
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]
-            time.sleep(0.5)
-    yield address
-    process.terminate()
-    process.wait(30)
+    with mlflow_server(main_job / "mlflow.db", log) as address:
+        yield address
 
 
 @pytest.fixture
 def browser(tmp_path):
-    options = Options()
-    options.binary_location = CHROMIUM
-    for flag in (
-        *(
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--window-size=1500,1800",
-        ),
-        *(
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--disable-dev-shm-usage",
-        ),
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
-def wait_for_text(browser, *words):
-    def shown(driver):
-        text = driver.find_element(By.TAG_NAME, "body").text
-        return all(word in text for word in words)
-
-    try:
-        WebDriverWait(browser, 60).until(shown)
-    except Exception:
-        raise AssertionError(
-            f"{words} not on the page:\n{browser.find_element(By.TAG_NAME, 'body').text}"
-        ) from None
+    with chromium(tmp_path / "profile") as driver:
+        yield driver
 
 
 def test_the_runs_page_shows_its_metrics_and_artifacts(server, main_job, browser):
