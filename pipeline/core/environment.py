@@ -26,6 +26,8 @@ DEFAULTS = {
     # Progress bars of libraries would mix with the run's own lines.
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "TQDM_DISABLE": "1",
+    # MLflow prints two lines for every run that ends on a server, and a sweep has hundreds.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # The defaults of MLflow wait for many minutes before they report that no server answers.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",

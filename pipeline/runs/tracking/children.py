@@ -308,7 +308,6 @@ class Children:
                 if not is_refusal(error):
                     break
         if first is None:
-            self._sweep.take_sample()
             self._sweep.send(self._best_run())
             self._sweep.conclude(self._best)
         else:

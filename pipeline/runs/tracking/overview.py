@@ -1,7 +1,7 @@
 """The trials of a sweep as the MLflow run of the sweep shows them: a file, and links.
 
-MLflow's page of a run links to its parent, and not to its children. So the description of the sweep
-has links to the best trials.
+MLflow's page of a run lists its children by their names alone. So the description of the sweep has a
+table of the best trials with their figures.
 """
 
 import json

@@ -28,11 +28,13 @@ class SweepRun:
         self.system = SystemMetrics(tracker.began())
         self._tracker = tracker
         self._samples: list[Row] = []
+        self._has_sample = False
         self._best: tuple[str, str] | None = None
 
     def take_sample(self) -> None:
         """Measure how busy this machine is."""
         self._samples.append(self.system.sample())
+        self._has_sample = True
 
     def send(self, best: tuple[str, str] | None) -> None:
         """Send what was measured, and which trial is the best.
@@ -63,6 +65,9 @@ class SweepRun:
         Raises:
             UserError: MLflow does not answer, or refuses.
         """
+        if not self._has_sample:
+            # The trials took only seconds.
+            self._tracker.late_metrics([self.system.sample()])
         trials = self.trials()
         self._tracker.text(trials_file(trials), TRIALS)
         self._tracker.set_tags({NOTE: description(trials, best)})

@@ -39,6 +39,10 @@ class SystemMetrics:
         # Without a GPU of NVIDIA, or without the library for it, MLflow or the library raises.
         with suppress(Exception):
             self._monitors.append(GPUMonitor())
+        for monitor in self._monitors:
+            # How busy the processors were is measured since the call before.
+            monitor.collect_metrics()
+            monitor.clear_metrics()
         self._started = time.monotonic()
         self.next_sample = self._started + FIRST_SECONDS
 
