@@ -1,7 +1,7 @@
 """The trials of a sweep as the MLflow run of the sweep shows them: a file, and links.
 
-MLflow's page of a run lists its children by their names alone. So the description of the sweep has a
-table of the best trials with their figures.
+MLflow's page of a run lists its children by their names alone. So the description of the sweep has
+a table of the best trials with their figures.
 """
 
 import json
