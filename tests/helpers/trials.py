@@ -12,6 +12,7 @@ from pipeline.sweep.trial_process import run_trial
 SMALL = (
     "data.persons=1",
     "model.frames=8",
+    "model.layers=1",
     "model.width=16",
     "model.heads=2",
     "model.feedforward=16",

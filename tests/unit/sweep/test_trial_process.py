@@ -18,6 +18,7 @@ from pipeline.pretrain import checkpoint
 from pipeline.pretrain.alone import CheckpointFolder
 from pipeline.pretrain.cadence import Position
 from pipeline.pretrain.stage import pretrain
+from pipeline.runs import stores
 from pipeline.runs.untracked import Untracked
 from pipeline.sweep import trial_process, trial_reports
 from pipeline.sweep.trial_process import run_trial
@@ -238,6 +239,19 @@ def test_nothing_of_a_trial_is_left(store, tmp_path, monkeypatch):
     assert len(frameworks) == 2 and all(framework() is None for framework in frameworks)
     assert torch.get_num_threads() == threads and threading.active_count() == running
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_the_checksums_that_the_driver_has_checked_are_not_checked_again(
+    store, tmp_path, monkeypatch
+):
+    order = order_of(store, tmp_path, "stages=[pretrain,evaluate]", criterion=CRITERION)
+
+    def verify(opened):
+        raise AssertionError("checked again")
+
+    monkeypatch.setattr(stores, "_VERIFIED", set())
+    monkeypatch.setattr(stores, "_verify", verify)
+    assert run_trial_of(order)[-1].results
 
 
 def test_a_damaged_checkpoint_is_an_error(store, tmp_path):
