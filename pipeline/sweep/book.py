@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config.identity import digest
+from pipeline.config.sweep import Sweep
 from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError, UserError
@@ -70,11 +71,13 @@ class Book:
 
     Args:
         sweep: the run of the sweep.
+        settings: of these trials.
         children: the MLflow runs of the trials.
     """
 
-    def __init__(self, sweep: ResolvedRun, children: Children) -> None:
+    def __init__(self, sweep: ResolvedRun, settings: Sweep, children: Children) -> None:
         self.sweep = sweep
+        self.settings = settings
         self.children = children
         self.streams = Streams()
         self._running: dict[str, RunningTrial] = {}
@@ -115,8 +118,6 @@ class Book:
         last = checkpoint.newest(directory.path(files.CHECKPOINTS))
         metrics = ChildMetrics(self.children, trial.name)
         history = History(directory.path(files.METRICS), metrics, last)
-        settings = self.sweep.config.sweep
-        assert settings is not None
         order = Order(
             config=trial.config,
             request=trial.request,
@@ -124,9 +125,10 @@ class Book:
             attempt=directory.attempt,
             resume=last.uri if last is not None else None,
             measured=tuple(rung.epoch for rung in record.rungs),
-            criterion=settings.criterion if settings.is_search else None,
-            stops_collapsed=settings.is_search,
-            gpu_share=settings.gpu_share,
+            criterion=self.settings.criterion,
+            # A collapsed trial is a result in a table, and a waste of time in a search.
+            stops_collapsed=self.settings.criterion is not None,
+            gpu_share=self.settings.gpu_share,
         )
         self._running[trial.name] = RunningTrial(
             trial, record, directory, owner, history, order, time.monotonic()

@@ -1,7 +1,8 @@
-"""What came out of a search: how its trials ended, which point won, and what is made of it."""
+"""What came out of a search: how its trials ended, and which point won."""
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.sweep import Sweep
@@ -9,7 +10,7 @@ from pipeline.core.console import percent, say
 from pipeline.core.errors import UserError
 from pipeline.runs.metric_names import CRITERIA, HELD_OUT_PREFIX, is_accuracy
 from pipeline.runs.resolved import ResolvedRun
-from pipeline.sweep.agreement import agreements
+from pipeline.sweep.agreement import Agreement, agreements
 from pipeline.sweep.comparison import of_trials
 from pipeline.sweep.points import Point, points_of
 from pipeline.sweep.trial import TrialRecord
@@ -19,73 +20,106 @@ if TYPE_CHECKING:  # MLflow takes more than a second to import.
     from pipeline.runs.tracking import Tracker
 
 
-def conclude(
-    run: ResolvedRun, settings: Sweep, records: Sequence[TrialRecord], tracker: "Tracker"
-) -> dict[str, Any]:
-    """Show and write what came out of a search.
+@dataclass(frozen=True)
+class Outcome:
+    """The points of a search whose trials have ended.
 
-    Args:
+    Attributes:
         run: of the search.
-        settings: of it.
-        records: of all its trials, which have ended.
-        tracker: its tracked run.
-
-    Returns:
-        Flat results for the summary: how many trials ended how, the winner with its value and
-        settings, and how well figures without labels agree with the criterion.
-
-    Raises:
-        UserError: no point was finished.
+        metric: the criterion.
+        points: all of them.
+        ranked: the finished ones, the best first.
+        agreements: of the figures without labels with the criterion.
     """
-    assert settings.criterion is not None
-    metric = settings.criterion.metric
-    points = list(points_of(records, settings.space or {}, settings.seeds).values())
-    results: dict[str, Any] = {"trials": len(records)}
-    for state, count in sorted(Counter(record.state for record in records).items()):
-        results[f"trials_{state}"] = count
-    _show_trials(run, records, tracker, metric)
-    for agreement in agreements(points, metric):
-        agreement.show()
-        results |= agreement.summary()
-    best = best_point(points, metric)
-    if best is None:
-        raise UserError(f"{run.config.name}: no point was finished; {_first_reason(records)}")
-    value = best.value(metric)
-    assert value is not None
-    results |= {"best": best.name, f"best_{metric}": value}
-    for key, setting in best.params.items():
-        results[f"best_{key}"] = setting
-    shown = percent(value) if is_accuracy(metric) else f"{value:.4g}"
-    say(f"  best: {best.name}, {CRITERIA[metric].label} {shown}")
-    return results
+
+    run: ResolvedRun
+    metric: str
+    points: list[Point]
+    ranked: list[Point]
+    agreements: list[Agreement]
+
+    @classmethod
+    def of(cls, run: ResolvedRun, settings: Sweep, records: Sequence[TrialRecord]) -> "Outcome":
+        """Look at the records of a search; those of trials that confirm are passed over.
+
+        Raises:
+            UserError: no point was finished.
+        """
+        assert settings.criterion is not None
+        metric = settings.criterion.metric
+        points = list(points_of(records, settings.space or {}, settings.seeds).values())
+        ranked = _ranked(points, metric)
+        if not ranked:
+            raise UserError(f"{run.config.name}: no point was finished; {_first_reason(points)}")
+        return cls(run, metric, points, ranked, agreements(points, metric))
+
+    @property
+    def winner(self) -> Point:
+        """The point with the best value."""
+        return self.ranked[0]
+
+    @property
+    def best_first(self) -> list[str]:
+        """The names of the finished trials, those of the best point first."""
+        return [record.name for point in self.ranked for record in point.records.values()]
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        """The records of all trials."""
+        return [record for point in self.points for record in point.records.values()]
+
+    def show(self, tracker: "Tracker") -> None:
+        """Write the page of all trials, and show the best of them on the console."""
+        figure = HELD_OUT_PREFIX + self.metric
+        compared = of_trials(self.run, self.records)
+        name = self.run.config.name
+        written = write_comparison(compared, self.run.directory.uri, name, figure=figure)
+        tracker.artifacts(written)
+        print_comparison(compared, name, figure=figure)
+        for agreement in self.agreements:
+            agreement.show()
+        value = self._value(self.winner)
+        shown = percent(value) if is_accuracy(self.metric) else f"{value:.4g}"
+        say(f"  best: {self.winner.name}, {CRITERIA[self.metric].label} {shown}")
+        say(f"  all trials: {written[0]}")
+
+    def summary(self) -> dict[str, Any]:
+        """Return flat results.
+
+        How many trials there are (`trials`) and how they ended (`trials_stopped`), the winner
+        (`best`) with its value (`best_linear_top1`) and its settings (`best_model.width`), and how
+        well figures without labels agree with the criterion (see `Agreement.summary`).
+        """
+        results: dict[str, Any] = {"trials": len(self.records)}
+        for state, count in sorted(Counter(record.state for record in self.records).items()):
+            results[f"trials_{state}"] = count
+        results |= {"best": self.winner.name, f"best_{self.metric}": self._value(self.winner)}
+        for key, setting in self.winner.params.items():
+            results[f"best_{key}"] = setting
+        for agreement in self.agreements:
+            results |= agreement.summary()
+        return results
+
+    def _value(self, point: Point) -> float:
+        value = point.value(self.metric)
+        assert value is not None
+        return value
 
 
-def _show_trials(
-    run: ResolvedRun, records: Sequence[TrialRecord], tracker: "Tracker", metric: str
-) -> None:
-    """Write the page of all trials, and show the best of them on the console."""
-    figure = HELD_OUT_PREFIX + metric
-    compared = of_trials(run, records)
-    written = write_comparison(compared, run.directory.uri, run.config.name, figure=figure)
-    tracker.artifacts(written)
-    print_comparison(compared, run.config.name, figure=figure)
-    say(f"  all trials: {written[0]}")
-
-
-def best_point(points: Sequence[Point], metric: str) -> Point | None:
-    """Return the finished point with the best value; the first of several that are equal."""
-    sign = 1 if CRITERIA[metric].mode == "max" else -1
-    best: Point | None = None
-    best_value = 0.0
+def _ranked(points: Sequence[Point], metric: str) -> list[Point]:
+    """Return the finished points, the best first; of equal ones the first that was tried."""
+    sign = -1 if CRITERIA[metric].mode == "max" else 1
+    valued = []
     for point in points:
         value = point.value(metric)
-        if value is not None and (best is None or sign * value > best_value):
-            best, best_value = point, sign * value
-    return best
+        if value is not None:
+            valued.append((sign * value, point))
+    return [point for _, point in sorted(valued, key=lambda item: item[0])]
 
 
-def _first_reason(records: Sequence[TrialRecord]) -> str:
-    for record in records:
-        if record.reason is not None:
-            return f"{record.name}: {record.reason}"
+def _first_reason(points: Sequence[Point]) -> str:
+    for point in points:
+        for record in point.records.values():
+            if record.reason is not None:
+                return f"{record.name}: {record.reason}"
     return "none came to its end"

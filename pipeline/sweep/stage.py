@@ -12,11 +12,14 @@ from pipeline.runs.resolved import ResolvedRun
 from pipeline.runs.tracking.children import Children
 from pipeline.sweep.book import trial_records
 from pipeline.sweep.choosing import choosing_overrides
-from pipeline.sweep.outcome import conclude
+from pipeline.sweep.confirmation import Confirmation
+from pipeline.sweep.outcome import Outcome
+from pipeline.sweep.points import Point
 from pipeline.sweep.search import Search
 from pipeline.sweep.tuner import run_trials
 from pipeline.sweep.variant_table import VariantTable
 from pipeline.sweep.variants import section
+from pipeline.sweep.winner import write_best
 
 if TYPE_CHECKING:  # MLflow takes more than a second to import.
     from pipeline.runs.tracking import Tracker
@@ -31,7 +34,7 @@ def sweep(run: ResolvedRun, tracker: "Tracker") -> dict[str, Any]:
 
     Returns:
         Flat results for the summary: of a table see `VariantTable.finish`, of a search see
-        `pipeline.sweep.outcome.conclude`.
+        `Outcome.summary` and `Confirmation.finish`.
 
     Raises:
         ConfigError: the variants or the space are wrong.
@@ -55,18 +58,36 @@ def run_table(run: ResolvedRun, tracker: "Tracker") -> dict[str, Any]:
 
 
 def _search(run: ResolvedRun, settings: Sweep, tracker: "Tracker") -> dict[str, Any]:
-    """Run the trials of a search that are left, and choose the winner."""
+    """Run the trials of a search that are left, choose the winner, and confirm it if asked."""
     assert settings.criterion is not None
     choosing = choosing_overrides(run, settings.criterion)
     records = trial_records(run.directory.uri)
     search = Search(run, choosing, records)
+    total = settings.points * len(settings.seeds)
     with Children(tracker) as children:
-        run_trials(
-            run,
-            settings,
-            search,
-            children,
-            total=settings.points * len(settings.seeds),
-            records=records,
-        )
-    return conclude(run, settings, trial_records(run.directory.uri), tracker)
+        run_trials(run, settings, search, children, total=total, records=records)
+        outcome = Outcome.of(run, settings, trial_records(run.directory.uri))
+        children.best(outcome.best_first)
+        outcome.show(tracker)
+        winner = outcome.winner
+        say(f"  the winner as a run: {write_best(run, winner)}")
+        results = outcome.summary()
+        if settings.confirm:
+            results |= _confirm(run, settings, winner, choosing, children)
+    return results
+
+
+def _confirm(
+    run: ResolvedRun,
+    settings: Sweep,
+    winner: Point,
+    choosing: list[str],
+    children: Children,
+) -> dict[str, Any]:
+    """Run the winner and the settings without a search with other seeds."""
+    confirmation = Confirmation(run, winner, choosing, trial_records(run.directory.uri))
+    if confirmation.total:
+        # Nothing is chosen any more: all trials come to their end.
+        plain = settings.model_copy(update={"criterion": None, "scheduler": None})
+        run_trials(run, plain, confirmation, children, total=confirmation.total)
+    return confirmation.finish()

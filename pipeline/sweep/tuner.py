@@ -59,7 +59,7 @@ def run_trials(
     memory = Memory(scheduler, settings)
     memory.recall_ended(records)
     ended = sum(record.state != "open" for record in records)
-    book = Book(sweep, children)
+    book = Book(sweep, settings, children)
     orders: Any = ray.remote(Orders).options(num_cpus=0).remote()
     mode = None
     if settings.criterion is not None:
