@@ -254,6 +254,31 @@ def test_children_left_running_are_closed_and_follow_a_parent_that_is_made_anew(
     assert tags["mlflow.parentRunId"] == anew.run_id != parent.run_id
 
 
+def test_a_child_whose_trial_does_not_know_it_is_deleted(place, monkeypatch):
+    parent_config = place.settings(sweep=Sweep(variants={"a": [], "b": []}, seeds=[0]))
+    parent = place.start(parent_config)
+    config = place.settings("run/cell-0", name="cell-0")
+    directory = RunDirectory.open(config)
+    directory.begin(config)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Tracker, "_remember", killed)
+        Tracker(config, directory, parent.run_id)
+    # Killed a moment later, the trial goes on with its run.
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Tracker, "_log_parameters", killed)
+        Tracker(config, directory, parent.run_id)
+    known = directory.state.mlflow_run_id
+    place.start(parent_config)
+    experiment = parent.client.get_run(parent.run_id).info.experiment_id
+    found = parent.client.search_runs([experiment], "attributes.run_name = 'cell-0'")
+    assert [run.info.run_id for run in found] == [known]
+    assert found[0].info.status == "KILLED"
+
+
 def test_a_run_ends_with_the_status_of_its_error(place):
     tracker = place.start(place.settings())
     ends = {

@@ -16,7 +16,7 @@ from pipeline.runs import files
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.state import RunState, read_state
 from pipeline.runs.tracking.store import Store, TrackingError
-from pipeline.runs.tracking.tags import CONFIG_DIGEST, OUTPUT
+from pipeline.runs.tracking.tags import CONFIG_DIGEST, INCOMPLETE, OUTPUT
 from pipeline.runs.tracking_uri import located
 
 RUNNING = RunStatus.to_string(RunStatus.RUNNING)
@@ -118,11 +118,23 @@ def close_unused(store: Store, directory: RunDirectory, previous: RunState | Non
 def close_children(store: Store, parent: str) -> None:
     """Mark the children of a run as killed that are still called running.
 
-    No process is at work on them: it would be the one of their parent. A cell that goes on is
-    called running again.
+    No process is at work on them: it would be the one of their parent. A trial that goes on is
+    called running again. If the process was killed before it noted the id of a child, nothing will
+    go on with it, and it is deleted: its trial gets another one.
     """
     for child in children_of(store, parent):
-        _close_if_running(store, child)
+        if _is_orphan(child):
+            store.ask(store.client.delete_run, child.info.run_id)
+        else:
+            _close_if_running(store, child)
+
+
+def _is_orphan(child: Run) -> bool:
+    """True if a run was only begun, and its output directory does not know it."""
+    if INCOMPLETE not in child.data.tags:
+        return False
+    state = state_in(child.data.tags.get(OUTPUT, ""))
+    return state is not None and state.mlflow_run_id != child.info.run_id
 
 
 def adopt_children(store: Store, former: str, parent: str) -> None:

@@ -69,5 +69,9 @@ class SweepRun:
             # The trials took only seconds.
             self._tracker.late_metrics([self.system.sample()])
         trials = self.trials()
+        if best:
+            for run in trials:
+                if run.info.run_name == best[0]:
+                    self.send((best[0], run.info.run_id))
         self._tracker.text(trials_file(trials), TRIALS)
         self._tracker.set_tags({NOTE: description(trials, best)})
