@@ -50,6 +50,7 @@ def write_comparison(
     *,
     about: str = "",
     figure: str | None = None,
+    reference: str | None = None,
     forms: Sequence[str] = FORMS,
 ) -> list[str]:
     """Write the page of a comparison and the files of its figures.
@@ -60,12 +61,13 @@ def write_comparison(
         title: of the page.
         about: a sentence under the title.
         figure: by which runs are compared first; None for the one that matters most.
+        reference: the group that the others are compared with at first; None for none.
         forms: of FORMS, the files to write beside the page.
 
     Returns:
         Where the files lie, the page first.
     """
-    contents = {files.COMPARISON: page(runs, title, about=about, figure=figure)}
+    contents = {files.COMPARISON: page(runs, title, about, figure, reference)}
     if "csv" in forms:
         contents[files.COMPARISON_CSV] = to_csv(runs)
     if "parquet" in forms:
@@ -79,7 +81,11 @@ def write_comparison(
 
 
 def page(
-    runs: Sequence[ComparedRun], title: str, *, about: str = "", figure: str | None = None
+    runs: Sequence[ComparedRun],
+    title: str,
+    about: str = "",
+    figure: str | None = None,
+    reference: str | None = None,
 ) -> bytes:
     """Return the page of a comparison. It holds all that it shows, and sends no request.
 
@@ -97,7 +103,7 @@ def page(
         title=html.escape(one_line(title)),
         about=html.escape(one_line(about)),
         style=_asset("comparison.css"),
-        data=to_script(page_data(runs, figure)),
+        data=to_script(page_data(runs, figure, reference)),
         plotly=plotly,
         script=script,
     )

@@ -25,7 +25,7 @@ from pipeline.tables.compared import (
 from pipeline.tables.importance import LIMITS, METHOD, importance
 
 # How many columns of a kind are shown until the reader chooses others.
-SHOWN_FIGURES = 5
+SHOWN_FIGURES = 3
 SHOWN_PARAMETERS = 12
 # Importance is worked out for so many figures.
 IMPORTANT_FIGURES = 4
@@ -37,12 +37,15 @@ LONGEST_TEXT = 300
 Values = dict[str, Any]
 
 
-def page_data(runs: Sequence[ComparedRun], figure: str | None = None) -> Values:
+def page_data(
+    runs: Sequence[ComparedRun], figure: str | None = None, reference: str | None = None
+) -> Values:
     """Return what the page of a comparison holds.
 
     Args:
         runs: at least one.
         figure: that is chosen at first; None for the one that matters most.
+        reference: the group that the others are compared with at first; None for none.
 
     Returns:
         Plain values, fit for JSON. All texts are without secrets and control characters.
@@ -62,6 +65,7 @@ def page_data(runs: Sequence[ComparedRun], figure: str | None = None) -> Values:
         "metric": _first_metric(metrics, figure),
         "over": _first_over(runs, columns, important.get(figure or "")),
         "groups": len(by_group(runs)),
+        "reference": None if reference is None else one_line(reference),
         "columns": columns,
         "runs": [_run(run, measures, parameters) for run in runs],
         "metrics": [{"key": name, "label": label(name)} for name in metrics],

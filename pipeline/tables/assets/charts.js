@@ -55,9 +55,10 @@ function rowTitle(row) {
 }
 
 // ---- Curves ----
-// The curve of a row: its mean over the seeds, at the steps that all of them have.
+// The curve of a row: its mean over the finished seeds, at the steps that all of them have.
 function curveOf(row, lines) {
-  const members = row.runs.map((number) => lines[number]).filter(Boolean);
+  const finished = row.runs.filter((number) => data.runs[number].state === "finished");
+  const members = (finished.length ? finished : row.runs).map((number) => lines[number]).filter(Boolean);
   if (!members.length) return null;
   if (members.length === 1) return { steps: data.steps[members[0][0]], values: members[0][1], spread: null };
   const maps = members.map(([steps, values]) => new Map(data.steps[steps].map((step, position) => [step, values[position]])));
@@ -109,7 +110,7 @@ function renderCurves(rows, colours) {
     });
   }
   const more = rows.length > MOST_CURVES ? ` The first ${MOST_CURVES} of ${rows.length} are drawn.` : "";
-  const about = chosen.grouped ? "Means over seeds, at the steps that all seeds have." : "One line a run.";
+  const about = chosen.grouped ? "Means over the finished seeds, at the steps that all of them have." : "One line a run.";
   setNote("curves", about + more);
   const shape = layout({
     height: 380,
@@ -151,7 +152,8 @@ function renderScatter(rows, colours) {
   const at = (row) => (isNumeric ? shownNumber(over, cell(row, over.key).value) : plain(cell(row, over.key).value));
   const height = (row) => shownNumber(figure, cell(row, figure.key).value);
   const isCost = over.kind === "cost" && isNumeric;
-  const front = isCost ? paretoFront(both, at, height, figure.better) : [];
+  const finished = both.filter((row) => row.state === "finished");
+  const front = isCost ? paretoFront(finished.length ? finished : both, at, height, figure.better) : [];
   const onFront = new Set(front.map((row) => row.key));
   const named = (row) => (onFront.has(row.key) && front.length <= 12) || selected.has(row.key) || both.length <= FEW_NAMES;
   const traces = [];
@@ -201,7 +203,7 @@ function scatterNote(values, isCost, front) {
   const deviationWords = chosen.grouped ? " Bars: deviation over seeds." : "";
   if (!isCost) return `A point a row, a ring where it is not finished.${deviationWords}`;
   if (new Set(values).size < 2) return `All of these cost the same.${deviationWords}`;
-  return `The line is the Pareto front: no other row is better and costs less (${front.length} on it). Rings are not finished.${deviationWords}`;
+  return `The line is the Pareto front: no other finished row is better and costs less (${front.length} on it). Rings are not finished.${deviationWords}`;
 }
 
 // The rows that no other one beats in both, from the cheapest to the best.

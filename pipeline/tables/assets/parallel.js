@@ -13,21 +13,21 @@ function svg(tag, attributes, text) {
   return made;
 }
 
-// An axis is { column, kind: "linear" | "log" | "words", low, high, words }.
+// An axis spans the values of all rows, also those that a filter leaves out. It is
+// { column, kind: "linear" | "log" | "words", low, high, words }.
 const axes = new Map();
 
 function axisOf(key) {
   if (axes.has(key)) return axes.get(key);
   const column = columns.get(key);
-  const values = data.runs.map((run) => run.cells[column.position]).filter((value) => value !== null);
+  const values = allRows().map((row) => cell(row, key).value).filter((value) => value !== null);
   let axis;
   if (values.every(isNumber)) {
     const [low, high] = [Math.min(...values), Math.max(...values)];
     axis = { column, kind: low > 0 && high / low >= 20 ? "log" : "linear", low, high };
   } else {
     const words = [...new Set(values.map(String))].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
-    axis = { column, kind: "words", words: [...words, ...(chosen.grouped ? ["several"] : [])] };
-    if (!rowsOf.grouped.some((row) => cell(row, key).value === "several")) axis.words = words;
+    axis = { column, kind: "words", words };
   }
   axes.set(key, axis);
   return axis;
@@ -146,7 +146,7 @@ function parallelAxis(key, x, y, inner) {
     tick.append(svg("title", {}, text));
     group.append(tick);
   }
-  if (rowsOf.single.some((row) => axisPlace(key, cell(row, key).value) === null)) {
+  if (allRows().some((row) => axisPlace(key, cell(row, key).value) === null)) {
     group.append(svg("text", { x: -7, y: y(null) + 3, class: "tick" }, "none"));
   }
   const range = brushes.get(key);

@@ -13,7 +13,7 @@ const chosen = {
   filter: "",
   sort: data.figure || "name",
   descending: data.figure ? columns.get(data.figure).better === "max" : false,
-  reference: null,
+  reference: data.reference === null ? null : `group ${data.reference}`,
   smooth: 0,
   logarithmic: false,
   columns: data.columns.filter((column) => column.shown).map((column) => column.key),
@@ -136,15 +136,16 @@ function cellText(column, one) {
   return `${text} ± ${Number(one.deviation.toPrecision(2))}`;
 }
 
-// The paired difference of a row to the reference: over the seeds that both have.
+// The paired difference of a row to the reference: over the seeds that both have finished.
 function difference(row, reference, key) {
   const position = columns.get(key).position;
-  const bySeed = new Map(reference.runs.map((number) => [data.runs[number].seed, data.runs[number].cells[position]]));
+  const finished = reference.runs.map((number) => data.runs[number]).filter((run) => run.state === "finished");
+  const bySeed = new Map(finished.map((run) => [run.seed, run.cells[position]]));
   const pairs = [];
   for (const number of row.runs) {
     const run = data.runs[number];
     const other = bySeed.get(run.seed);
-    if (isNumber(run.cells[position]) && isNumber(other)) pairs.push(run.cells[position] - other);
+    if (run.state === "finished" && isNumber(run.cells[position]) && isNumber(other)) pairs.push(run.cells[position] - other);
   }
   if (!pairs.length) return { value: null, deviation: null, count: 0 };
   return { value: mean(pairs), deviation: deviation(pairs), count: pairs.length };
