@@ -24,6 +24,8 @@ output/
   ablation.md       the table
   ablation.png      its plot
   ablation.html     both as a page
+  best/             the winner of a search as an experiment, see `pipeline.sweep.winner`
+  confirmed.md      the winner with new seeds, beside the settings that the search began with
   comparison.html   runs side by side, as an interactive page
   comparison.csv    their figures and parameters, a row a run
   comparison.parquet  the same
@@ -53,6 +55,7 @@ OTHER_RECORDS = "other_records.jsonl"
 ABLATION = "ablation.md"
 ABLATION_PLOT = "ablation.png"
 ABLATION_PAGE = "ablation.html"
+CONFIRMED = "confirmed.md"
 COMPARISON = "comparison.html"
 COMPARISON_CSV = "comparison.csv"
 COMPARISON_PARQUET = "comparison.parquet"

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config.identity import digest
-from pipeline.core import console
+from pipeline.core import console, storage
 from pipeline.core.console import say
+from pipeline.pages import markdown as md
+from pipeline.runs import files
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.sweep.compose import MEASURED, compose_trial
 from pipeline.sweep.points import Point
@@ -65,7 +67,8 @@ class Confirmation:
         records: Sequence[TrialRecord],
     ) -> None:
         known = {record.name: record for record in records}
-        self._name = sweep.config.name
+        self._sweep = sweep
+        self._point = point
         self._records: dict[str, TrialRecord] = {}
         self._missing: deque[Trial] = deque()
         for trial in _trials(sweep, point, choosing):
@@ -89,24 +92,46 @@ class Confirmation:
         self._records[record.name] = record
 
     def finish(self) -> dict[str, float]:
-        """Show the tables.
+        """Show the tables, and write them into `confirmed.md`.
 
         Returns:
             Flat results (see `pipeline.tables.rows.flat`): those on the test side begin with
             `confirmed_`, those of the people held out with `confirmed_held_out_`.
         """
         results = {}
+        lines = self._introduction()
         for prefix, title in ((HELD_OUT, "people held out"), ("", "test side")):
             rows = rows_of(self._finished(prefix), [DEFAULT, BEST])
             if not rows:
                 continue
-            console.table(f"{self._name}: the winner on the {title}", *cells_of(rows))
+            header, body = cells_of(rows)
+            console.table(f"{self._sweep.config.name}: the winner on the {title}", header, body)
+            lines += ["", f"## On the {title}", "", md.table(header, body)]
             for key, value in flat(rows).items():
                 results[f"{CONFIRMED}{prefix}{key}"] = value
         for record in self._records.values():
             if record.state != "finished":
-                say(f"  {record.name}: not in the table ({record.state}: {record.reason})")
+                said = f"{record.name}: not in the table ({record.state}: {record.reason})"
+                say(f"  {said}")
+                lines += ["", md.text(said)]
+        place = storage.join(self._sweep.config.output, files.CONFIRMED)
+        storage.write_bytes(place, "\n".join([*lines, ""]).encode())
         return results
+
+    def _introduction(self) -> list[str]:
+        """Return the first lines of the page."""
+        name = self._sweep.config.name
+        protocol = self._sweep.config.data.protocol
+        winner = ", ".join(overrides_of(self._point.params))
+        return [
+            f"# {md.text(f'The winner of {name}')}",
+            "",
+            f"`{DEFAULT}` has the settings that the search began with. `{BEST}` is "
+            f"{self._point.name}:",
+            f"{md.code(winner)}.",
+            "The seeds are none of the search's. Differences are paired by seed.",
+            f"The test side is that of {md.code(protocol)}.",
+        ]
 
     def _finished(self, prefix: str) -> list[_Confirmed]:
         """Return the finished trials whose groups begin with a prefix, called without it."""

@@ -1,5 +1,7 @@
 """Which runs confirm the winner of a search, and what comes out of them."""
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.runs.metric_names import COSTS
@@ -89,6 +91,10 @@ def test_the_difference_is_paired_by_seed(sweep, capsys):
     assert results["confirmed_held_out_best_knn_top1"] == 0.75
     shown = capsys.readouterr().out
     assert "the winner on the people held out" in shown and "the winner on the test side" in shown
+    page = Path(sweep.config.output, "confirmed.md").read_text()
+    assert "`views.shear=0.5, train.optimiser.weight_decay=0.001`" in page
+    assert page.index("## On the people held out") < page.index("## On the test side")
+    assert "+37.5 ± 17.7" in page
 
 
 def test_a_trial_that_came_to_no_end_is_named(sweep, capsys):
@@ -100,6 +106,7 @@ def test_a_trial_that_came_to_no_end_is_named(sweep, capsys):
     results = source.finish()
     assert results["confirmed_best_linear_top1"] == 0.5
     assert "best-3: not in the table (stopped: collapsed at step 8)" in capsys.readouterr().out
+    assert "best-3: not in the table" in Path(sweep.config.output, "confirmed.md").read_text()
     assert not any("held_out" in key for key in results)
 
 
