@@ -23,34 +23,10 @@ from pipeline.runs.owner import Ownership, take
 from pipeline.runs.perform import write_summary
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.runs.tracking.children import Children
+from pipeline.sweep.child_runs import ChildMetrics, catch_up, status_of, tags_of
 from pipeline.sweep.messages import Order, Report
 from pipeline.sweep.streams import Streams
 from pipeline.sweep.trial import Rung, State, Trial, TrialRecord, read_record, write_record
-
-
-class ChildMetrics:
-    """Sends the metrics of a trial to its MLflow run; the tracker of its `History`.
-
-    Args:
-        children: the MLflow runs of all trials.
-        name: of the trial.
-    """
-
-    def __init__(self, children: Children, name: str) -> None:
-        self._children = children
-        self._name = name
-
-    def metrics(self, rows: list[dict[str, Any]]) -> None:
-        """Send rows of metrics."""
-        self._children.rows(self._name, rows)
-
-    def late_metrics(self, rows: list[dict[str, Any]]) -> None:
-        """Send what was measured after its rows."""
-        self._children.late_rows(self._name, rows)
-
-    def results(self, results: dict[str, Any]) -> None:
-        """Send flat results."""
-        self._children.results(self._name, results)
 
 
 @dataclass
@@ -105,15 +81,18 @@ class Book:
         directory = _take_up(trial, owner)
         record = _record_of(trial)
         if not directory.unfinished(trial.config):
-            record = _with(record, state="finished", figures=directory.summary())
-            write_record(directory.uri, record)
+            record = self._adopt(trial, record, directory)
             owner.__exit__(None, None, None)
             return record
         write_record(directory.uri, record)
         plan = self.streams.open(trial, directory)
         updates = LoopSettings.of(trial.config).cadence(plan.epochs.steps).updates
         self.children.begin(
-            trial.config, directory, self._tags(trial), request=trial.request, updates=updates
+            trial.config,
+            directory,
+            tags_of(self.sweep, record),
+            request=trial.request,
+            updates=updates,
         )
         last = checkpoint.newest(directory.path(files.CHECKPOINTS))
         metrics = ChildMetrics(self.children, trial.name)
@@ -134,6 +113,15 @@ class Book:
             trial, record, directory, owner, history, order, time.monotonic()
         )
         return order
+
+    def _adopt(self, trial: Trial, record: TrialRecord, directory: RunDirectory) -> TrialRecord:
+        """Write that a trial is finished, whose stages all are."""
+        figures = write_summary(trial.config, directory)
+        directory.conclude()
+        finished = _with(record, state="finished", figures=figures)
+        write_record(directory.uri, finished)
+        catch_up(self.children, self.sweep, [finished])
+        return finished
 
     def reopen(self, name: str) -> Order:
         """Return what the process of a trial is to do after the former one died."""
@@ -160,7 +148,9 @@ class Book:
         running.reported = now
         if report.figures:
             rung = Rung(epoch=report.epoch, figures=report.figures, time=time.time())
-            update["rungs"] = [*running.record.rungs, rung]
+            # A process that died after a report measures that rung once more, with the same result.
+            earlier = [other for other in running.record.rungs if other.epoch < rung.epoch]
+            update["rungs"] = [*earlier, rung]
             figures = {HELD_OUT_PREFIX + key: value for key, value in report.figures.items()}
             running.history.add(running.history.rows[-1][STEP], figures)
         running.history.send()
@@ -202,8 +192,8 @@ class Book:
         running.history.write()
         running.history.send()
         record = running.record
-        self.children.tags(name, {"sweep.state": record.state, "sweep.reason": record.reason or ""})
-        self.children.end(name, "FAILED" if record.state == "failed" else "FINISHED")
+        self.children.tags(name, tags_of(self.sweep, record))
+        self.children.end(name, status_of(record))
         self.streams.close(name)
         running.owner.__exit__(None, None, None)
         return record
@@ -211,7 +201,7 @@ class Book:
     def abandon(self) -> None:
         """Let go the directories of trials that are still running. They stay open."""
         for running in self._running.values():
-            self.children.end(running.trial.name, "KILLED")
+            self.children.end(running.trial.name, status_of(running.record))
             running.owner.__exit__(None, None, None)
         self._running.clear()
 
@@ -223,17 +213,6 @@ class Book:
             # The sweep was begun already.
             raise UserError(str(error)) from None
         return owner.__enter__()
-
-    def _tags(self, trial: Trial) -> dict[str, str]:
-        """Return the tags of a trial's MLflow run."""
-        tags = {
-            "sweep.name": self.sweep.config.name,
-            "sweep.group": trial.group,
-            "sweep.state": "open",
-        }
-        for key, value in trial.params.items():
-            tags[f"sweep.param.{key}"] = str(value)
-        return tags
 
 
 def _take_up(trial: Trial, owner: Ownership) -> RunDirectory:

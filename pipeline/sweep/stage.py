@@ -11,6 +11,7 @@ from pipeline.core.console import say
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.runs.tracking.children import Children
 from pipeline.sweep.book import trial_records
+from pipeline.sweep.child_runs import catch_up
 from pipeline.sweep.choosing import choosing_overrides
 from pipeline.sweep.confirmation import Confirmation
 from pipeline.sweep.outcome import Outcome
@@ -53,6 +54,7 @@ def run_table(run: ResolvedRun, tracker: "Tracker") -> dict[str, Any]:
     table = VariantTable(run)
     if table.total:
         with Children(tracker) as children:
+            catch_up(children, run, trial_records(run.directory.uri))
             run_trials(run, section(run.config), table, children, total=table.total)
     return table.finish(tracker)
 
@@ -65,6 +67,7 @@ def _search(run: ResolvedRun, settings: Sweep, tracker: "Tracker") -> dict[str, 
     search = Search(run, choosing, records)
     total = settings.points * len(settings.seeds)
     with Children(tracker) as children:
+        catch_up(children, run, records)
         run_trials(run, settings, search, children, total=total, records=records)
         outcome = Outcome.of(run, settings, trial_records(run.directory.uri))
         children.best(outcome.best_first)

@@ -9,6 +9,7 @@ from ray import tune
 from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 
 from pipeline.cluster.placement import alive_nodes, bundle, trials_at_once
+from pipeline.cluster.ray_internals import patient
 from pipeline.config.root import Config
 from pipeline.config.sweep import Sweep
 from pipeline.core.console import Bar, say
@@ -24,6 +25,8 @@ from pipeline.sweep.trial import TrialRecord
 
 # The process of a trial of several workers only waits for them.
 WAITING_CPUS = 0.01
+# A trial of several workers ends at their next checkpoint. Its process is waited for so long.
+PATIENCE_SECONDS = 120
 # Tune asks the searcher for a trial whenever there is room, until the source has no more.
 AS_MANY_AS_THERE_ARE = 10**6
 
@@ -50,29 +53,22 @@ def run_trials(
     Raises:
         UserError: the sweep cannot go on. The same command goes on from there.
     """
-    cluster = sweep.config.cluster
-    at_once = trials_at_once(cluster, settings.gpu_share, alive_nodes())
-    if settings.concurrent is not None:
-        at_once = min(at_once, settings.concurrent)
+    at_once = _at_once(sweep.config, settings)
     say(f"  {total} trials, {at_once} at a time")
     scheduler = scheduler_of(settings)
     memory = Memory(scheduler, settings)
     memory.recall_ended(records)
-    ended = sum(record.state != "open" for record in records)
     book = Book(sweep, settings, children)
     orders: Any = ray.remote(Orders).options(num_cpus=0).remote()
-    mode = None
-    if settings.criterion is not None:
-        mode = CRITERIA[settings.criterion.metric].mode
     try:
         # What Tune itself writes is of no use to a restart.
         with tempfile.TemporaryDirectory() as scratch, Bar("sweep", total) as bar:
-            bar.update(ended)
-            progress = Progress(bar, mode)
+            bar.update(sum(record.state != "open" for record in records))
+            progress = Progress(bar, _mode(settings))
             searcher = SourceSearcher(source, book, orders, memory, progress)
             tuner = Tuner(
                 tune.with_resources(
-                    tune.with_parameters(trainable, orders=orders),
+                    patient(tune.with_parameters(trainable, orders=orders), PATIENCE_SECONDS),
                     _resources(sweep.config, settings),
                 ),
                 tune_config=TuneConfig(
@@ -83,14 +79,7 @@ def run_trials(
                     # Imports and the start of a process take seconds: trials take turns in it.
                     reuse_actors=True,
                 ),
-                run_config=RunConfig(
-                    name="sweep",
-                    storage_path=scratch,
-                    failure_config=FailureConfig(max_failures=sweep.config.train.max_failures),
-                    callbacks=[Keeper(searcher)],
-                    stop=Broken(searcher),
-                    verbose=0,
-                ),
+                run_config=_run_config(sweep.config, searcher, scratch),
             )
             _fit(tuner)
         if searcher.error is not None:
@@ -98,6 +87,33 @@ def run_trials(
     finally:
         book.abandon()
         ray.kill(orders)
+
+
+def _at_once(config: Config, settings: Sweep) -> int:
+    """Return how many trials run at the same time."""
+    room = trials_at_once(config.cluster, settings.gpu_share, alive_nodes())
+    if settings.concurrent is None:
+        return room
+    return min(room, settings.concurrent)
+
+
+def _mode(settings: Sweep) -> str | None:
+    """Return whether a large or a small value is good, None if trials are not compared."""
+    if settings.criterion is None:
+        return None
+    return CRITERIA[settings.criterion.metric].mode
+
+
+def _run_config(config: Config, searcher: SourceSearcher, scratch: str) -> RunConfig:
+    """Return how Tune runs trials: quietly, and again if their processes die."""
+    return RunConfig(
+        name="sweep",
+        storage_path=scratch,
+        failure_config=FailureConfig(max_failures=config.train.max_failures),
+        callbacks=[Keeper(searcher)],
+        stop=Broken(searcher),
+        verbose=0,
+    )
 
 
 def _resources(config: Config, settings: Sweep) -> dict[str, float]:
