@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 from pipeline.cluster.job import reach_storage
 from pipeline.config.command_line import command_of
-from pipeline.config.compose import FROM_RUN, Request, load
+from pipeline.config.compose import FROM_RUN, Request, key_of, load
 from pipeline.config.identity import differences
 from pipeline.config.own_files import plain_mapping
 from pipeline.config.places import settle_places
@@ -40,6 +40,8 @@ OF_THE_STORE = (
     "synthetic",
     "skeleton",
 )
+# Where these clips are: of no use to a request for others.
+PLACES_OF_CLIPS = ("data.raw", "data.store")
 # The tags of the versions of libraries, and the libraries.
 LIBRARIES = {"torch.version": "torch", "ray.version": "ray"}
 # So much of a run's id tells it from others in the name of a directory.
@@ -67,27 +69,30 @@ class Again:
         if config_dir is None and os.path.isdir(self.record.config_dir or ""):
             config_dir = self.record.config_dir
         command = command_of(recorded, self.record.command, config_dir)
-        asked = load([*command, *self.own], config_dir)
+        asked = settle_places(load([*command, *self.own], config_dir), in_job=False)
         reach_storage(asked.cluster.storage_endpoint)
-        placed = self._places(recorded)
+        same_clips = _ask_for_same_clips(recorded, asked)
+        if not same_clips:
+            command = [word for word in command if key_of(word) not in PLACES_OF_CLIPS]
+        placed = self._places(recorded, same_clips)
         request = Request((*command, *placed, *self.own), config_dir)
         config = settle_places(load(request.overrides, config_dir), in_job=False)
-        self._require_another_output(config)
-        expected = self._expected_clips(recorded, config)
-        if expected is not None:
-            self._require_same_clips(config, expected)
+        self._require_another_output(recorded, config)
+        expected = self.record.tags.get(FINGERPRINT)
+        if expected is not None and same_clips:
+            self._require_clips(config, expected)
             request = replace(request, clips=expected)
         if not quiet:
             self._announce(recorded, config)
         return request
 
-    def _places(self, recorded: Config) -> list[str]:
+    def _places(self, recorded: Config, same_clips: bool) -> list[str]:
         """Return settings for an output of its own, and for the clip store if it is still there."""
         output = f"${{oc.env:SKELFUSE_STORAGE,outputs}}/${{name}}-{self.record.run_id[:SHORT_ID]}"
         placed = [f"output={output}"]
         store = self._store_of(recorded)
         fingerprint = self.record.tags.get(FINGERPRINT)
-        if has_store(store) and fingerprint in (None, _fingerprint(store)):
+        if same_clips and has_store(store) and fingerprint in (None, _fingerprint(store)):
             placed.append(f"data.store={store}")
             sources = recorded.data.sources
             if sources is not None and not all(storage.exists(place) for place in sources):
@@ -95,31 +100,23 @@ class Again:
                 placed.append("data.raw=null")
         return placed
 
-    def _store_of(self, recorded: Config) -> str:
-        """Return where the clip store of the recorded run is. Its directory may have moved."""
-        output = self.record.tags.get(OUTPUT, recorded.output)
-        return recorded.model_copy(update={"output": output}).store
+    def _output_of(self, recorded: Config) -> str:
+        """Return where the recorded run is. Its directory may have moved."""
+        return self.record.tags.get(OUTPUT, recorded.output)
 
-    def _require_another_output(self, config: Config) -> None:
+    def _store_of(self, recorded: Config) -> str:
+        """Return where the clip store of the recorded run is."""
+        return recorded.model_copy(update={"output": self._output_of(recorded)}).store
+
+    def _require_another_output(self, recorded: Config, config: Config) -> None:
         """Raise ConfigError for an output that is that of the recorded run."""
-        recorded = self.record.tags.get(OUTPUT)
-        if recorded is not None and is_same(recorded, config.output):
+        if is_same(self._output_of(recorded), config.output):
             raise ConfigError(
                 f"output={config.output}: holds the recorded run {self.record.run_id}; "
                 "choose another"
             )
 
-    def _expected_clips(self, recorded: Config, config: Config) -> str | None:
-        """Return the fingerprint that the store must have. None: other clips are asked for."""
-        for key in OF_THE_STORE:
-            if getattr(recorded.data, key) != getattr(config.data, key):
-                return None
-        # Synthetic recordings are made with the seed of the run.
-        if recorded.data.sources is None and recorded.seed != config.seed:
-            return None
-        return self.record.tags.get(FINGERPRINT)
-
-    def _require_same_clips(self, config: Config, expected: str) -> None:
+    def _require_clips(self, config: Config, expected: str) -> None:
         """Raise ConfigError if the store that the request names holds other clips."""
         if not has_store(config.store):
             return
@@ -159,6 +156,16 @@ def recorded_config(record: RecordedRun) -> Config:
         return check(values)
     except ConfigError as error:
         raise ConfigError(f"{name} is of another version ({error})") from None
+
+
+def _ask_for_same_clips(recorded: Config, asked: Config) -> bool:
+    """True unless a request changes a setting that decides which clips a store holds."""
+    for key in OF_THE_STORE:
+        if getattr(recorded.data, key) != getattr(asked.data, key):
+            return False
+    # Synthetic recordings are made with the seed of the run. A store that was named stays.
+    makes_recordings = recorded.data.sources is None and recorded.data.store is None
+    return recorded.seed == asked.seed or not makes_recordings
 
 
 def _fingerprint(store: str) -> str:

@@ -99,6 +99,11 @@ def test_a_store_of_other_clips_is_refused(record, tmp_path):
 def test_other_clips_that_are_asked_for_are_not_compared(record, tmp_path, own):
     store_of(tmp_path / "other", 2)
     assert again(record, "data.store=other", *own).clips is None
+    # Nor are those of the recorded run taken for them.
+    config = configured(again(record, *own))
+    assert (config.data.store, config.data.raw) == (None, None)
+    config = configured(again(record, "data.raw=raw", *own))
+    assert config.data.raw == f"{tmp_path}/raw"
 
 
 def test_synthetic_recordings_of_another_seed_are_other_clips(tmp_path):
@@ -107,6 +112,11 @@ def test_synthetic_recordings_of_another_seed_are_other_clips(tmp_path):
     record = RecordedRun(RUN_ID, "x", "FINISHED", to_yaml(config), tags, (), None, {})
     assert again(record).clips == "f" * 64
     assert again(record, "seed=1").clips is None
+    # A trial has the clips of its sweep, whatever its seed.
+    named = settle_places(load(["output=first", "data.store=sweep"]), in_job=False)
+    record = replace(record, config=to_yaml(named))
+    assert again(record, "seed=1").clips == "f" * 64
+    assert configured(again(record, "seed=1")).data.store == f"{tmp_path}/sweep"
 
 
 def test_a_store_that_is_gone_is_made_again_and_compared(record, tmp_path):
