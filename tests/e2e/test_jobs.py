@@ -114,6 +114,11 @@ def jobs(tmp_path_factory, empty_database):
     uploaded = [f"output={outputs}/uploaded", f"tracking.uri=sqlite:///{database}"]
     # The other job draws the figures.
     uploaded.append("stages=[ingest,pretrain,evaluate]")
+    # Two trials at once, which take the room that the job's other stages have left.
+    trials = shutil.copy(empty_database, outputs / "sweep.db")
+    sweep = ["stages=[ingest,sweep]", "sweep=loss_weights", "sweep.trials=2"]
+    sweep += ["sweep.criterion.every_epochs=1", "sweep.scheduler.grace_epochs=1"]
+    sweep += [f"output={outputs}/sweep", f"tracking.uri=sqlite:///{trials}"]
     # A short name: Ray's sockets lie deep in it.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         head = Head(Path(scratch))
@@ -123,6 +128,7 @@ def jobs(tmp_path_factory, empty_database):
             submitted = {
                 "installed": head.submit("--", *main_job, f"output={outputs}/installed"),
                 "uploaded": head.submit(*directory, "--", *main_job, *uploaded),
+                "sweep": head.submit("--", *main_job, *sweep),
                 "lost": head.submit(*directory, "--", *main_job, "output=results"),
                 "no token": head.submit("--", "true", env=without_token),
             }
@@ -160,6 +166,24 @@ def test_submitted_with_its_working_directory(jobs):
     assert job.returncode == 0, job.stdout + job.stderr
     # The uploaded copy holds no git: the code is known by its hash.
     check_results(outputs / "uploaded", outputs / "uploaded.db", "sha256:")
+
+
+def test_a_submitted_sweep_runs_its_trials_in_the_job(jobs):
+    finished, outputs = jobs
+    job = finished["sweep"]
+    assert job.returncode == 0, job.stdout + job.stderr
+    output = outputs / "sweep"
+    for name in ("point000-0", "point001-0"):
+        record = json.loads((output / name / "trial.json").read_text())
+        assert record["state"] in ("finished", "stopped")
+        assert (output / name / "metrics.jsonl").is_file()
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["trials"] == 2 and summary["best"].startswith("point")
+    assert (output / "best" / "experiment" / "best.yaml").is_file()
+    assert (output / "comparison.html").is_file()
+    client = MlflowClient(f"sqlite:///{outputs}/sweep.db")
+    parent = client.get_run(summary["mlflow_run_id"])
+    assert parent.data.tags["sweep.best_name"] == f"{summary['best']}-0"
 
 
 def test_results_that_would_be_lost_are_refused(jobs):
