@@ -25,7 +25,7 @@ from pipeline.store.protocols import Filter, Side, mask, sides_of
 # The name of the protocol that is made here.
 HELD_OUT = "held_out"
 SUBJECT = "subject"
-WITHOUT_LABELS = "or a metric that needs no labels, such as effective_rank"
+WITHOUT_LABELS = "or choose a metric that needs no labels (docs/metrics.md)"
 
 
 def choosing_overrides(run: ResolvedRun, criterion: Criterion) -> list[str]:
@@ -82,8 +82,8 @@ def _require_labels(run: ResolvedRun, criterion: Criterion, training: np.ndarray
     if not (run.index.label[training] >= 0).any():
         raise ConfigError(
             f"sweep.criterion.metric={criterion.metric}: no clip on the training side of "
-            f"{run.config.data.protocol} has a label; choose a metric that needs none, such as "
-            "effective_rank"
+            f"{run.config.data.protocol} has a label; choose a metric that needs no labels "
+            "(docs/metrics.md)"
         )
 
 
