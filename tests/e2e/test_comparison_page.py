@@ -190,6 +190,7 @@ def test_rows_are_marked_compared_and_kept_in_the_address(browser, address):
     rows[0].find_element(By.CSS_SELECTOR, "td.state").click()
     assert browser.execute_script("return selected.size") == 1
     assert len(browser.find_elements(By.CSS_SELECTOR, "#parallel .selected")) == 1
+    assert column(browser, "name")[0].split()[0] in browser.find_element(By.ID, "scatter").text
     second = browser.find_elements(By.CSS_SELECTOR, "#runs tbody tr")[1]
     ActionChains(browser).move_to_element(second).perform()
     second.find_element(By.CLASS_NAME, "flag").click()

@@ -13,7 +13,7 @@ const SETTINGS = {
 };
 
 function layout(changes) {
-  const axis = { gridcolor: GRID, zeroline: false, linecolor: GRID, tickfont: { color: MUTED }, automargin: true };
+  const axis = { gridcolor: GRID, zeroline: false, linecolor: GRID, tickfont: { color: MUTED }, automargin: true, exponentformat: "e" };
   return {
     font: { family: "system-ui, sans-serif", size: 12, color: INK },
     margin: { l: 56, r: 16, t: 10, b: 46 },
@@ -160,13 +160,10 @@ function renderScatter(rows, colours) {
   if (front.length) traces.push(frontTrace(front, at, height, both));
   traces.push({
     type: "scatter",
-    mode: "markers+text",
+    mode: "markers",
     uid: "points",
     x: both.map(at),
     y: both.map(height),
-    text: both.map((row) => (named(row) ? plain(shortened(row.name, 24)) : "")),
-    textposition: "top center",
-    textfont: { size: 10, color: MUTED },
     customdata: both.map((row) => row.key),
     cliponaxis: false,
     marker: {
@@ -187,6 +184,7 @@ function renderScatter(rows, colours) {
     hoverinfo: "text",
     hovertext: both.map(rowTitle),
   });
+  traces.push(namesTrace(both.filter(named), at, height));
   const values = both.map((row) => cell(row, over.key).value);
   const isLog = isNumeric && values.length > 1 && Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) >= 20;
   setNote("scatter", scatterNote(values, isCost, front));
@@ -197,6 +195,27 @@ function renderScatter(rows, colours) {
     yaxis: { title: { text: plain(figure.label + unit) } },
   });
   draw("scatter", traces, shape);
+}
+
+// The names of some rows. Plotly keeps texts by their number in a trace, and loses some where others
+// were before; so each set of names is a trace of its own.
+let namesDrawn = 0;
+
+function namesTrace(rows, at, height) {
+  namesDrawn += 1;
+  return {
+    type: "scatter",
+    mode: "text",
+    uid: `names${namesDrawn}`,
+    x: rows.map(at),
+    y: rows.map(height),
+    // An empty line lifts the name off its point.
+    text: rows.map((row) => `${plain(shortened(row.name, 24))}<br> `),
+    textposition: "top center",
+    textfont: { size: 10, color: MUTED },
+    cliponaxis: false,
+    hoverinfo: "skip",
+  };
 }
 
 function scatterNote(values, isCost, front) {

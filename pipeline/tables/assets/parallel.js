@@ -1,7 +1,7 @@
 // Parallel coordinates: an axis for each parameter that differs, and last the chosen figure. A range
 // that is drawn on an axis filters the whole page. Plain SVG: it needs no WebGL, and no `eval`.
 const SVG = "http://www.w3.org/2000/svg";
-const SIDE = { left: 70, right: 60, top: 54, bottom: 26, height: 330 };
+const SIDE = { left: 96, right: 60, top: 54, bottom: 26, height: 330 };
 const MOST_AXES = 12;
 // The values of an axis of words that have room for a label.
 const MOST_WORDS = 14;
