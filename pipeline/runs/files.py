@@ -21,9 +21,8 @@ output/
   trial.json        what a sweep knows of this trial (`TrialRecord`)
   records.jsonl     the figures of each trial of a table of variants
   other_records.jsonl  those of trials that the table no longer has, or has with other settings
-  ablation.md       the table
-  ablation.png      its plot
-  ablation.html     both as a page
+  table.md          the table
+  table.png         its plot
   best/             the winner of a search as an experiment, see `pipeline.sweep.winner`
   confirmed.md      the winner with new seeds, beside the settings that the search began with
   comparison.html   runs side by side, as an interactive page
@@ -52,9 +51,8 @@ CARD = "card"
 TRIAL = "trial.json"
 RECORDS = "records.jsonl"
 OTHER_RECORDS = "other_records.jsonl"
-ABLATION = "ablation.md"
-ABLATION_PLOT = "ablation.png"
-ABLATION_PAGE = "ablation.html"
+TABLE = "table.md"
+TABLE_PLOT = "table.png"
 CONFIRMED = "confirmed.md"
 COMPARISON = "comparison.html"
 COMPARISON_CSV = "comparison.csv"

@@ -16,14 +16,18 @@ from pipeline.core.console import say
 from pipeline.core.errors import UserError
 from pipeline.runs import files
 from pipeline.runs.code_version import UNKNOWN
+from pipeline.runs.metric_names import LINEAR
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.runs.state import OWN_STORE, RunState, pool_key, read_state
+from pipeline.sweep.comparison import of_table
 from pipeline.sweep.measured import Measured
 from pipeline.sweep.records import CODE_SEPARATOR, RECORDED, Record
 from pipeline.sweep.trial import Trial, TrialRecord, read_record, trial_name
 from pipeline.sweep.variants import compose_variant, section, shared_command, variants_by_name
-from pipeline.tables.page import print_table, write_markdown, write_pages
+from pipeline.tables.comparison import write_comparison
+from pipeline.tables.page import print_table, write_markdown, write_plot
 from pipeline.tables.rows import flat
+from pipeline.tables.text import description
 
 if TYPE_CHECKING:  # MLflow takes more than a second to import.
     from pipeline.runs.tracking import Tracker
@@ -111,7 +115,8 @@ class VariantTable:
     def finish(self, tracker: "Tracker") -> dict[str, Any]:
         """Write and show the table.
 
-        Leaves in `output` the records of its trials, and the table as Markdown, plot and page.
+        Leaves in `output` the records of its trials, the table as Markdown and as a plot, and the
+        page of all its trials.
 
         Args:
             tracker: the tracked run of the table.
@@ -130,10 +135,15 @@ class VariantTable:
         if not self._measured.current():
             raise UserError(f"{self._sweep.config.name}: no trial was finished; see their reasons")
         table = self._measured.table()
-        markdown, plot, page = write_pages(table, self._sweep.directory.uri)
-        tracker.artifacts([markdown, plot, page])
+        output = self._sweep.directory.uri
+        markdown = write_markdown(table, output)
+        plot = write_plot(table, output)
+        about = description(table)
+        compared = of_table(output, table.records)
+        page, *data = write_comparison(compared, output, table.name, about=about, figure=LINEAR)
+        tracker.artifacts([markdown, plot, page, *data])
         print_table(table)
-        say(f"  the table: {markdown}, the plot: {plot}, both: {page}")
+        say(f"  the table: {markdown}, its plot: {plot}, all trials: {page}")
         counts = {"trials": self._asked_for, "trials_unmeasured": len(self._unmeasured)}
         return counts | flat(table.rows)
 

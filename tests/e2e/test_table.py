@@ -39,7 +39,7 @@ def test_a_table_end_to_end(main_job, tmp_path):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["full_linear_top1"] == full["linear_top1"]
     assert summary["late_linear_top1_difference"] == late["linear_top1"] - full["linear_top1"]
-    assert "| late | 1 | " in (tmp_path / "run" / "ablation.md").read_text()
+    assert "| late | 1 | " in (tmp_path / "run" / "table.md").read_text()
 
     # The trial is an ordinary run, which is finished.
     trial = json.loads((tmp_path / "run" / "late-1" / "summary.json").read_text())

@@ -31,4 +31,4 @@ def test_trials_are_children_of_the_tables_run(tmp_path):
     assert late.metrics["linear/top1"] == linear("late", 1)
     assert (late.tags["sweep.group"], late.tags["sweep.state"]) == ("late", "finished")
     artifacts = {file.path for file in client.list_artifacts(tracker.run_id)}
-    assert {"ablation.md", "ablation.png", "ablation.html"} <= artifacts
+    assert {"table.md", "table.png", "comparison.html"} <= artifacts

@@ -10,7 +10,7 @@ from pipeline.runs.tracking.thinning import Thinning
 
 # The files that stages copy to MLflow, and their folders there. The configuration is there from the
 # beginning, so that a run that failed can be run again, too.
-TOP_FILES = (files.CONFIG, files.REPORT, files.ABLATION, files.ABLATION_PLOT, files.ABLATION_PAGE)
+TOP_FILES = (files.CONFIG, files.REPORT, files.TABLE, files.TABLE_PLOT, files.COMPARISON)
 FOLDERS = (files.ENCODER, files.FIGURES, files.CARD)
 # What a reader of an encoder needs. Other files in its folder are exports that a user made.
 ENCODER_FILES = ("config.json", "model.safetensors")

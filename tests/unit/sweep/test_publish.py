@@ -150,7 +150,7 @@ def test_a_trial_is_of_the_code_that_measured_it(tmp_path, command, capsys, monk
     full = records_of(output)["full-0"]
     assert trials.trained == [] and not full.is_committed
     assert full.code_versions == ["ba9876543210+dirty", "0123456789ab"]
-    assert "code 0123456789ab, ba9876543210+dirty." in (output / "ablation.md").read_text()
+    assert "code 0123456789ab, ba9876543210+dirty." in (output / "table.md").read_text()
     assert command(output, "--folder", tmp_path / "results") == 2
     assert "full-0 (ba9876543210+dirty, 0123456789ab)" in capsys.readouterr().err
 

@@ -1,5 +1,6 @@
 """Which trials of a table are run, and what comes of them. The trials are played."""
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -92,16 +93,23 @@ def test_results_of_a_whole_table(tmp_path, capsys):
 def test_pages_of_a_whole_table(tmp_path, plots):
     play(table_run(tmp_path), PlayedTrials())
     output = tmp_path / "run"
-    text = (output / "ablation.md").read_text()
+    text = (output / "table.md").read_text()
     assert "| early | 2 | 81.0 ± 1.4 | 71.0 ± 1.4 | -11.0 ± 1.4 | -11.0 ± 1.4 | 0.1 |" in text
     assert "skelfuse sweep=small_table data.raw=nw-ucla.zip\n" in text
     assert str(tmp_path) not in text
-    assert (output / "ablation.png").read_bytes().startswith(b"\x89PNG")
-    assert "(ablation.png)" in text
-    html = (output / "ablation.html").read_text()
-    assert "data:image/png;base64" in html and "<th>early</th>" in html and 'src="http' not in html
-    # The page has all columns.
-    assert "<td>70.5 ± 0.7</td><td>60.0 ± 0.0</td>" in html
+    assert (output / "table.png").read_bytes().startswith(b"\x89PNG")
+    assert "(table.png)" in text
+    # The page and the data beside it have every trial, with what it changes.
+    assert b"early-1" in (output / "comparison.html").read_bytes()
+    rows = csv.DictReader((output / "comparison.csv").open())
+    assert {row["name"]: row["params.objective"] for row in rows} == {
+        "full-0": "",
+        "early-0": "early",
+        "late-0": "late",
+        "full-1": "",
+        "early-1": "early",
+        "late-1": "late",
+    }
 
 
 def test_splits_take_turns_and_none_is_stale(tmp_path):
@@ -114,7 +122,7 @@ def test_splits_take_turns_and_none_is_stale(tmp_path):
     again = PlayedTrials()
     assert play(table_run(tmp_path, *overrides), again) == first
     assert again.trained == []  # none is stale
-    text = (tmp_path / "run" / "ablation.md").read_text()
+    text = (tmp_path / "run" / "table.md").read_text()
     assert "each on a split of its own" in text and "'sweep.splits=[dev,cross_view]'" in text
     assert "protocols cross_view (1,020 / 464 clips), dev (1,020 / 464 clips), 24 epochs" in text
 
@@ -154,7 +162,7 @@ def test_records_outlive_settings_that_are_tried(tmp_path):
     tried = "{full: [], early: [objective=umurl]}"
     assert trained(table_run(tmp_path, "sweep.only=[full]", variants=tried)) == []
     assert list(records_of(output)) == ["full-0", "full-1"]
-    assert "| early |" not in (output / "ablation.md").read_text()
+    assert "| early |" not in (output / "table.md").read_text()
     # They are not part of the table that is published.
     publish(str(output), str(tmp_path / "results"))
     published = read_records(str(tmp_path / "results" / "small_table.jsonl"))
@@ -185,7 +193,7 @@ def test_a_killed_table_goes_on_with_its_trial(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         play(table_run(tmp_path), PlayedTrials(die_at="early-0"))
     assert sorted(records_of(output)) == ["full-0"]
-    assert "| full | 1 | 90.0 |" in (output / "ablation.md").read_text()  # the table as it stands
+    assert "| full | 1 | 90.0 |" in (output / "table.md").read_text()  # the table as it stands
     assert read_record(f"{output}/early-0").state == "open"
     assert trained(table_run(tmp_path)) == ALL_TRIALS[1:]
     assert not list(output.glob("early-0.*"))  # the same directory, its checkpoints in it
@@ -214,7 +222,7 @@ def test_a_trial_that_is_not_finished_does_not_end_the_table(tmp_path, capsys):
     assert (found["trials"], found["trials_unmeasured"]) == (6, 1)
     assert f"early-0: not in the table (stopped: {reason})" in capsys.readouterr().out
     assert sorted(records_of(tmp_path / "run")) == sorted({*ALL_TRIALS} - {"early-0"})
-    assert "| early | 1 |" in (tmp_path / "run" / "ablation.md").read_text()
+    assert "| early | 1 |" in (tmp_path / "run" / "table.md").read_text()
 
     # It would come to the same end.
     again = PlayedTrials()
@@ -234,7 +242,7 @@ def test_a_table_without_a_finished_trial_says_so(tmp_path):
 
 def test_a_run_of_some_variants_shows_the_whole_table(tmp_path):
     whole = play(table_run(tmp_path), PlayedTrials())
-    text = (tmp_path / "run" / "ablation.md").read_text()
+    text = (tmp_path / "run" / "table.md").read_text()
     publish(str(tmp_path / "run"), str(tmp_path / "results"))
     forget(tmp_path / "results" / "small_table.jsonl", "late-1")
     trials = PlayedTrials()
@@ -243,7 +251,7 @@ def test_a_run_of_some_variants_shows_the_whole_table(tmp_path):
     )
     assert play(some, trials) == whole | {"trials": 1}
     assert trials.trained == ["late-1"]
-    assert (tmp_path / "elsewhere" / "ablation.md").read_text() == text  # the command, too
+    assert (tmp_path / "elsewhere" / "table.md").read_text() == text  # the command, too
     assert list(records_of(tmp_path / "elsewhere")) == ["late-1"]
 
 
@@ -292,7 +300,7 @@ def test_a_collapsed_trial_is_marked(tmp_path):
             return results
 
     play(table_run(tmp_path), Collapsing())
-    text = (tmp_path / "run" / "ablation.md").read_text()
+    text = (tmp_path / "run" / "table.md").read_text()
     assert "| late (1 collapsed) | 2 |" in text and "| early | 2 |" in text
 
 
