@@ -131,7 +131,8 @@ def _measures(runs: Sequence[ComparedRun], figure: str | None) -> list[Values]:
 def _parameters(runs: Sequence[ComparedRun], differ: Sequence[str]) -> list[Values]:
     """Return the columns of parameters; those that differ come first."""
     keys = parameter_keys(runs)
-    labels = short_names(keys)
+    # Those that all runs share have their whole names, so that the others have shorter ones.
+    labels = {key: key for key in keys} | short_names(differ)
     columns = []
     for key in [*differ, *(key for key in keys if key not in set(differ))]:
         columns.append(
@@ -252,9 +253,10 @@ def _first_metric(metrics: Sequence[str], figure: str | None) -> str | None:
 
 def _first_over(runs: Sequence[ComparedRun], columns: Sequence[Values], known: Any) -> str | None:
     """Return what the figure is drawn over at first: a cost that differs, else a parameter."""
-    for name in (GFLOPS,):
-        if len({run.figures.get(name) for run in runs}) > 1:
-            return name
+    # Runs that were stopped have no costs; that is no difference.
+    gflops = {run.figures[GFLOPS] for run in runs if is_real(run.figures.get(GFLOPS))}
+    if len(gflops) > 1:
+        return GFLOPS
     if known:
         return str(known["bars"][0][0])
     for column in columns:

@@ -151,7 +151,8 @@ function memberLinks(row) {
 }
 
 function stateCell(row) {
-  const kind = row.state.split(" ").pop();
+  // A group of several states has none of their colours.
+  const kind = row.state.includes(",") ? "several" : row.state;
   return element("td", { class: `state ${kind}`, title: row.notes || row.state }, row.state);
 }
 

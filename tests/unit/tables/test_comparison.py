@@ -121,6 +121,17 @@ def test_figures_may_be_missing_and_no_number():
     to_script(data)
 
 
+def test_costs_that_stopped_runs_lack_do_not_differ():
+    runs = []
+    for run in searched(12, curve_points=4):
+        figures = {**run.figures, "gflops": 0.5}
+        if run.state != "finished":
+            del figures["gflops"]
+        runs.append(replace(run, figures=figures))
+    # With a cost that is the same for all there is nothing to see.
+    assert page_data(runs)["over"] in runs[0].parameters
+
+
 def test_curves_keep_their_ends():
     points = [(step, float(step)) for step in range(1001)]
     kept = thinned(points, 7)
