@@ -13,7 +13,7 @@ key. A list in brackets stays a list, also for a key that takes none, whose chec
 
 import re
 
-# The keys whose values are places, and those whose values MLflow reads.
+# The keys whose values are places.
 PLACES = (
     "output",
     "data.raw",
@@ -26,13 +26,11 @@ PLACES = (
     "cluster.address",
     "cluster.storage_endpoint",
     "sweep.published",
-    "compare.experiment",
-    "compare.filter",
-    "compare.runs",
-    "compare.sweep",
 )
+# The keys whose values are names, ids and filters of MLflow's, which are as odd.
+TEXTS = ("compare.experiment", "compare.filter", "compare.runs", "compare.sweep")
 # `+` and `++` are Hydra's marks for a key that is added.
-_PLACE = re.compile(r"(\+{0,2}(?:" + "|".join(PLACES) + r")=)(.*)", re.DOTALL)
+_PLACE = re.compile(r"(\+{0,2}(?:" + "|".join((*PLACES, *TEXTS)) + r")=)(.*)", re.DOTALL)
 _POOL = re.compile(r"\+{0,2}data\.pool=.*", re.DOTALL)
 # In `data.pool`: the place of a store, not in quotes.
 _POOLED_STORE = re.compile(r"(\bstore:\s*)([^\s'\",}][^,}]*?)(?=\s*[,}])")
@@ -41,10 +39,11 @@ _IN_QUOTES = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 # An item of a list: text in quotes, or everything up to the next comma.
 _ITEM = re.compile(rf"\s*(?:(?P<quoted>{_IN_QUOTES.pattern})\s*(?=,|$)|(?P<plain>[^,]*))(?:,|$)")
 _BEFORE_QUOTE = re.compile(r"(\\*)('|$)")
+_INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
 def quoted(override: str) -> str:
-    """Return an override with the value in quotes if its key is a place.
+    """Return an override with the value in quotes if its key is one of PLACES and TEXTS.
 
     Args:
         override: `key=value`, as it was typed.
@@ -71,6 +70,14 @@ def quote(text: str) -> str:
         return 2 * backslashes + mark
 
     return f"'{_BEFORE_QUOTE.sub(escaped, text)}'"
+
+
+def without_interpolation(text: str) -> str:
+    r"""Return a text whose `${key}` OmegaConf does not replace by the value of a key.
+
+    It counts the backslashes before it: `a${b}` becomes `a\${b}`, and `a\${b}` `a\\\${b}`.
+    """
+    return _INTERPOLATION.sub(lambda match: f"{2 * match[1]}\\${{", text)
 
 
 def _quoted_value(value: str) -> str:

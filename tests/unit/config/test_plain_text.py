@@ -99,6 +99,23 @@ def test_all_places_are_plain_text():
     assert set(keys_of_places(Config)) == set(PLACES)
 
 
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("compare.filter=metrics.`linear/top1` > 0.8 and params.seed = '0'", None),
+        ("compare.filter=params.a IN ('b', \"c\")", None),
+        # Digits with an e are a number to Hydra, and 32 digits are an id to MLflow.
+        ("compare.sweep=12345678901234567890123456789e12", None),
+        ("compare.runs=[1e5,00]", ["1e5", "00"]),
+        ("compare.experiment=my runs (2)", None),
+    ],
+)
+def test_what_mlflow_reads_reaches_the_configuration_as_typed(override, value):
+    key, _, text = override.partition("=")
+    section = load(["stages=[compare]", override]).compare
+    assert getattr(section, key.removeprefix("compare.")) == (value or text)
+
+
 def test_places_reach_the_configuration_as_typed():
     odd = "~/张三 (1)/lr=0.1 #2/$x"
     pool = f"data.pool=[{{store: {odd}, clips: {{}}, weight: 1}}]"
