@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.config.plain_text import without_interpolation
 from pipeline.config.root import Config
 
 # The sections that are groups. `tracking` is one, too, but most of it is a place.
@@ -31,8 +32,6 @@ WIDTH = 100
 # Hydra do not agree on what a number is: `1e3`.
 _PLAIN_TEXT = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_. /-]*[A-Za-z0-9_./-])?")
 _WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf"}
-# OmegaConf replaces `${key}`, and counts the backslashes before it.
-_INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
 def experiment_files(
@@ -112,7 +111,7 @@ _Dumper.add_representer(str, _represent_text)
 def _escaped(value: Any) -> Any:
     """Return a value whose texts OmegaConf reads as they are."""
     if isinstance(value, str):
-        return _INTERPOLATION.sub(lambda match: f"{2 * match[1]}\\${{", value)
+        return without_interpolation(value)
     if isinstance(value, list):
         return [_escaped(entry) for entry in value]
     if isinstance(value, Mapping):

@@ -49,8 +49,6 @@ _TEXT = re.compile(r"[A-Za-z_/](?:[A-Za-z0-9_./-]*[A-Za-z0-9_])?")
 _WORDS = ("null", "true", "false", "nan", "inf")
 # In the key of a mapping these come behind a backslash.
 _SPECIAL = re.compile(r"([\\()\[\]{}:=, \t'\"])")
-# OmegaConf replaces `${key}`.
-_INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 # A changed value: its key, its value, and whether the key is new.
 _Setting = tuple[str, Any, bool]
@@ -202,7 +200,7 @@ def as_value(value: Any) -> str:
 def _as_text(text: str) -> str:
     if _TEXT.fullmatch(text) and text.lower() not in _WORDS:
         return text
-    return plain_text.quote(_INTERPOLATION.sub(lambda match: f"{2 * match[1]}\\${{", text))
+    return plain_text.quote(plain_text.without_interpolation(text))
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -10,10 +10,11 @@ They are named by a protocol of the data (`sweep.criterion.protocol`), or drawn 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from pipeline.config import plain_text
+from pipeline.config.command_line import as_value
 from pipeline.config.sweep import Criterion
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError
@@ -25,7 +26,7 @@ from pipeline.store.protocols import Filter, Side, mask, sides_of
 # The name of the protocol that is made here.
 HELD_OUT = "held_out"
 SUBJECT = "subject"
-WITHOUT_LABELS = "or choose a metric that needs no labels (docs/metrics.md)"
+WITHOUT_LABELS = "choose a metric that needs no labels (docs/metrics.md)"
 
 
 def choosing_overrides(run: ResolvedRun, criterion: Criterion) -> list[str]:
@@ -82,8 +83,7 @@ def _require_labels(run: ResolvedRun, criterion: Criterion, training: np.ndarray
     if not (run.index.label[training] >= 0).any():
         raise ConfigError(
             f"sweep.criterion.metric={criterion.metric}: no clip on the training side of "
-            f"{run.config.data.protocol} has a label; choose a metric that needs no labels "
-            "(docs/metrics.md)"
+            f"{run.config.data.protocol} has a label; {WITHOUT_LABELS}"
         )
 
 
@@ -134,12 +134,12 @@ def _people(run: ResolvedRun, training: np.ndarray) -> np.ndarray:
     if not len(known):
         raise ConfigError(
             f"sweep.criterion: nobody knows who the people on {where} are, so none can be held "
-            f"out; name a protocol of the data in sweep.criterion.protocol, {WITHOUT_LABELS}"
+            f"out; name a protocol of the data in sweep.criterion.protocol, or {WITHOUT_LABELS}"
         )
     if len(known) < 2:
         raise ConfigError(
             f"sweep.criterion: {where} shows one person alone, so nobody can be held out; "
-            f"name a protocol of the data in sweep.criterion.protocol, {WITHOUT_LABELS}"
+            f"name a protocol of the data in sweep.criterion.protocol, or {WITHOUT_LABELS}"
         )
     if HELD_OUT in run.config.data.protocols:
         raise ConfigError(
@@ -181,7 +181,7 @@ def _held_out(
         raise ConfigError(
             f"sweep.criterion: everybody on the training side of {run.config.data.protocol} "
             "performs an action that nobody else performs, so nobody can be held out; "
-            f"name a protocol of the data in sweep.criterion.protocol, {WITHOUT_LABELS}"
+            f"name a protocol of the data in sweep.criterion.protocol, or {WITHOUT_LABELS}"
         )
     return sorted(chosen)
 
@@ -197,39 +197,24 @@ def _protocol(side: Side, people: np.ndarray, chosen: Sequence[int]) -> str:
         {train: [{camera: [2, 3], subject: [4, 5]}], test: [{camera: [2, 3], subject: [7]}]}
     """
     rest = [person for person in people.tolist() if person not in chosen]
-    train = _with_people(side.filters, rest)
-    test = _with_people(side.filters, chosen)
-    return f"{{train:[{','.join(train)}],test:[{','.join(test)}]}}"
+    sides = {
+        "train": _with_people(side.filters, rest),
+        "test": _with_people(side.filters, chosen),
+    }
+    return as_value(sides)
 
 
-def _with_people(filters: Sequence[Filter], people: Sequence[int]) -> list[str]:
+def _with_people(filters: Sequence[Filter], people: Sequence[int]) -> list[dict[str, list[Any]]]:
     """Return filters for the clips of some people. A filter that lets none of them pass is gone."""
-    written = []
+    kept = []
     for one_filter in filters:
-        columns = dict(one_filter)
+        columns: dict[str, list[Any]] = {}
+        for name, values in dict(one_filter).items():
+            columns[name] = list(values)
         allowed = list(people)
         if SUBJECT in columns:
             allowed = [person for person in people if person in columns[SUBJECT]]
         if allowed:
-            columns[SUBJECT] = tuple(allowed)
-            written.append(_written(columns))
-    return written
-
-
-def _written(columns: dict[str, tuple[int, ...] | tuple[str, ...]]) -> str:
-    """Return a filter in Hydra's grammar."""
-    parts = []
-    for name, values in columns.items():
-        shown = []
-        for value in values:
-            shown.append(_literal(value))
-        parts.append(f"{name}:[{','.join(shown)}]")
-    return f"{{{','.join(parts)}}}"
-
-
-def _literal(value: int | str) -> str:
-    """Return a value of a filter in Hydra's grammar."""
-    if isinstance(value, int):
-        return str(value)
-    # In quotes, too, `${` would refer to another key.
-    return plain_text.quote(value.replace("${", "\\${"))
+            columns[SUBJECT] = allowed
+            kept.append(columns)
+    return kept

@@ -10,13 +10,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pipeline.config.command_line import as_value
 from pipeline.config.compose import Request, groups, load
 from pipeline.config.identity import digest, is_computed
 from pipeline.config.root import Config
 from pipeline.config.sweep import Criterion, Range
 from pipeline.core.errors import ConfigError
 from pipeline.runs.metric_names import CRITERIA
-from pipeline.sweep.space import Params, as_text, corners, overrides_of
+from pipeline.sweep.space import Params, corners, overrides_of
 
 # The sections whose settings are searched. Their groups of files are searched as well.
 SEARCHED = ("stream", "views", "model", "objective", "train")
@@ -81,7 +82,7 @@ def named_problem(key: str, value: Any, problem: str) -> str:
     """Return a message about a value of a space, which names key and value once."""
     if problem.startswith((f"{key}=", f"{key}:", f"{key} ")):
         return f"sweep.space.{problem}"
-    return f"sweep.space.{key}={as_text(value)}: {problem}"
+    return f"sweep.space.{key}={as_value(value)}: {problem}"
 
 
 def _problem(key: str | None, params: Params, request: Request, error: ConfigError) -> str:
@@ -157,6 +158,6 @@ def _require_effect(
                 seen[hashed] = params[key]
             else:
                 raise ConfigError(
-                    f"sweep.space.{key}: {as_text(earlier)} and {as_text(params[key])} make "
+                    f"sweep.space.{key}: {as_value(earlier)} and {as_value(params[key])} make "
                     "the same run; leave one out"
                 )

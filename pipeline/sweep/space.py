@@ -2,21 +2,16 @@
 
 import itertools
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.config.plain_text import quote
+from pipeline.config.command_line import as_value
 from pipeline.config.sweep import Range
 
 # The values of a point: key -> value.
 Params = dict[str, Any]
 # Numbers are drawn with so many significant digits: they are shown, and typed again.
 DIGITS = 4
-# Text that Hydra reads as text without quotes, unless it is one of WORDS.
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Hydra reads these as values of other types.
-WORDS = ("null", "true", "false", "nan", "inf")
 
 
 def overrides_of(params: Params) -> list[str]:
@@ -25,22 +20,7 @@ def overrides_of(params: Params) -> list[str]:
     Example: `{"views": "strong", "train.optimiser.lr": 0.001}` becomes
     `["views=strong", "train.optimiser.lr=0.001"]`.
     """
-    return [f"{key}={as_text(value)}" for key, value in params.items()]
-
-
-def as_text(value: Any) -> str:
-    """Return a value of a choice in Hydra's grammar."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(as_text(item) for item in value)}]"
-    if isinstance(value, str):
-        if _PLAIN.fullmatch(value) and value.lower() not in WORDS:
-            return value
-        return quote(value)
-    return repr(value)
+    return [f"{key}={as_value(value)}" for key, value in params.items()]
 
 
 def rounded(value: float, values: Range) -> float:

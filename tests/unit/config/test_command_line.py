@@ -4,6 +4,7 @@ import shlex
 import subprocess
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from pipeline.config import command_line
 from pipeline.config.command_line import as_value, command_of, shell_command
@@ -166,6 +167,15 @@ def test_what_cannot_be_said_is_named():
 )
 def test_values_are_written_in_the_grammar_of_hydra(value, text):
     assert as_value(value) == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 3, 0.001, 1e-05, "strong", "null", "True", "12", "a b", "a,b=c", "it's", ["a", 1]],
+)
+def test_hydra_reads_a_value_as_it_was(value):
+    parsed = OverridesParser.create().parse_override(f"key={as_value(value)}").value()
+    assert parsed == value and type(parsed) is type(value)
 
 
 def test_a_command_is_quoted_for_the_shell():

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.config.compose import load
 from pipeline.config.sweep import Range
-from pipeline.sweep.space import as_text, contains, corners, grid, overrides_of, rounded, same
+from pipeline.sweep.space import contains, corners, grid, overrides_of, rounded, same
 
 
 def range_of(kind, values):
@@ -17,33 +17,6 @@ SPACE = {
     "views.corrupt_joints": range_of("integer", [2, 4]),
     "model.modalities": range_of("choice", [["joint"], ["joint", "bone"]]),
 }
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, "null"),
-        (True, "true"),
-        (3, "3"),
-        (0.001, "0.001"),
-        (1e-05, "1e-05"),
-        ("strong", "strong"),
-        ("null", "'null'"),
-        ("True", "'True'"),
-        ("12", "'12'"),
-        ("a b", "'a b'"),
-        ("a,b=c", "'a,b=c'"),
-        ("it's", r"'it\'s'"),
-        (["joint", 1, None], "[joint,1,null]"),
-    ],
-)
-def test_a_value_is_read_as_it_was(value, text):
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    assert as_text(value) == text
-    parsed = OverridesParser.create().parse_override(f"key={text}")
-    read = parsed.value()
-    assert read == value and type(read) is type(value)
 
 
 def test_a_point_composes_to_its_values():
