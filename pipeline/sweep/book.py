@@ -4,6 +4,7 @@ The driver alone writes them. The process of a trial writes checkpoints and expo
 """
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from pipeline.runs.resolved import ResolvedRun
 from pipeline.runs.tracking.children import Children
 from pipeline.sweep.child_runs import ChildMetrics, catch_up, status_of, tags_of
 from pipeline.sweep.messages import Order, Report
+from pipeline.sweep.schedulers import is_scheduled
 from pipeline.sweep.streams import Streams
 from pipeline.sweep.trial import Rung, State, Trial, TrialRecord, read_record, write_record
 
@@ -80,10 +82,23 @@ class Book:
     def _open(self, trial: Trial, owner: Ownership) -> Order | TrialRecord:
         directory = _take_up(trial, owner)
         record = _record_of(trial)
-        if not directory.unfinished(trial.config):
+        if not directory.unfinished(trial.config) and self._is_measured(trial, record):
             record = self._adopt(trial, record, directory)
             owner.__exit__(None, None, None)
             return record
+        return self._begin(trial, record, directory, owner)
+
+    def _is_measured(self, trial: Trial, record: TrialRecord) -> bool:
+        """True if a trial has all its rungs. One that somebody ran alone has none."""
+        if self.settings.criterion is None:
+            return True
+        last = record.last_rung
+        return last is not None and last.epoch == trial.config.train.epochs
+
+    def _begin(
+        self, trial: Trial, record: TrialRecord, directory: RunDirectory, owner: Ownership
+    ) -> Order:
+        """Begin a trial in its directory, or go on with it there."""
         write_record(directory.uri, record)
         plan = self.streams.open(trial, directory)
         updates = LoopSettings.of(trial.config).cadence(plan.epochs.steps).updates
@@ -104,6 +119,7 @@ class Book:
             attempt=directory.attempt,
             resume=last.uri if last is not None else None,
             measured=tuple(rung.epoch for rung in record.rungs),
+            is_scheduled=is_scheduled(record, self.settings),
             criterion=self.settings.criterion,
             # A collapsed trial is a result in a table, and a waste of time in a search.
             stops_collapsed=self.settings.criterion is not None,
@@ -125,10 +141,10 @@ class Book:
 
     def reopen(self, name: str) -> Order:
         """Return what the process of a trial is to do after the former one died."""
-        running = self._running.pop(name)
-        order = self._open(running.trial, running.owner)
-        assert isinstance(order, Order)
-        return order
+        running = self._running[name]
+        directory = _take_up(running.trial, running.owner)
+        # Even if it had told the end: then only that comes again.
+        return self._begin(running.trial, _record_of(running.trial), directory, running.owner)
 
     def running(self, name: str) -> RunningTrial:
         """Return a running trial."""
@@ -156,6 +172,8 @@ class Book:
         running.history.send()
         running.record = _with(running.record, **update)
         if report.results:
+            # First the last rung. A driver may be killed between this and the end.
+            write_record(running.directory.uri, running.record)
             self._finish(running, report)
         elif report.ended is not None:
             state: State = "failed" if report.failed else "stopped"
@@ -202,7 +220,9 @@ class Book:
         """Let go the directories of trials that are still running. They stay open."""
         for running in self._running.values():
             self.children.end(running.trial.name, status_of(running.record))
-            running.owner.__exit__(None, None, None)
+            # One that is lost is not ours to let go. The others are.
+            with suppress(UserError):
+                running.owner.__exit__(None, None, None)
         self._running.clear()
 
     def _own(self, trial: Trial) -> Ownership:
@@ -252,12 +272,14 @@ def _with(record: TrialRecord, **update: Any) -> TrialRecord:
 def trial_records(output: str) -> list[TrialRecord]:
     """Return the records of all trials in the directory of a sweep, by the names of the trials.
 
+    A copy of a trial, and one that was moved aside, does not count.
+
     Raises:
         UserError: one is damaged.
     """
     records = []
     for entry in storage.folders(output):
         record = read_record(storage.join(output, entry))
-        if record is not None:
+        if record is not None and record.name == entry:
             records.append(record)
     return sorted(records, key=lambda record: record.name)
