@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.config.root import Config
@@ -25,6 +26,9 @@ NOT_COMPUTED = (
     "train.checkpoint",
     "train.watch",
 )
+
+# A message names so many settings, and counts the others.
+NAMED_DIFFERENCES = 5
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -76,9 +80,30 @@ def differences(first: Config, second: Config) -> dict[str, tuple[Any, Any]]:
     Returns:
         Key -> the values of both, sorted by key. A missing key counts as None.
     """
-    one, other = identity(first), identity(second)
+    return different_values(identity(first), identity(second))
+
+
+def different_values(
+    first: Mapping[str, Any], second: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """Return the keys of two flat mappings whose values differ, see `differences`."""
     found = {}
-    for key in sorted(one.keys() | other.keys()):
-        if one.get(key) != other.get(key):
-            found[key] = (one.get(key), other.get(key))
+    for key in sorted(first.keys() | second.keys()):
+        if first.get(key) != second.get(key):
+            found[key] = (first.get(key), second.get(key))
     return found
+
+
+def named(differing: dict[str, tuple[Any, Any]]) -> str:
+    """Return for a message which settings differ.
+
+    Args:
+        differing: key -> the value there, and the value now.
+    """
+    parts = []
+    for key, (there, now) in list(differing.items())[:NAMED_DIFFERENCES]:
+        parts.append(f"{key} ({there} there, {now} now)")
+    text = ", ".join(parts)
+    if len(differing) > NAMED_DIFFERENCES:
+        text += f" and {len(differing) - NAMED_DIFFERENCES} more"
+    return text

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.config.identity import identity
+from pipeline.config.identity import differences, named
 from pipeline.config.root import STAGES, Config, check, to_yaml
 from pipeline.core import storage
 from pipeline.core.console import say
@@ -17,9 +17,6 @@ from pipeline.runs.owner import Ownership
 from pipeline.runs.owner_record import new_attempt
 from pipeline.runs.state import RunState, read_state
 from pipeline.store.manifest import MANIFEST
-
-# A message names so many settings, and counts the others.
-NAMED_DIFFERENCES = 5
 
 
 class RunDirectory:
@@ -83,7 +80,7 @@ class RunDirectory:
         is_lost = state is None
         if state is None:
             state = RunState()
-        differing = directory._differences(config)
+        differing = differences(saved_config(config.output), config)
         if is_lost or state.stages or storage.exists(directory.path(files.CHECKPOINTS)):
             directory._refuse(differing)
             directory.state = state
@@ -230,30 +227,13 @@ class RunDirectory:
             summary |= results
         return summary
 
-    def _differences(self, config: Config) -> dict[str, tuple[Any, Any]]:
-        """Return the settings that differ from those in the directory: key -> (there, now)."""
-        there = identity(saved_config(self.uri))
-        now = identity(config)
-        differing = {}
-        for key in sorted(there.keys() | now.keys()):
-            if there.get(key) != now.get(key):
-                differing[key] = (there.get(key), now.get(key))
-        return differing
-
     def _refuse(self, differing: dict[str, tuple[Any, Any]]) -> None:
         """Raise ConfigError if any setting differs."""
-        if not differing:
-            return
-        named = []
-        for key, (there, now) in list(differing.items())[:NAMED_DIFFERENCES]:
-            named.append(f"{key} ({there} there, {now} now)")
-        text = ", ".join(named)
-        if len(differing) > NAMED_DIFFERENCES:
-            text += f" and {len(differing) - NAMED_DIFFERENCES} more"
-        raise ConfigError(
-            f"output={self.uri}: holds a run with other settings: {text}; "
-            "choose another, or fresh=true"
-        )
+        if differing:
+            raise ConfigError(
+                f"output={self.uri}: holds a run with other settings: {named(differing)}; "
+                "choose another, or fresh=true"
+            )
 
     def _holds_files(self) -> bool:
         """True if there is anything in the directory, apart from the records of owners."""

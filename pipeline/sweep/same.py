@@ -6,18 +6,16 @@ all, and how many run at the same time, may.
 
 from typing import Any
 
-from pipeline.config.identity import flatten, identity
+from pipeline.config.identity import different_values, flatten, identity, named
 from pipeline.config.root import Config
-from pipeline.config.sweep import Sweep
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError
 from pipeline.runs import files
-from pipeline.runs.directory import saved_config
+from pipeline.runs.directory import RunDirectory, saved_config
+from pipeline.runs.state import read_state
 
 # These decide which points are tried, and how they are judged.
 DECIDING = {"space", "search", "seeds", "criterion", "scheduler"}
-# A message names so many settings, and counts the others.
-NAMED_DIFFERENCES = 5
 
 
 def require_same_search(config: Config) -> None:
@@ -45,7 +43,31 @@ def require_same_search(config: Config) -> None:
         raise ConfigError(
             f"output={config.output}: holds the trials of {there}; choose another, or fresh=true"
         )
-    _refuse(config.output, _differences(saved, config))
+    differing = different_values(_settings(saved), _settings(config))
+    if differing:
+        raise ConfigError(
+            f"output={config.output}: holds a search with other settings: {named(differing)}; "
+            "choose another, or fresh=true"
+        )
+
+
+def recall_stores(config: Config, directory: RunDirectory) -> None:
+    """Let a search go on with the stores of its trials, also if it has finished no stage.
+
+    A run that was killed in its first stage may begin with other clips. A search may not: what its
+    trials measured would be compared with what others measure on other clips.
+
+    Args:
+        config: of the sweep, with absolute places.
+        directory: the output directory, opened. Its state gets the stores.
+    """
+    is_search = config.sweep is not None and config.sweep.is_search
+    if config.fresh or not is_search or directory.state.stores or not _has_trials(directory.uri):
+        return
+    saved = read_state(directory.path(files.STATE))
+    if saved is not None:
+        directory.state.stores = saved.stores
+        directory.state.places = saved.places
 
 
 def _has_trials(output: str) -> bool:
@@ -55,39 +77,12 @@ def _has_trials(output: str) -> bool:
     return False
 
 
-def _differences(saved: Config, config: Config) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that differ: key -> (there, now)."""
-    assert saved.sweep is not None
+def _settings(config: Config) -> dict[str, Any]:
+    """Return the settings that may not change, flat: those of the search and of its trials."""
     assert config.sweep is not None
-    there = _deciding(saved.sweep) | identity(saved)
-    now = _deciding(config.sweep) | identity(config)
-    differing = {}
-    for key in sorted(there.keys() | now.keys()):
-        if there.get(key) != now.get(key):
-            differing[key] = (there.get(key), now.get(key))
-    return differing
-
-
-def _deciding(sweep: Sweep) -> dict[str, Any]:
-    """Return the settings of a search that may not change, flat."""
-    flat = flatten(sweep.model_dump(mode="json", include=DECIDING), "sweep.")
+    search = config.sweep.model_dump(mode="json", include=DECIDING)
+    flat = flatten(search, "sweep.") | identity(config)
     given = {key: value for key, value in flat.items() if value is not None}
     # A grid numbers its points by the order of its keys.
-    given["sweep.space"] = list(sweep.space or {})
+    given["sweep.space"] = list(config.sweep.space or {})
     return given
-
-
-def _refuse(output: str, differing: dict[str, tuple[Any, Any]]) -> None:
-    """Raise ConfigError if any setting differs."""
-    if not differing:
-        return
-    named = []
-    for key, (there, now) in list(differing.items())[:NAMED_DIFFERENCES]:
-        named.append(f"{key} ({there} there, {now} now)")
-    text = ", ".join(named)
-    if len(differing) > NAMED_DIFFERENCES:
-        text += f" and {len(differing) - NAMED_DIFFERENCES} more"
-    raise ConfigError(
-        f"output={output}: holds a search with other settings: {text}; "
-        "choose another, or fresh=true"
-    )
