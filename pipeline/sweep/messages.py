@@ -23,6 +23,7 @@ class Order:
         attempt: the name of the folder in `checkpoints` for what this attempt writes.
         resume: the checkpoint to go on from, None to begin.
         measured: the epochs whose rungs the record has already.
+        is_scheduled: whether the scheduler looks at the trial, and may stop it.
         criterion: how the trial is measured while it trains; None: not at all (in a table).
         stops_collapsed: whether the trial ends once its features have collapsed.
         gpu_share: the part of a GPU that the trial may fill.
@@ -34,6 +35,7 @@ class Order:
     attempt: str
     resume: str | None = None
     measured: tuple[int, ...] = ()
+    is_scheduled: bool = True
     criterion: Criterion | None = None
     stops_collapsed: bool = False
     gpu_share: float = 1.0

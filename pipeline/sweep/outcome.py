@@ -40,22 +40,22 @@ class Outcome:
 
     @classmethod
     def of(cls, run: ResolvedRun, settings: Sweep, records: Sequence[TrialRecord]) -> "Outcome":
-        """Look at the records of a search; those of trials that confirm are passed over.
+        """Look at the records of a search; those of trials that confirm are passed over."""
+        assert settings.criterion is not None
+        metric = settings.criterion.metric
+        points = list(points_of(records, settings.space or {}, settings.seeds).values())
+        return cls(run, metric, points, _ranked(points, metric), agreements(points, metric))
+
+    @property
+    def winner(self) -> Point:
+        """The point with the best value.
 
         Raises:
             UserError: no point was finished.
         """
-        assert settings.criterion is not None
-        metric = settings.criterion.metric
-        points = list(points_of(records, settings.space or {}, settings.seeds).values())
-        ranked = _ranked(points, metric)
-        if not ranked:
-            raise UserError(f"{run.config.name}: no point was finished; {_first_reason(points)}")
-        return cls(run, metric, points, ranked, agreements(points, metric))
-
-    @property
-    def winner(self) -> Point:
-        """The point with the best value."""
+        if not self.ranked:
+            reason = _first_reason(self.points)
+            raise UserError(f"{self.run.config.name}: no point was finished; {reason}")
         return self.ranked[0]
 
     @property
@@ -69,7 +69,11 @@ class Outcome:
         return [record for point in self.points for record in point.records.values()]
 
     def show(self, tracker: "Tracker") -> None:
-        """Write the page of all trials, and show the best of them on the console."""
+        """Write the page of all trials, and show the best of them on the console.
+
+        Raises:
+            UserError: no point was finished. The page is there all the same.
+        """
         figure = HELD_OUT_PREFIX + self.metric
         compared = of_trials(self.run, self.records)
         name = self.run.config.name
@@ -78,10 +82,10 @@ class Outcome:
         print_comparison(compared, name, figure=figure)
         for agreement in self.agreements:
             agreement.show()
+        say(f"  all trials: {written[0]}")
         value = self._value(self.winner)
         shown = percent(value) if is_accuracy(self.metric) else f"{value:.4g}"
         say(f"  best: {self.winner.name}, {CRITERIA[self.metric].label} {shown}")
-        say(f"  all trials: {written[0]}")
 
     def summary(self) -> dict[str, Any]:
         """Return flat results.

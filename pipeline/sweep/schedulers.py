@@ -59,6 +59,15 @@ def scheduler_of(sweep: Sweep) -> TrialScheduler:
     )
 
 
+def is_scheduled(record: TrialRecord, sweep: Sweep) -> bool:
+    """True if a scheduler looks at a trial: at one of each point.
+
+    The seeds of a point are no rivals. If the trial with the first one is stopped, the others are
+    not begun.
+    """
+    return record.seed == sweep.seeds[0]
+
+
 class Memory:
     """Tells a new scheduler what trials had measured before the sweep was started again.
 
@@ -75,8 +84,8 @@ class Memory:
         """Tell the scheduler of trials that have ended, rung by rung in the order of time."""
         told = []
         for record in records:
-            if record.state == "open":
-                # It is told when it goes on, with the id that it has then.
+            if record.state == "open" or not is_scheduled(record, self.sweep):
+                # An open one is told when it goes on, with the id that it has then.
                 continue
             trial = RecalledTrial(record.name)
             self._add(trial)
@@ -92,7 +101,7 @@ class Memory:
             trial_id: Tune's id of the trial in this attempt. With it no rung counts twice.
             record: of the trial.
         """
-        if not record.rungs:
+        if not record.rungs or not is_scheduled(record, self.sweep):
             return
         trial = RecalledTrial(trial_id)
         self._add(trial)

@@ -86,7 +86,8 @@ class Search:
         """Return the next trial to run: one that was interrupted, or one that was never begun.
 
         Returns:
-            The trial, which counts as begun. None if there is nothing left to begin.
+            The trial, which counts as begun. None if there is nothing to begin now: more may come
+            when a trial ends.
 
         Raises:
             UserError: no run accepts what was drawn.
@@ -95,13 +96,25 @@ class Search:
             point, seed = self._open.popleft()
             return self._compose(point, seed)
         for point in self._points.values():
-            if point.missing:
+            if point.missing and self._may_go_on(point):
                 return self._begin(point, point.missing[0])
         new = self._new_point()
         if new is None:
             return None
         self._points[new.number] = new
         return self._begin(new, new.seeds[0])
+
+    def _may_go_on(self, point: Point) -> bool:
+        """True if the other seeds of a begun point are due.
+
+        A scheduler looks at the trials with the first seed alone, or it would stop the worse of two
+        seeds of a good point. The others wait until that one has come to its end.
+        """
+        scheduler = self._settings.scheduler
+        if scheduler is None or scheduler.name == "none":
+            return True
+        first = point.records.get(self._settings.seeds[0])
+        return first is not None and first.state == "finished"
 
     def ended(self, record: TrialRecord) -> None:
         """Take note of what a trial came to.

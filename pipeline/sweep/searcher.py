@@ -24,7 +24,7 @@ class Source(Protocol):
     """Where the trials of a sweep come from: a table, or a search."""
 
     def next_trial(self) -> Trial | None:
-        """Return the next trial to run, None if none is left."""
+        """Return the next trial to run, None if there is none until another one ends."""
 
     def ended(self, record: TrialRecord) -> None:
         """Take note of a trial that has ended."""
@@ -72,8 +72,14 @@ class SourceSearcher(Searcher):
             return None
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the name of the next trial, as Tune's configuration of it."""
-        return self.attempt(lambda: self._suggest(trial_id)) or Searcher.FINISHED
+        """Return the name of the next trial, as Tune's configuration of it.
+
+        None makes Tune ask again: what is next may depend on a trial that is still running.
+        """
+        suggested = self.attempt(lambda: self._suggest(trial_id))
+        if suggested is None and not self.names:
+            return Searcher.FINISHED
+        return suggested
 
     def _suggest(self, trial_id: str) -> dict[str, Any] | None:
         while True:

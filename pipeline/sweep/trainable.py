@@ -50,8 +50,10 @@ def trainable(config: dict[str, Any], orders: Any) -> None:
 
     def report(message: Report) -> None:
         told: dict[str, Any] = {EPOCH: message.epoch, REPORT: [message]}
-        if order.criterion is not None and order.criterion.metric in message.figures:
-            told[CRITERION] = message.figures[order.criterion.metric]
+        if order.criterion is not None and order.is_scheduled:
+            value = message.figures.get(order.criterion.metric)
+            if value is not None:
+                told[CRITERION] = value
         tune.report(told)
 
     try:

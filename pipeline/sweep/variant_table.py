@@ -139,7 +139,7 @@ class VariantTable:
         markdown = write_markdown(table, output)
         plot = write_plot(table, output)
         about = description(table)
-        compared = of_table(output, table.records)
+        compared = of_table(output, self._measured.current().values())
         page, *data = write_comparison(compared, output, table.name, about=about, figure=LINEAR)
         tracker.artifacts([markdown, plot, page, *data])
         print_table(table)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from pipeline.config.sweep import Sweep
-from pipeline.sweep.schedulers import Memory, RecalledTrial, scheduler_of
+from pipeline.sweep.schedulers import Memory, RecalledTrial, is_scheduled, scheduler_of
 from pipeline.sweep.trainable import CRITERION, EPOCH
 from pipeline.sweep.trial import Rung, TrialRecord
 
@@ -30,15 +30,14 @@ def settings(scheduler: str, metric: str = "linear_top1") -> Sweep:
     )
 
 
-def record(name: str, state: str, values: list[float], first_time: float = 0) -> TrialRecord:
+def record(name: str, state: str, values: list[float], seed: int = 0) -> TrialRecord:
     rungs = []
     for epoch, value in enumerate(values, 1):
-        time = first_time + epoch
-        rungs.append(Rung(epoch=epoch, figures={"linear_top1": value}, time=time))
+        rungs.append(Rung(epoch=epoch, figures={"linear_top1": value}, time=epoch))
     return TrialRecord(
         name=name,
         group=name,
-        seed=0,
+        seed=seed,
         overrides=[],
         params={},
         hash="",
@@ -91,6 +90,18 @@ def test_open_trials_are_told_once_they_go_on():
     sweep = settings("asha")
     scheduler = scheduler_of(sweep)
     Memory(scheduler, sweep).recall_ended([record("a", "open", [0.5])])
+    [bracket] = scheduler._brackets
+    assert not any(recorded for _, recorded in bracket._rungs)
+
+
+def test_the_seeds_of_a_point_are_no_rivals():
+    sweep = settings("asha").model_copy(update={"seeds": [0, 1]})
+    first, second = record("a", "finished", [0.9]), record("a", "finished", [0.1], seed=1)
+    assert is_scheduled(first, sweep) and not is_scheduled(second, sweep)
+    scheduler = scheduler_of(sweep)
+    memory = Memory(scheduler, sweep)
+    memory.recall_ended([second])
+    memory.recall("now", second)
     [bracket] = scheduler._brackets
     assert not any(recorded for _, recorded in bracket._rungs)
 

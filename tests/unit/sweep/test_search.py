@@ -185,6 +185,21 @@ def test_a_seed_that_is_missing_comes_before_a_new_point(sweep):
     assert [search.next_trial().name for _ in range(2)] == ["point000-1", "point001-0"]
 
 
+def test_other_seeds_wait_until_the_scheduler_has_let_the_first_come_to_its_end(sweep):
+    sweep = with_settings(sweep, seeds=[0, 1])
+    search = Search(sweep, [], [])
+    one, other = search.next_trial(), search.next_trial()
+    assert [one.name, other.name] == ["point000-0", "point001-0"]
+    search.ended(record_of(other, "finished", [0.5]))
+    assert search.next_trial().name == "point001-1"
+
+
+def test_without_a_scheduler_the_seeds_of_a_point_follow_each_other(sweep):
+    sweep = with_settings(sweep, seeds=[0, 1], scheduler=None)
+    search = Search(sweep, [], [])
+    assert [search.next_trial().name for _ in range(2)] == ["point000-0", "point000-1"]
+
+
 def test_a_stopped_point_is_not_run_with_other_seeds(sweep):
     sweep = with_settings(sweep, seeds=[0, 1])
     trial = Search(sweep, [], []).next_trial()
@@ -195,8 +210,9 @@ def test_a_stopped_point_is_not_run_with_other_seeds(sweep):
 def test_the_mean_over_seeds_is_what_counts(sweep):
     sweep = with_settings(sweep, seeds=[0, 1])
     search = Search(sweep, [], [])
-    one, two = search.next_trial(), search.next_trial()
+    one = search.next_trial()
     search.ended(record_of(one, "finished", [0.2, 0.4]))
+    two = search.next_trial()
     (point,) = search.groups()
     assert (point.state, point.value("linear_top1")) == ("open", None)
     search.ended(record_of(two, "finished", [0.4, 0.8]))
