@@ -11,13 +11,9 @@ from pipeline.core import storage
 from pipeline.runs import files
 from pipeline.runs.metric_names import EPOCH, STEP, TIME
 from pipeline.runs.tracking.search import FoundRun
+from pipeline.runs.tracking.tags import OUTPUT, SWEEP_GROUP, SWEEP_REASON, SWEEP_STATE
 from pipeline.tables.compared import SECONDS, ComparedRun, is_compared
 
-# Written by Children and Tracker of `pipeline.runs.tracking`.
-STATE_TAG = "sweep.state"
-GROUP_TAG = "sweep.group"
-OUTPUT_TAG = "run.output"
-REASON_TAG = "sweep.reason"
 STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "failed"}
 # How busy a machine was says nothing about a run.
 SYSTEM_PREFIX = "system/"
@@ -49,12 +45,12 @@ def compared_runs(found: Iterable[FoundRun], *, uri: str, place: str) -> list[Co
                 name=names[run.run_id],
                 group=groups[run.run_id],
                 seed=_seed(run),
-                state=run.tags.get(STATE_TAG) or STATES.get(run.status, "open"),
+                state=run.tags.get(SWEEP_STATE) or STATES.get(run.status, "open"),
                 parameters={key: value_of(text) for key, text in run.params.items()},
                 figures=figures,
                 curves=run.curves,
                 link=_link(run, uri, place),
-                notes=run.tags.get(REASON_TAG, ""),
+                notes=run.tags.get(SWEEP_REASON, ""),
             )
         )
     return runs
@@ -138,14 +134,14 @@ def _group_key(run: FoundRun) -> str:
     # Nothing is known of such a run. Two of them have no more in common than any others.
     if not compared:
         return run.run_id
-    named = [run.parent, run.tags.get(GROUP_TAG)]
+    named = [run.parent, run.tags.get(SWEEP_GROUP)]
     text = json.dumps([compared, named, run.experiment_id], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _group_name(run: FoundRun, name: str) -> str:
-    if GROUP_TAG in run.tags:
-        return run.tags[GROUP_TAG]
+    if SWEEP_GROUP in run.tags:
+        return run.tags[SWEEP_GROUP]
     seed = _seed(run)
     if seed is not None:
         return run.name.removesuffix(f"-{seed}")
@@ -161,7 +157,7 @@ def _link(run: FoundRun, uri: str, place: str) -> str | None:
         if files.REPORT in run.artifacts:
             page += f"/artifacts/{files.REPORT}"
         return page
-    output = run.tags.get(OUTPUT_TAG, "")
+    output = run.tags.get(OUTPUT, "")
     if not run.is_ours or not output.startswith("/") or storage.is_remote(place):
         return None
     report = storage.join(output, files.REPORT)

@@ -6,6 +6,13 @@ from typing import Any
 from pipeline.core import storage
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.runs.tracking.children import Children, EndedTrial
+from pipeline.runs.tracking.tags import (
+    SWEEP_GROUP,
+    SWEEP_NAME,
+    SWEEP_PARAM_PREFIX,
+    SWEEP_REASON,
+    SWEEP_STATE,
+)
 from pipeline.sweep.trial import TrialRecord
 
 
@@ -38,16 +45,16 @@ def tags_of(sweep: ResolvedRun, record: TrialRecord) -> dict[str, str]:
     """Return the tags of a trial: its sweep, its group, its state, and what is searched.
 
     A searched setting is a parameter of the MLflow run as well, among all others. The tags
-    `sweep.KEY` say which settings these are.
+    `sweep.param.KEY` say which settings these are.
     """
     tags = {
-        "sweep.name": sweep.config.name,
-        "sweep.group": record.group,
-        "sweep.state": record.state,
-        "sweep.reason": record.reason or "",
+        SWEEP_NAME: sweep.config.name,
+        SWEEP_GROUP: record.group,
+        SWEEP_STATE: record.state,
+        SWEEP_REASON: record.reason or "",
     }
     for key, value in record.params.items():
-        tags[f"sweep.param.{key}"] = str(value)
+        tags[f"{SWEEP_PARAM_PREFIX}{key}"] = str(value)
     return tags
 
 

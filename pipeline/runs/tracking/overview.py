@@ -14,6 +14,7 @@ from mlflow.entities import Run
 from pipeline.core.secrets import redact
 from pipeline.pages import markdown
 from pipeline.runs.metric_names import HELD_OUT_PREFIX
+from pipeline.runs.tracking.tags import SWEEP_PREFIX, SWEEP_STATE
 
 # The file in the artifacts of the sweep.
 TRIALS = "trials.json"
@@ -21,9 +22,6 @@ TRIALS = "trials.json"
 NOTE = "mlflow.note.content"
 # A tag has room for some thousand characters.
 MOST_LINKS = 15
-# The tags of a trial that say what it is.
-SWEEP_PREFIX = "sweep."
-STATE = "sweep.state"
 
 
 def trials_file(trials: Sequence[Run]) -> str:
@@ -64,7 +62,7 @@ def _line(run: Run) -> str:
     """Return a line of the table, with a link that works in MLflow's pages."""
     name = markdown.text(run.info.run_name)
     link = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-    state = markdown.text(run.data.tags.get(STATE, run.info.status))
+    state = markdown.text(run.data.tags.get(SWEEP_STATE, run.info.status))
     figures = []
     for figure, value in sorted(_starting(run.data.metrics, HELD_OUT_PREFIX).items()):
         words = f"{figure.removeprefix(HELD_OUT_PREFIX)} {value:.4}"

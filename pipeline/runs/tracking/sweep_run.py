@@ -8,10 +8,8 @@ from pipeline.runs.metric_rows import Row
 from pipeline.runs.tracking.earlier import children_of
 from pipeline.runs.tracking.overview import NOTE, TRIALS, description, trials_file
 from pipeline.runs.tracking.system_metrics import SystemMetrics
+from pipeline.runs.tracking.tags import SWEEP_BEST, SWEEP_BEST_NAME
 from pipeline.runs.tracking.tracker import Tracker
-
-BEST = "sweep.best"
-BEST_NAME = "sweep.best_name"
 
 
 class SweepRun:
@@ -49,7 +47,7 @@ class SweepRun:
             self._tracker.late_metrics(self._samples)
             self._samples = []
         if best is not None and best != self._best:
-            self._tracker.set_tags({BEST_NAME: best[0], BEST: best[1]})
+            self._tracker.set_tags({SWEEP_BEST_NAME: best[0], SWEEP_BEST: best[1]})
             self._best = best
 
     def trials(self) -> list[Run]:

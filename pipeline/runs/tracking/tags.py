@@ -21,6 +21,16 @@ CONFIG_DIR = "run.config_dir"
 FINGERPRINT = "store.fingerprint"
 # Of so many steps one row of metrics is in MLflow.
 EVERY_STEPS = "metrics.every_steps"
+# The tags of a trial of a sweep, and how those of its searched settings begin.
+SWEEP_PREFIX = "sweep."
+SWEEP_NAME = "sweep.name"
+SWEEP_GROUP = "sweep.group"
+SWEEP_STATE = "sweep.state"
+SWEEP_REASON = "sweep.reason"
+SWEEP_PARAM_PREFIX = "sweep.param."
+# The tags of a sweep: the id of the MLflow run of its best trial, and the name of that.
+SWEEP_BEST = "sweep.best"
+SWEEP_BEST_NAME = "sweep.best_name"
 # What MLflow takes.
 TAG_LENGTH = 5000
 
