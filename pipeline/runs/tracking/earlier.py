@@ -147,19 +147,8 @@ def children_of(store: Store, parent: str, relative: str | None = None) -> list[
     """Return the runs whose parent is `parent`, in the experiment of `relative` (or of it)."""
     family: Run = store.ask(store.client.get_run, relative or parent)
     experiments = [family.info.experiment_id]
-    children: list[Run] = []
-    token = None
-    while True:
-        page = store.ask(
-            store.client.search_runs,
-            experiments,
-            f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'",
-            page_token=token,
-        )
-        children.extend(page)
-        token = page.token
-        if not token:
-            return children
+    is_child = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
+    return list(store.pages(store.client.search_runs, experiments, is_child))
 
 
 def _close_if_running(store: Store, run: Run) -> None:

@@ -3,9 +3,10 @@
 import difflib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from mlflow.entities import Experiment, Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
@@ -164,14 +165,7 @@ def recorded_run(uri: str, run_id: str) -> RecordedRun:
 
 def _experiments(store: Store, name: str | None) -> dict[str, str]:
     """Return the id of the experiment -> its name; without a name those of all experiments."""
-    experiments: list[Experiment] = []
-    token = None
-    while True:
-        page = store.ask(store.client.search_experiments, page_token=token)
-        experiments.extend(page)
-        token = page.token
-        if not token:
-            break
+    experiments: Iterator[Experiment] = store.pages(store.client.search_experiments)
     known = {experiment.experiment_id: experiment.name for experiment in experiments}
     if name is None:
         return known
@@ -218,25 +212,16 @@ def _require_filter(store: Store, filter: str) -> None:
 
 def _search(store: Store, experiments: list[str], conditions: str) -> list[Run]:
     """Return the runs that meet conditions, the oldest first."""
+    search = partial(store.client.search_runs, order_by=["attributes.start_time ASC"])
     runs: list[Run] = []
-    token = None
-    while True:
-        page = store.ask(
-            store.client.search_runs,
-            experiments,
-            conditions,
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
-        runs.extend(page)
+    for run in store.pages(search, experiments, conditions):
+        runs.append(run)
         if len(runs) > MOST_RUNS:
             raise ConfigError(
                 f"compare: more than {MOST_RUNS} runs of {store.uri} are meant; "
                 "narrow them down with compare.experiment, compare.filter or compare.runs"
             )
-        token = page.token
-        if not token:
-            return runs
+    return runs
 
 
 def _nothing(

@@ -2,11 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 from alembic.util import CommandError
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -76,6 +77,20 @@ class Store:
             TrackingError: the store does not answer, or refuses.
         """
         return self._try(BUSY, method, *args, **kwargs)
+
+    def pages(self, method: Callable[..., PagedList[T]], *args: Any, **kwargs: Any) -> Iterator[T]:
+        """Call a method that answers page by page, and yield what is on all pages.
+
+        Raises:
+            TrackingError: as `ask`.
+        """
+        token = None
+        while True:
+            page = self.ask(method, *args, page_token=token, **kwargs)
+            yield from page
+            token = page.token
+            if not token:
+                return
 
     def _try(
         self, passing: Sequence[str], method: Callable[P, T], *args: P.args, **kwargs: P.kwargs
