@@ -27,7 +27,6 @@ class Pending:
         late_rows: metrics that came later than the others of their steps.
         results: flat results of stages.
         tags: the name of a tag -> its text.
-        artifacts: (folder in MLflow, paths of files).
         status: its last status, None while it runs.
     """
 
@@ -35,7 +34,6 @@ class Pending:
     late_rows: list[Row] = field(default_factory=list)
     results: dict[str, Any] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
-    artifacts: list[tuple[str | None, list[str]]] = field(default_factory=list)
     status: str | None = None
 
     def put_before(self, later: "Pending") -> "Pending":
@@ -45,7 +43,6 @@ class Pending:
             late_rows=self.late_rows + later.late_rows,
             results=self.results | later.results,
             tags=self.tags | later.tags,
-            artifacts=self.artifacts + later.artifacts,
             status=later.status or self.status,
         )
 
@@ -147,10 +144,6 @@ class Child:
         pending.results = {}
         tracker.set_tags(pending.tags)
         pending.tags = {}
-        while pending.artifacts:
-            folder, uris = pending.artifacts[0]
-            tracker.artifacts(uris, folder)
-            del pending.artifacts[0]
         if pending.status is not None:
             summary = self._directory.path(files.SUMMARY)
             if storage.exists(summary):

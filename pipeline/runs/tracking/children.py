@@ -61,18 +61,15 @@ class Children:
 
     Args:
         parent: the tracked run of the sweep.
-        updates: how many steps the training of a trial takes, None if nobody knows. Of longer
-            trainings fewer rows are logged (`pipeline.runs.tracking.thinning`).
     """
 
-    def __init__(self, parent: Tracker, updates: int | None = None) -> None:
+    def __init__(self, parent: Tracker) -> None:
         self._parent = parent
         self._sweep = SweepRun(parent)
         # The names of trials, the best first.
         self._best: Sequence[str] = ()
         # The ids of the MLflow runs of trials that ended at an earlier start.
         self._ids: dict[str, str] = {}
-        self._updates = updates
         # Of everything below, which two threads use.
         self._changed = threading.Condition()
         self._children: dict[str, Child] = {}
@@ -114,9 +111,9 @@ class Children:
             directory: of the trial. Its state file keeps the id of the MLflow run.
             tags: of the MLflow run.
             request: the command line of the trial.
-            updates: how many steps this trial takes, if others take more or fewer.
+            updates: how many steps its training takes, None if nobody knows. Of a long training
+                fewer rows are logged (`pipeline.runs.tracking.thinning`).
         """
-        updates = updates or self._updates
         child = Child(config, directory, self._parent.run_id, tags, request, updates)
         with self._changed:
             former = self._children.get(config.name)
@@ -182,12 +179,6 @@ class Children:
         """Set tags of a trial."""
         with self._changed:
             self._children[name].add_tags(tags)
-            self._changed.notify()
-
-    def artifacts(self, name: str, uris: list[str], folder: str | None = None) -> None:
-        """Copy files of a trial into its artifacts, or into a folder of them."""
-        with self._changed:
-            self._children[name].pending.artifacts.append((folder, uris))
             self._changed.notify()
 
     def end(self, name: str, status: str) -> None:

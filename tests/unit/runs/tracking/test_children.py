@@ -68,9 +68,9 @@ def wait_for(condition) -> None:
 def test_a_trial_becomes_a_child_with_its_metrics_and_results(place, parent):
     config, directory = trial(place, "point000-0")
     request = Request(("seed=0", "name='a b'"), "/own")
-    with Children(parent, updates=1000) as children:
-        tags = {"sweep.state": "open", "sweep.train.optimiser.lr": "0.1"}
-        children.begin(config, directory, tags, request=request)
+    with Children(parent) as children:
+        tags = {"sweep.state": "open", "sweep.param.train.optimiser.lr": "0.1"}
+        children.begin(config, directory, tags, request=request, updates=1000)
         children.rows("point000-0", rows(*range(1, 16)))
         children.late_rows("point000-0", [{"step": 15, "time": 2e9, "held_out/knn_top1": 0.5}])
         children.rows("point000-0", rows(*range(16, 39)))
@@ -88,7 +88,7 @@ def test_a_trial_becomes_a_child_with_its_metrics_and_results(place, parent):
     tags = run.data.tags
     assert tags["mlflow.parentRunId"] == parent.run_id
     assert tags["sweep.state"] == "finished" and tags["collapsed"] == "no"
-    assert tags["sweep.train.optimiser.lr"] == "0.1"
+    assert tags["sweep.param.train.optimiser.lr"] == "0.1"
     assert tags["metrics.every_steps"] == "10" and "run.incomplete" not in tags
     assert tags["run.command"] == '["seed=0", "name=\'a b\'"]' and tags["run.config_dir"] == "/own"
     assert run.data.params["train.epochs"] == str(config.train.epochs)
