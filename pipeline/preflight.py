@@ -30,7 +30,7 @@ from pipeline.runs.place_checks import require_pooled_stores, require_usable, re
 from pipeline.runs.relations import require_apart, require_nothing_else_moves
 from pipeline.runs.servers import require_cluster, require_storage, require_tracking
 from pipeline.runs.state import OWN_STORE
-from pipeline.sweep.same import require_same_search
+from pipeline.sweep.same import recall_stores, require_same_search
 from pipeline.sweep.searchable import require_searchable
 
 # The stages that can make a clip store.
@@ -112,8 +112,8 @@ def _plan(config: Config, request: Request) -> Plan:
     # Before it is read: what is written afterwards is newer.
     state_written = _state_written(settled)
     directory = _open(settled, request.clips)
-    if "sweep" in settled.stages:
-        require_same_search(settled)
+    require_same_search(settled)
+    recall_stores(settled, directory)
     require_same_stores(settled, directory)
     todo = _stages_to_run(settled, directory)
     plan = Plan(settled, request, directory, todo, state_written)

@@ -21,21 +21,25 @@ DECIDING = {"space", "search", "seeds", "criterion", "scheduler"}
 def require_same_search(config: Config) -> None:
     """Check that the trials in an output directory are of the search that is asked for.
 
-    A table may change: each of its records says what it measured.
+    A table may change: each of its records says what it measured. Other stages of the same request
+    are checked, too: they write the configuration anew, which says what the trials are of.
 
     Args:
-        config: of the sweep, with absolute places.
+        config: of the run, with absolute places.
 
     Raises:
-        ConfigError: they are of another search, or of a table.
+        ConfigError: they are of another search, or of a table, or no sweep is asked for.
     """
-    if config.fresh or config.sweep is None or not _has_trials(config.output):
-        return
-    if not storage.exists(storage.join(config.output, files.CONFIG)):
+    if config.fresh or not storage.exists(storage.join(config.output, files.CONFIG)):
         return
     saved = saved_config(config.output)
-    if saved.sweep is None:
+    if saved.sweep is None or not _has_trials(config.output):
         return
+    if config.sweep is None:
+        raise ConfigError(
+            f"output={config.output}: holds the trials of a sweep; "
+            "give its sweep=NAME, too, or choose another"
+        )
     if not saved.sweep.is_search and not config.sweep.is_search:
         return
     if saved.sweep.is_search != config.sweep.is_search:

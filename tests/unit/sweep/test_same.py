@@ -2,11 +2,15 @@
 
 import pytest
 
-from pipeline.config.compose import load
+from pipeline.config.compose import Request, load
 from pipeline.config.places import settle_places
 from pipeline.config.root import to_yaml
 from pipeline.core.errors import ConfigError
-from pipeline.sweep.same import require_same_search
+from pipeline.preflight import plan_run
+from pipeline.runs.directory import RunDirectory
+from pipeline.runs.state import OWN_STORE
+from pipeline.sweep.same import recall_stores, require_same_search
+from tests.helpers.stores import write_store
 
 FIRST = ("sweep=loss_weights",)
 
@@ -100,6 +104,15 @@ def test_a_search_and_a_table_do_not_mix(tmp_path):
         compare(tmp_path, FIRST, ("sweep=ablation_nw_ucla",))
 
 
+def test_other_stages_keep_the_settings_of_the_search(tmp_path):
+    """They write the configuration anew. Then any search could go on there."""
+    compare(tmp_path, FIRST, (*FIRST, "stages=[inspect]"))
+    with pytest.raises(ConfigError, match=r"holds the trials of a sweep; give its sweep=NAME, too"):
+        require_same_search(config_of(tmp_path, ("stages=[ingest]",)))
+    with pytest.raises(ConfigError, match=r"sweep\.seeds \(\[0\] there, \[1\] now\)"):
+        require_same_search(config_of(tmp_path, (*FIRST, "stages=[inspect]", "sweep.seeds=[1]")))
+
+
 def test_a_table_may_change(tmp_path):
     compare(tmp_path, ("sweep=ablation_nw_ucla",), ("sweep=ablation_nw_ucla", "train.epochs=1"))
 
@@ -119,3 +132,31 @@ def test_a_damaged_configuration_is_named(tmp_path):
     (tmp_path / "config.yaml").write_text("a: [")
     with pytest.raises(ConfigError, match=r"config\.yaml: damaged"):
         require_same_search(config_of(tmp_path, FIRST))
+
+
+def killed_search(tmp_path, words=FIRST):
+    """A search whose driver was killed in its first stage, after it had begun a trial."""
+    store = tmp_path / "clips"
+    write_store(str(store), load([]))
+    words = (*words, "stages=[sweep]", f"data.store={store}", "cluster.workers=1")
+    config = settle_places(load([*words, f"output={tmp_path / 'run'}"]), in_job=False)
+    directory = RunDirectory.open(config)
+    directory.begin(config)
+    directory.claim(OWN_STORE, "of other clips", str(store))
+    (tmp_path / "run" / "point000-0").mkdir()
+    (tmp_path / "run" / "point000-0" / "trial.json").write_text("{}")
+    return config
+
+
+def test_a_search_that_was_killed_goes_on_with_the_same_clips_alone(tmp_path):
+    config = killed_search(tmp_path)
+    with pytest.raises(ConfigError, match=r"data\.store=.*/clips: holds other clips"):
+        plan_run(config, Request())
+
+
+def test_a_table_that_was_killed_may_go_on_with_other_clips(tmp_path):
+    """Its records say of which clips they are."""
+    config = killed_search(tmp_path, ("sweep=ablation_nw_ucla",))
+    directory = RunDirectory.open(config)
+    recall_stores(config, directory)
+    assert not directory.state.stores
