@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from pipeline.config.identity import flatten
 from pipeline.core import storage
+from pipeline.core.arithmetic import thinned
 from pipeline.runs import files
 from pipeline.runs.metric_names import HELD_OUT_PREFIX, LOSS, STEP
 from pipeline.runs.metric_rows import is_number, read_rows
@@ -12,8 +13,8 @@ from pipeline.sweep.records import Record
 from pipeline.sweep.trial import TrialRecord
 from pipeline.tables.compared import SECONDS, ComparedRun
 
-# A curve on a page has about so many points.
-POINTS = 200
+# A curve of a trial has at most so many points: a search has hundreds of trials.
+MOST_POINTS = 200
 
 
 def of_trials(sweep: ResolvedRun, records: Iterable[TrialRecord]) -> list[ComparedRun]:
@@ -78,12 +79,8 @@ def of_table(output: str, records: Iterable[Record]) -> list[ComparedRun]:
 def _curves(directory: str) -> dict[str, list[tuple[int, float]]]:
     """Return the loss and the figures of rungs over the steps of a trial."""
     curves: dict[str, list[tuple[int, float]]] = {}
-    rows = read_rows(storage.join(directory, files.METRICS))
-    every = max(1, len(rows) // POINTS)
-    for number, row in enumerate(rows):
+    for row in read_rows(storage.join(directory, files.METRICS)):
         for name, value in row.items():
-            is_rung = name.startswith(HELD_OUT_PREFIX)
-            is_loss = name.startswith(LOSS) and number % every == 0
-            if is_rung or is_loss:
+            if name.startswith((LOSS, HELD_OUT_PREFIX)):
                 curves.setdefault(name, []).append((row[STEP], value))
-    return curves
+    return {name: thinned(points, MOST_POINTS) for name, points in curves.items()}

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+from pipeline.core.arithmetic import thinned
 from pipeline.core.shown_text import one_line
 from pipeline.runs.metric_names import GFLOPS, LOSS
 from pipeline.tables.compared import (
@@ -274,20 +275,13 @@ def _curves(
     """
     curves = {}
     for number, run in enumerate(runs):
-        points = thinned([point for point in run.curves.get(name, ()) if is_real(point[1])])
+        real = [point for point in run.curves.get(name, ()) if is_real(point[1])]
+        points = thinned(real, MOST_POINTS)
         if points:
             taken = tuple(int(step) for step, _ in points)
             values = [_number(float(value), 5) for _, value in points]
             curves[str(number)] = [steps.setdefault(taken, len(steps)), values]
     return curves
-
-
-def thinned(points: Sequence[tuple[int, float]], most: int = MOST_POINTS) -> list[Any]:
-    """Return at most so many points, evenly spaced, the first and the last among them."""
-    if len(points) <= most:
-        return list(points)
-    gap = (len(points) - 1) / (most - 1)
-    return [points[round(number * gap)] for number in range(most)]
 
 
 def _importance(runs: Sequence[ComparedRun], figure: str | None) -> dict[str, Values]:

@@ -2,6 +2,7 @@
 
 import math
 
+from pipeline.core.arithmetic import thinned
 from pipeline.runs.tracking.store import Store
 
 # A curve has at most so many points. Its first and last ones are among them.
@@ -26,14 +27,4 @@ def curve(store: Store, run_id: str, name: str, *, is_ours: bool) -> list[tuple[
     # The results of our stages are logged without a step, and training begins with step 1.
     if is_ours and len(values) > 1:
         values.pop(0, None)
-    return thinned(list(values.items()))
-
-
-def thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Return at most MOST_POINTS of some points, evenly chosen, with the first and the last."""
-    if len(points) <= MOST_POINTS:
-        return points
-    kept = []
-    for number in range(MOST_POINTS):
-        kept.append(points[number * (len(points) - 1) // (MOST_POINTS - 1)])
-    return kept
+    return thinned(list(values.items()), MOST_POINTS)

@@ -37,11 +37,9 @@ class FoundRun:
     Attributes:
         run_id: its id.
         name: its name; the id where it has none.
-        experiment: the name of its experiment.
         experiment_id: the id of its experiment.
         status: MLflow's word for its state, such as `FINISHED`.
         parent: the id of its parent, None if it has none.
-        started: when it began, in seconds since 1970.
         seconds: how long it took, None if it has not ended.
         is_ours: whether this program wrote it. Other programs may share the experiment.
         params: its parameters, as texts.
@@ -51,16 +49,13 @@ class FoundRun:
             (step, value) in the order of steps, at most 200 (`pipeline.runs.tracking.curves`).
         artifacts: the names of the files and folders in the top folder of its artifacts; empty if
             their place does not answer.
-        artifact_uri: where its artifacts lie.
     """
 
     run_id: str
     name: str
-    experiment: str
     experiment_id: str
     status: str
     parent: str | None
-    started: float
     seconds: float | None
     is_ours: bool
     params: dict[str, str] = field(default_factory=dict)
@@ -68,7 +63,6 @@ class FoundRun:
     tags: dict[str, str] = field(default_factory=dict)
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     artifacts: list[str] = field(default_factory=list)
-    artifact_uri: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +78,6 @@ class RecordedRun:
             `run.output`, `config.digest` and others.
         command: the overrides that were typed, None if the run is older than this tag.
         config_dir: the `--config-dir` that was typed, None if there was none.
-        metrics: the last value of each metric.
     """
 
     run_id: str
@@ -94,7 +87,6 @@ class RecordedRun:
     tags: dict[str, str]
     command: tuple[str, ...] | None
     config_dir: str | None
-    metrics: dict[str, float]
 
 
 def find_runs(
@@ -122,15 +114,15 @@ def find_runs(
     """
     with refusing():
         store = open_existing(uri)
-        names = _experiments(store, experiment)
+        experiments = _experiments(store, experiment)
         conditions = _conditions(store, filter, run_ids, parent)
-        runs = _search(store, list(names), conditions)
+        runs = _search(store, experiments, conditions)
         if not runs:
             raise ConfigError(_nothing(uri, experiment, filter, run_ids, parent))
         if run_ids:
             order = list(run_ids)
             runs.sort(key=lambda run: order.index(run.info.run_id))
-        found = [_found(run, names[run.info.experiment_id]) for run in runs]
+        found = [_found(run) for run in runs]
         return _with_files_and_curves(store, found, curves)
 
 
@@ -159,17 +151,16 @@ def recorded_run(uri: str, run_id: str) -> RecordedRun:
             tags=dict(tags),
             command=_command(tags.get(COMMAND)),
             config_dir=tags.get(CONFIG_DIR),
-            metrics=_finite(run.data.metrics),
         )
 
 
-def _experiments(store: Store, name: str | None) -> dict[str, str]:
-    """Return the id of the experiment -> its name; without a name those of all experiments."""
+def _experiments(store: Store, name: str | None) -> list[str]:
+    """Return the ids of the experiments of a name; without one those of all experiments."""
     experiments: Iterator[Experiment] = store.pages(store.client.search_experiments)
     known = {experiment.experiment_id: experiment.name for experiment in experiments}
     if name is None:
-        return known
-    chosen = {number: known[number] for number in known if known[number] == name}
+        return list(known)
+    chosen = [number for number in known if known[number] == name]
     if not chosen:
         near = difflib.get_close_matches(name, known.values(), n=1)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -246,7 +237,7 @@ def _nothing(
     return f"{' '.join(given)}: no run of {uri} is meant by it"
 
 
-def _found(run: Run, experiment: str) -> FoundRun:
+def _found(run: Run) -> FoundRun:
     """Return a run as plain values, without files and curves."""
     tags = run.data.tags
     seconds = None
@@ -255,17 +246,14 @@ def _found(run: Run, experiment: str) -> FoundRun:
     return FoundRun(
         run_id=run.info.run_id,
         name=run.info.run_name or run.info.run_id,
-        experiment=experiment,
         experiment_id=run.info.experiment_id,
         status=run.info.status,
         parent=tags.get(MLFLOW_PARENT_RUN_ID),
-        started=run.info.start_time / 1000,
         seconds=seconds,
         is_ours=CONFIG_DIGEST in tags,
         params=dict(run.data.params),
         metrics=_finite(run.data.metrics),
         tags={name: tags[name] for name in tags if not name.startswith(MLFLOWS)},
-        artifact_uri=run.info.artifact_uri or "",
     )
 
 

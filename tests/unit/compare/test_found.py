@@ -12,11 +12,9 @@ def found(run_id: str, name: str = "a", *, is_ours: bool = True, **changes) -> F
     plain = FoundRun(
         run_id=run_id,
         name=name,
-        experiment="skelfuse",
         experiment_id="7",
         status="FINISHED",
         parent=None,
-        started=0.0,
         seconds=12.34,
         is_ours=is_ours,
     )

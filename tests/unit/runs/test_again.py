@@ -51,7 +51,7 @@ def record(tmp_path):
         "run.output": config.output,
         "code.version": code_version(),
     }
-    return RecordedRun(RUN_ID, "synthetic", "FINISHED", to_yaml(config), tags, typed, None, {})
+    return RecordedRun(RUN_ID, "synthetic", "FINISHED", to_yaml(config), tags, typed, None)
 
 
 def again(record, *own, quiet=True):
@@ -109,7 +109,7 @@ def test_other_clips_that_are_asked_for_are_not_compared(record, tmp_path, own):
 def test_synthetic_recordings_of_another_seed_are_other_clips(tmp_path):
     config = settle_places(load(["output=first"]), in_job=False)
     tags = {"store.fingerprint": "f" * 64, "run.output": config.output}
-    record = RecordedRun(RUN_ID, "x", "FINISHED", to_yaml(config), tags, (), None, {})
+    record = RecordedRun(RUN_ID, "x", "FINISHED", to_yaml(config), tags, (), None)
     assert again(record).clips == "f" * 64
     assert again(record, "seed=1").clips is None
     # A trial has the clips of its sweep, whatever its seed.

@@ -9,7 +9,7 @@ import pytest
 from pipeline.core.shown_text import one_line
 from pipeline.tables.compared import ComparedRun
 from pipeline.tables.comparison import page, print_comparison, write_comparison
-from pipeline.tables.page_data import MOST_POINTS, page_data, safe_link, thinned, to_script
+from pipeline.tables.page_data import MOST_POINTS, page_data, safe_link, to_script
 from tests.helpers import hostile
 from tests.helpers.comparisons import searched
 
@@ -130,13 +130,6 @@ def test_costs_that_stopped_runs_lack_do_not_differ():
         runs.append(replace(run, figures=figures))
     # With a cost that is the same for all there is nothing to see.
     assert page_data(runs)["over"] in runs[0].parameters
-
-
-def test_curves_keep_their_ends():
-    points = [(step, float(step)) for step in range(1001)]
-    kept = thinned(points, 7)
-    assert len(kept) == 7 and kept[0] == points[0] and kept[-1] == points[-1]
-    assert thinned(points[:7], 7) == points[:7]
 
 
 def test_files_are_written_as_asked(tmp_path):
