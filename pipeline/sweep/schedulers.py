@@ -84,8 +84,8 @@ class Memory:
         """Tell the scheduler of trials that have ended, rung by rung in the order of time."""
         told = []
         for record in records:
-            if record.state == "open" or not is_scheduled(record, self.sweep):
-                # An open one is told when it goes on, with the id that it has then.
+            if not record.has_ended or not is_scheduled(record, self.sweep):
+                # One that goes on is told then, with the id that it has then.
                 continue
             trial = RecalledTrial(record.name)
             self._add(trial)

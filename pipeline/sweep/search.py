@@ -76,14 +76,21 @@ class Search:
         self._refused: set[int] = set()
         self._composed: Trial | None = None
         self._open: deque[tuple[Point, int]] = deque()
+        failed = []
         for point in self._points.values():
             self._require_measured(point)
             for seed in point.begun:
-                if point.records[seed].state == "open":
+                state = point.records[seed].state
+                if state == "open":
                     self._open.append((point, seed))
+                elif state == "failed":
+                    # Whoever starts a search again may have removed the reason: a disk was full.
+                    failed.append((point, seed))
+                    del point.records[seed]
+        self._open.extend(failed)
 
     def next_trial(self) -> Trial | None:
-        """Return the next trial to run: one that was interrupted, or one that was never begun.
+        """Return the next trial to run: interrupted before, failed before, or never begun.
 
         Returns:
             The trial, which counts as begun. None if there is nothing to begin now: more may come
@@ -112,6 +119,9 @@ class Search:
         """
         scheduler = self._settings.scheduler
         if scheduler is None or scheduler.name == "none":
+            return True
+        if point.missing[0] == self._settings.seeds[0]:
+            # Somebody has deleted it.
             return True
         first = point.records.get(self._settings.seeds[0])
         return first is not None and first.state == "finished"

@@ -64,7 +64,8 @@ class TrialRecord(Section):
         params: see `Trial`.
         hash: of the trial's configuration (`pipeline.config.identity.digest`).
         state: open: begun, and to be gone on with. finished: at its last epoch, all stages done.
-            stopped: by the scheduler, or because it collapsed or diverged. failed: it cannot go on.
+            stopped: by the scheduler, or because it collapsed or diverged. failed: it cannot go on,
+            and is tried again once the sweep is started again.
         reason: why it was stopped or failed.
         rungs: by epoch.
         figures: the summary of a finished trial.
@@ -82,6 +83,11 @@ class TrialRecord(Section):
     rungs: list[Rung] = Field(default_factory=list)
     figures: dict[str, Any] = Field(default_factory=dict)
     seconds: float = 0.0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether a sweep that is started again leaves the trial as it is."""
+        return self.state in ("finished", "stopped")
 
     @property
     def last_rung(self) -> Rung | None:

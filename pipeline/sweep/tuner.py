@@ -63,7 +63,7 @@ def run_trials(
     try:
         # What Tune itself writes is of no use to a restart.
         with tempfile.TemporaryDirectory() as scratch, Bar("sweep", total) as bar:
-            bar.update(sum(record.state != "open" for record in records))
+            bar.update(sum(record.has_ended for record in records))
             progress = Progress(bar, _mode(settings))
             searcher = SourceSearcher(source, book, orders, memory, progress)
             tuner = Tuner(

@@ -109,6 +109,37 @@ def test_the_same_search_tries_the_same_points(sweep, kind):
     assert shown(run_all(Search(moved, [], [])))[0][1] != first[0][1]
 
 
+def test_a_trial_that_failed_is_tried_again_after_a_restart(sweep):
+    """If a disk was full, all trials have failed."""
+    sweep = with_settings(sweep, trials=4, seeds=[0, 1])
+    search = Search(sweep, [], [])
+    first, second = search.next_trial(), search.next_trial()
+    assert (first.name, second.name) == ("point000-0", "point001-0")
+    known = [record_of(first, "failed", reason="full"), record_of(second, "finished", [0.1, 0.5])]
+    for record in known:
+        search.ended(record)
+    # Not at once: it was tried often enough.
+    assert search.next_trial().name == "point001-1"
+    again = Search(sweep, [], known)
+    assert again.groups()[0].state == "open"
+    tried = again.next_trial()
+    assert (tried.name, tried.params) == (first.name, first.params)
+    again.ended(record_of(tried, "finished", [0.2, 0.6]))
+    assert [again.next_trial().name, again.next_trial().name] == ["point000-1", "point001-1"]
+
+
+def test_the_first_seed_of_a_point_may_be_what_is_missing(sweep):
+    """Somebody has deleted the directory of its trial."""
+    sweep = with_settings(sweep, trials=2, seeds=[0, 1])
+    search = Search(sweep, [], [])
+    first = search.next_trial()
+    search.ended(record_of(first, "finished", [0.1, 0.5]))
+    second = record_of(search.next_trial(), "finished", [0.1, 0.5])
+    again = Search(sweep, [], [second])
+    assert again.next_trial().name == "point000-0"
+    assert again.next_trial() is None
+
+
 @pytest.mark.parametrize("interrupted_after", range(0, TRIALS + 1, 3))
 def test_an_interrupted_search_tries_what_it_would_have_tried(sweep, interrupted_after):
     whole = shown(run_all(Search(sweep, [], [])))
@@ -131,9 +162,11 @@ def test_an_interrupted_search_tries_what_it_would_have_tried(sweep, interrupted
     shuffled = list(records.values())
     random.Random(0).shuffle(shuffled)
     again = run_all(Search(sweep, [], shuffled))
-    # First what was open, and nothing that had ended.
-    assert shown(again[: len(running)]) == shown(running)
-    assert shown(begun) + shown(again[len(running) :]) == whole
+    # First what was open, then what had failed, and nothing that had ended.
+    failed = [trial for trial in begun if records[trial.name].state == "failed"]
+    first = [*running, *failed]
+    assert shown(again[: len(first)]) == shown(first)
+    assert shown(begun) + shown(again[len(first) :]) == whole
 
 
 def test_tpe_draws_where_earlier_points_were_good(sweep):
