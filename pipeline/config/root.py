@@ -78,6 +78,13 @@ class Config(Section):
             )
         if "sweep" in self.stages and self.sweep is None:
             raise ValueError("stages: sweep needs sweep=NAME, such as sweep=loss_weights")
+        if "sweep" in self.stages and "pretrain" not in self.stages:
+            for stage in ("evaluate", "report"):
+                if stage in self.stages:
+                    raise ValueError(
+                        f"stages: {stage} beside sweep would be of a run that is not pretrained, "
+                        "and of no trial; leave it out"
+                    )
         return self
 
     @model_validator(mode="after")

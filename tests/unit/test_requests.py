@@ -496,6 +496,12 @@ def test_a_wrong_search_is_refused(capsys, folder, words, part):
     assert part in refusal(capsys, folder, "stages=[ingest,sweep]", *sweep, *words)
 
 
+@pytest.mark.parametrize("stage", ["evaluate", "report"])
+def test_a_stage_that_is_of_no_trial_is_refused(capsys, folder, stage):
+    refused = refusal(capsys, folder, SEARCH, f"stages=[ingest,sweep,{stage}]")
+    assert f"stages: {stage} beside sweep would be of a run that is not pretrained" in refused
+
+
 def test_a_sweep_without_a_name_is_refused(capsys, folder):
     assert "stages: sweep needs sweep=NAME" in refusal(capsys, folder, "stages=[ingest,sweep]")
 
