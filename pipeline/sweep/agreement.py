@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.core.console import percent, table
-from pipeline.runs.metric_names import CRITERIA, is_accuracy
-from pipeline.sweep.points import Point
+from pipeline.core.console import table
+from pipeline.runs.metric_names import CRITERIA
+from pipeline.sweep.points import Point, shown
 
 # Fewer points have no order worth a word.
 LEAST_POINTS = 5
@@ -81,14 +81,14 @@ class Agreement:
             when = f"points after epoch {self.epoch}, those that were stopped later included"
         title = (
             f"would figures without labels have chosen well? {self.points} {when}; {label}: "
-            f"best {_shown(self.metric, self.best)}, mean {_shown(self.metric, self.mean)}"
+            f"best {shown(self.metric, self.best)}, mean {shown(self.metric, self.mean)}"
         )
         rows = []
         for name, figure in self.figures.items():
             spearman = "-"
             if figure.spearman is not None:
                 spearman = f"{figure.spearman:.2f}"
-            rows.append([CRITERIA[name].label, spearman, _shown(self.metric, figure.choice)])
+            rows.append([CRITERIA[name].label, spearman, shown(self.metric, figure.choice)])
         table(title, ["", "Spearman", f"its choice: {label}"], rows)
 
 
@@ -193,9 +193,3 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[inverse]
-
-
-def _shown(name: str, value: float) -> str:
-    if is_accuracy(name):
-        return percent(value)
-    return f"{value:.3g}"

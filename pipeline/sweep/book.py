@@ -10,7 +10,6 @@ from typing import Any
 
 from pipeline.config.identity import digest
 from pipeline.config.sweep import Sweep
-from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.pretrain import checkpoint
@@ -267,19 +266,3 @@ def _record_of(trial: Trial) -> TrialRecord:
 
 def _with(record: TrialRecord, **update: Any) -> TrialRecord:
     return record.model_copy(update=update)
-
-
-def trial_records(output: str) -> list[TrialRecord]:
-    """Return the records of all trials in the directory of a sweep, by the names of the trials.
-
-    A copy of a trial, and one that was moved aside, does not count.
-
-    Raises:
-        UserError: one is damaged.
-    """
-    records = []
-    for entry in storage.folders(output):
-        record = read_record(storage.join(output, entry))
-        if record is not None and record.name == entry:
-            records.append(record)
-    return sorted(records, key=lambda record: record.name)

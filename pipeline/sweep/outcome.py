@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.sweep import Sweep
-from pipeline.core.console import percent, say
+from pipeline.core.console import say
 from pipeline.core.errors import UserError
-from pipeline.runs.metric_names import CRITERIA, HELD_OUT_PREFIX, is_accuracy
+from pipeline.runs.metric_names import CRITERIA, HELD_OUT_PREFIX
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.sweep.agreement import Agreement, agreements
 from pipeline.sweep.comparison import of_trials
-from pipeline.sweep.points import Point, points_of
+from pipeline.sweep.points import Point, points_of, shown
 from pipeline.sweep.trial import TrialRecord
 from pipeline.tables.comparison import print_comparison, write_comparison
 
@@ -83,9 +83,8 @@ class Outcome:
         for agreement in self.agreements:
             agreement.show()
         say(f"  all trials: {written[0]}")
-        value = self._value(self.winner)
-        shown = percent(value) if is_accuracy(self.metric) else f"{value:.4g}"
-        say(f"  best: {self.winner.name}, {CRITERIA[self.metric].label} {shown}")
+        value = shown(self.metric, self._value(self.winner))
+        say(f"  best: {self.winner.name}, {CRITERIA[self.metric].label} {value}")
 
     def summary(self) -> dict[str, Any]:
         """Return flat results.

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from pipeline.config.sweep import Range
+from pipeline.core.console import percent
 from pipeline.core.errors import UserError
+from pipeline.runs.metric_names import is_accuracy
 from pipeline.sweep.space import Params, contains
 from pipeline.sweep.trial import State, TrialRecord
 
@@ -105,6 +107,13 @@ def final_value(record: TrialRecord, metric: str) -> float:
             f"it has {measured or 'no figure'}"
         )
     return last.figures[metric]
+
+
+def shown(metric: str, value: float) -> str:
+    """Return a figure of a point as people read it."""
+    if is_accuracy(metric):
+        return percent(value)
+    return f"{value:.4g}"
 
 
 def points_of(

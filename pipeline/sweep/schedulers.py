@@ -68,7 +68,7 @@ def is_scheduled(record: TrialRecord, sweep: Sweep) -> bool:
     return record.seed == sweep.seeds[0]
 
 
-class Memory:
+class RungMemory:
     """Tells a new scheduler what trials had measured before the sweep was started again.
 
     Args:

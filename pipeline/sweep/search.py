@@ -137,8 +137,9 @@ class Search:
                 point.records[record.seed] = record
                 self._require_measured(point)
 
-    def groups(self) -> list[Point]:
-        """Return the points that were begun, by number."""
+    @property
+    def points(self) -> list[Point]:
+        """The points that were begun, by number."""
         return [self._points[number] for number in sorted(self._points)]
 
     def _require_measured(self, point: Point) -> None:
@@ -245,7 +246,7 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             study = optuna.create_study(sampler=sampler, direction=self._direction)
-            for point in self.groups():
+            for point in self.points:
                 study.add_trial(self._told(point))
             distributions = {}
             for key, values in self._space.items():

@@ -11,11 +11,12 @@ import ray
 from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
 
-from pipeline.core.console import Bar, say
+from pipeline.core.console import say
 from pipeline.core.errors import first_line
 from pipeline.sweep.book import Book
 from pipeline.sweep.messages import Order
-from pipeline.sweep.schedulers import Memory
+from pipeline.sweep.progress import Progress
+from pipeline.sweep.schedulers import RungMemory
 from pipeline.sweep.trainable import CRITERION, REPORT, TRIAL
 from pipeline.sweep.trial import State, Trial, TrialRecord
 
@@ -42,7 +43,7 @@ class SourceSearcher(Searcher):
     """
 
     def __init__(
-        self, source: Source, book: Book, orders: Any, memory: Memory, progress: "Progress"
+        self, source: Source, book: Book, orders: Any, memory: RungMemory, progress: Progress
     ) -> None:
         super().__init__()
         self.source = source
@@ -56,7 +57,7 @@ class SourceSearcher(Searcher):
         self.error: Exception | None = None
 
     def attempt(self, action: Callable[[], Any]) -> Any:
-        """Do something that may fail. Then the sweep ends (see `Broken`).
+        """Do something that may fail. Then the sweep ends (see `StopOnError`).
 
         Tune takes most errors of a searcher for those of a trial, or only logs them.
 
@@ -104,7 +105,7 @@ class SourceSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Write how a trial ended. Why one failed, `Keeper` learns after this."""
+        """Write how a trial ended. Why one failed, `BookKeeper` learns after this."""
         if not error:
             reason = self.memory.reason(result or {})
             self.attempt(lambda: self.close(trial_id, "stopped", reason))
@@ -133,7 +134,7 @@ class SourceSearcher(Searcher):
         return {}
 
 
-class Keeper(Callback):
+class BookKeeper(Callback):
     """Writes what trials report, and what becomes of those that fail.
 
     Tune tells a searcher nothing of a result at which the scheduler stops the trial, and not why a
@@ -172,7 +173,7 @@ class Keeper(Callback):
         self.searcher.attempt(lambda: self.searcher.close(trial.trial_id, "failed", reason))
 
 
-class Broken(Stopper):
+class StopOnError(Stopper):
     """Ends all trials once the sweep cannot go on."""
 
     def __init__(self, searcher: SourceSearcher) -> None:
@@ -191,51 +192,3 @@ def _reason(trial: Any) -> str:
     """Return in one line why a trial failed the last time."""
     error = trial.get_pickled_error()
     return first_line(error) if error is not None else "its process ended"
-
-
-class Progress:
-    """Shows how far a sweep is.
-
-    Args:
-        bar: on the console; counts trials.
-        mode: `max` or `min`, for the best value so far; None if trials are not compared.
-    """
-
-    def __init__(self, bar: Bar, mode: str | None) -> None:
-        self.bar = bar
-        self.mode = mode
-        self.best: tuple[float, str] | None = None
-        self._epochs: dict[str, int] = {}
-        self._ended = bar.done
-
-    def begin(self, name: str) -> None:
-        """Count a trial as running."""
-        self._epochs[name] = 0
-        self._show()
-
-    def report(self, name: str, epoch: int, value: float | None) -> None:
-        """Show how far a trial is, and whether it is the best."""
-        self._epochs[name] = epoch
-        if value is not None and self._is_better(value):
-            self.best = (value, name)
-        self._show()
-
-    def end(self, record: TrialRecord) -> None:
-        """Count a trial that has ended; one that did not finish is named."""
-        self._epochs.pop(record.name, None)
-        self._ended += 1
-        if record.state == "failed" or (record.state == "stopped" and self.mode is None):
-            say(f"  {record.name}: {record.state}, {record.reason}")
-        self._show()
-
-    def _is_better(self, value: float) -> bool:
-        if self.best is None:
-            return True
-        return value > self.best[0] if self.mode == "max" else value < self.best[0]
-
-    def _show(self) -> None:
-        running = "  ".join(f"{name} epoch {epoch}" for name, epoch in self._epochs.items())
-        best = ""
-        if self.best is not None:
-            best = f"  best {self.best[0]:.4g} ({self.best[1]})"
-        self.bar.update(self._ended, text=running + best)

@@ -10,13 +10,13 @@ from pipeline.config.sweep import Sweep
 from pipeline.core.console import say
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.runs.tracking.children import Children
-from pipeline.sweep.book import trial_records
 from pipeline.sweep.child_runs import catch_up
 from pipeline.sweep.choosing import choosing_overrides
 from pipeline.sweep.confirmation import Confirmation
 from pipeline.sweep.outcome import Outcome
 from pipeline.sweep.points import Point
 from pipeline.sweep.search import Search
+from pipeline.sweep.trial import trial_records
 from pipeline.sweep.tuner import run_trials
 from pipeline.sweep.variant_table import VariantTable
 from pipeline.sweep.variants import section
@@ -46,16 +46,16 @@ def sweep(run: ResolvedRun, tracker: "Tracker") -> dict[str, Any]:
     settings = section(run.config)
     if settings.is_search:
         return _search(run, settings, tracker)
-    return run_table(run, tracker)
+    return _table(run, settings, tracker)
 
 
-def run_table(run: ResolvedRun, tracker: "Tracker") -> dict[str, Any]:
+def _table(run: ResolvedRun, settings: Sweep, tracker: "Tracker") -> dict[str, Any]:
     """Run the trials of a table that have no current record, and write the table."""
     table = VariantTable(run)
     if table.total:
         with Children(tracker) as children:
             catch_up(children, run, trial_records(run.directory.uri))
-            run_trials(run, section(run.config), table, children, total=table.total)
+            run_trials(run, settings, table, children, total=table.total)
     return table.finish(tracker)
 
 

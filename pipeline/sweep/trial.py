@@ -121,3 +121,19 @@ def read_record(directory: str) -> TrialRecord | None:
 def write_record(directory: str, record: TrialRecord) -> None:
     """Write the record into a trial's directory, whole or not at all."""
     storage.write_json(storage.join(directory, files.TRIAL), record.model_dump(mode="json"))
+
+
+def trial_records(output: str) -> list[TrialRecord]:
+    """Return the records of all trials in the directory of a sweep, by the names of the trials.
+
+    A copy of a trial, and one that was moved aside, does not count.
+
+    Raises:
+        UserError: one is damaged.
+    """
+    records = []
+    for entry in storage.folders(output):
+        record = read_record(storage.join(output, entry))
+        if record is not None and record.name == entry:
+            records.append(record)
+    return sorted(records, key=lambda record: record.name)

@@ -14,12 +14,12 @@ from pipeline.config.root import Config
 from pipeline.config.sweep import Sweep
 from pipeline.core.console import Bar, say
 from pipeline.core.errors import UserError, first_line
-from pipeline.runs.metric_names import CRITERIA
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.runs.tracking.children import Children
 from pipeline.sweep.book import Book
-from pipeline.sweep.schedulers import Memory, scheduler_of
-from pipeline.sweep.searcher import Broken, Keeper, Progress, Source, SourceSearcher
+from pipeline.sweep.progress import Progress
+from pipeline.sweep.schedulers import RungMemory, scheduler_of
+from pipeline.sweep.searcher import BookKeeper, Source, SourceSearcher, StopOnError
 from pipeline.sweep.trainable import Orders, trainable
 from pipeline.sweep.trial import TrialRecord
 
@@ -56,7 +56,7 @@ def run_trials(
     at_once = _at_once(sweep.config, settings)
     say(f"  {total} trials, {at_once} at a time")
     scheduler = scheduler_of(settings)
-    memory = Memory(scheduler, settings)
+    memory = RungMemory(scheduler, settings)
     memory.recall_ended(records)
     book = Book(sweep, settings, children)
     orders: Any = ray.remote(Orders).options(num_cpus=0).remote()
@@ -64,13 +64,10 @@ def run_trials(
         # What Tune itself writes is of no use to a restart.
         with tempfile.TemporaryDirectory() as scratch, Bar("sweep", total) as bar:
             bar.update(sum(record.has_ended for record in records))
-            progress = Progress(bar, _mode(settings))
+            progress = Progress(bar, settings.criterion)
             searcher = SourceSearcher(source, book, orders, memory, progress)
             tuner = Tuner(
-                tune.with_resources(
-                    patient(tune.with_parameters(trainable, orders=orders), PATIENCE_SECONDS),
-                    _resources(sweep.config, settings),
-                ),
+                _placed_trainable(orders, sweep.config, settings),
                 tune_config=TuneConfig(
                     search_alg=searcher,
                     scheduler=scheduler,
@@ -97,23 +94,22 @@ def _at_once(config: Config, settings: Sweep) -> int:
     return min(room, settings.concurrent)
 
 
-def _mode(settings: Sweep) -> str | None:
-    """Return whether a large or a small value is good, None if trials are not compared."""
-    if settings.criterion is None:
-        return None
-    return CRITERIA[settings.criterion.metric].mode
-
-
 def _run_config(config: Config, searcher: SourceSearcher, scratch: str) -> RunConfig:
     """Return how Tune runs trials: quietly, and again if their processes die."""
     return RunConfig(
         name="sweep",
         storage_path=scratch,
         failure_config=FailureConfig(max_failures=config.train.max_failures),
-        callbacks=[Keeper(searcher)],
-        stop=Broken(searcher),
+        callbacks=[BookKeeper(searcher)],
+        stop=StopOnError(searcher),
         verbose=0,
     )
+
+
+def _placed_trainable(orders: Any, config: Config, settings: Sweep) -> Any:
+    """Return what runs a trial, with the resources that it takes."""
+    runs_trial = patient(tune.with_parameters(trainable, orders=orders), PATIENCE_SECONDS)
+    return tune.with_resources(runs_trial, _resources(config, settings))
 
 
 def _resources(config: Config, settings: Sweep) -> dict[str, float]:

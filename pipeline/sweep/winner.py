@@ -19,12 +19,11 @@ from pipeline.config.places import settle_places
 from pipeline.config.root import Config
 from pipeline.config.sweep import Sweep
 from pipeline.core import storage
-from pipeline.core.console import percent
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.runs.code_version import code_version
-from pipeline.runs.metric_names import CRITERIA, is_accuracy
+from pipeline.runs.metric_names import CRITERIA
 from pipeline.runs.resolved import ResolvedRun
-from pipeline.sweep.points import Point
+from pipeline.sweep.points import Point, shown
 from pipeline.sweep.space import overrides_of
 
 # The experiment, the name of its run, and the folder in the output of the search.
@@ -142,9 +141,8 @@ def _comments(sweep: ResolvedRun, point: Point) -> list[str]:
     comments += [f"  {override}" for override in overrides_of(point.params)]
     value = point.value(metric)
     if value is not None:
-        shown = percent(value) if is_accuracy(metric) else f"{value:.4g}"
         seeds = "1 seed" if len(point.seeds) == 1 else f"the mean of {len(point.seeds)} seeds"
-        comments.append(f"{CRITERIA[metric].label}: {shown}, {seeds}.")
+        comments.append(f"{CRITERIA[metric].label}: {shown(metric, value)}, {seeds}.")
         comments.append("The best of many is lucky, too: a run with other seeds may be worse.")
     run_id = sweep.directory.state.mlflow_run_id
     comments.append(f"{date.today().isoformat()}, code {code_version()}, MLflow run {run_id}.")

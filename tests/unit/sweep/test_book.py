@@ -10,11 +10,11 @@ from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.runs.directory import RunDirectory
 from pipeline.sweep import book as book_module
-from pipeline.sweep.book import Book, trial_records
+from pipeline.sweep.book import Book
 from pipeline.sweep.messages import Order, Report
 from pipeline.sweep.points import final_value
 from pipeline.sweep.search import Search
-from pipeline.sweep.trial import read_record
+from pipeline.sweep.trial import read_record, trial_records
 from tests.helpers.searches import METRIC, TWO_KEYS, search_run
 from tests.helpers.tables import PlayedTrials, Untracked
 

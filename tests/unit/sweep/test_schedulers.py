@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from pipeline.config.sweep import Sweep
-from pipeline.sweep.schedulers import Memory, RecalledTrial, is_scheduled, scheduler_of
+from pipeline.sweep.schedulers import RecalledTrial, RungMemory, is_scheduled, scheduler_of
 from pipeline.sweep.trainable import CRITERION, EPOCH
 from pipeline.sweep.trial import Rung, TrialRecord
 
@@ -59,7 +59,7 @@ def test_asha_stops_a_trial_that_is_worse_than_those_before_the_restart():
     sweep = settings("asha")
     scheduler = scheduler_of(sweep)
     ended = [record("a", "finished", [0.8]), record("b", "finished", [0.9])]
-    Memory(scheduler, sweep).recall_ended(ended)
+    RungMemory(scheduler, sweep).recall_ended(ended)
     add(scheduler, "c")
     assert decision(scheduler, "c", 1, 0.1) == TrialScheduler.STOP
     add(scheduler, "d")
@@ -75,7 +75,7 @@ def test_without_its_memory_asha_would_go_on_with_it():
 def test_a_trial_that_goes_on_counts_once_at_each_rung():
     sweep = settings("asha")
     scheduler = scheduler_of(sweep)
-    memory = Memory(scheduler, sweep)
+    memory = RungMemory(scheduler, sweep)
     # It was measured at epoch 1, and goes on under the id that Tune gives it now.
     memory.recall("now", record("a", "open", [0.5]))
     add(scheduler, "now")
@@ -89,7 +89,7 @@ def test_a_trial_that_goes_on_counts_once_at_each_rung():
 def test_open_trials_are_told_once_they_go_on():
     sweep = settings("asha")
     scheduler = scheduler_of(sweep)
-    Memory(scheduler, sweep).recall_ended([record("a", "open", [0.5])])
+    RungMemory(scheduler, sweep).recall_ended([record("a", "open", [0.5])])
     [bracket] = scheduler._brackets
     assert not any(recorded for _, recorded in bracket._rungs)
 
@@ -99,7 +99,7 @@ def test_the_seeds_of_a_point_are_no_rivals():
     first, second = record("a", "finished", [0.9]), record("a", "finished", [0.1], seed=1)
     assert is_scheduled(first, sweep) and not is_scheduled(second, sweep)
     scheduler = scheduler_of(sweep)
-    memory = Memory(scheduler, sweep)
+    memory = RungMemory(scheduler, sweep)
     memory.recall_ended([second])
     memory.recall("now", second)
     [bracket] = scheduler._brackets
@@ -120,7 +120,7 @@ def test_the_median_rule_knows_the_trials_before_the_restart():
     sweep = settings("median")
     scheduler = scheduler_of(sweep)
     ended = [record(name, "finished", [0.8, 0.9]) for name in "abc"]
-    Memory(scheduler, sweep).recall_ended(ended)
+    RungMemory(scheduler, sweep).recall_ended(ended)
     trial = RecalledTrial("d")
     assert scheduler.on_trial_result(None, trial, {EPOCH: 1, CRITERION: 0.1}) == "STOP"
 

@@ -121,7 +121,7 @@ def test_a_trial_that_failed_is_tried_again_after_a_restart(sweep):
     # Not at once: it was tried often enough.
     assert search.next_trial().name == "point001-1"
     again = Search(sweep, [], known)
-    assert again.groups()[0].state == "open"
+    assert again.points[0].state == "open"
     tried = again.next_trial()
     assert (tried.name, tried.params) == (first.name, first.params)
     again.ended(record_of(tried, "finished", [0.2, 0.6]))
@@ -246,7 +246,7 @@ def test_the_mean_over_seeds_is_what_counts(sweep):
     one = search.next_trial()
     search.ended(record_of(one, "finished", [0.2, 0.4]))
     two = search.next_trial()
-    (point,) = search.groups()
+    (point,) = search.points
     assert (point.state, point.value("linear_top1")) == ("open", None)
     search.ended(record_of(two, "finished", [0.4, 0.8]))
     assert (point.state, point.value("linear_top1")) == ("finished", pytest.approx(0.6))
@@ -275,7 +275,7 @@ def test_records_of_other_runs_do_not_count(sweep):
         record_of(trial, "finished", [0.5], group="best", name="best-0"),
         record_of(trial, "finished", [0.5], seed=7, name="point000-7"),
     ]
-    assert Search(sweep, [], others).groups() == []
+    assert Search(sweep, [], others).points == []
 
 
 def test_a_record_of_another_space_is_refused(sweep):

@@ -31,12 +31,11 @@ def sweep_folder(sweep):
 def won(run, seeds=(0,)):
     """The first point of a search, whose trials are finished."""
     search = Search(run, CHOOSING, [])
-    trials = [search.next_trial()]
-    for _ in seeds[1:]:
+    trials = []
+    for _, value in zip(seeds, (0.5, 0.75), strict=False):
         trials.append(search.next_trial())
-    for trial, value in zip(trials, (0.5, 0.75), strict=False):
-        search.ended(record_of(trial, "finished", [0.25, value]))
-    return search.groups()[0], trials
+        search.ended(record_of(trials[-1], "finished", [0.25, value]))
+    return search.points[0], trials
 
 
 @pytest.fixture(scope="module")
