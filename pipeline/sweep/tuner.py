@@ -7,6 +7,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
+from ray.tune.schedulers import TrialScheduler
 
 from pipeline.cluster.placement import alive_nodes, bundle, trials_at_once
 from pipeline.cluster.ray_internals import patient
@@ -68,14 +69,7 @@ def run_trials(
             searcher = SourceSearcher(source, book, orders, memory, progress)
             tuner = Tuner(
                 _placed_trainable(orders, sweep.config, settings),
-                tune_config=TuneConfig(
-                    search_alg=searcher,
-                    scheduler=scheduler,
-                    num_samples=AS_MANY_AS_THERE_ARE,
-                    max_concurrent_trials=at_once,
-                    # Imports and the start of a process take seconds: trials take turns in it.
-                    reuse_actors=True,
-                ),
+                tune_config=_tune_config(searcher, scheduler, at_once),
                 run_config=_run_config(sweep.config, searcher, scratch),
             )
             _fit(tuner)
@@ -92,6 +86,18 @@ def _at_once(config: Config, settings: Sweep) -> int:
     if settings.concurrent is None:
         return room
     return min(room, settings.concurrent)
+
+
+def _tune_config(searcher: SourceSearcher, scheduler: TrialScheduler, at_once: int) -> TuneConfig:
+    """Return how Tune gets trials, and when it stops them."""
+    return TuneConfig(
+        search_alg=searcher,
+        scheduler=scheduler,
+        num_samples=AS_MANY_AS_THERE_ARE,
+        max_concurrent_trials=at_once,
+        # Imports and the start of a process take seconds: trials take turns in it.
+        reuse_actors=True,
+    )
 
 
 def _run_config(config: Config, searcher: SourceSearcher, scratch: str) -> RunConfig:
