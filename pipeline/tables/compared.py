@@ -17,7 +17,6 @@ from pipeline.runs.metric_names import (
     PRETRAINING_PARAMETERS,
     RANDOM_PREFIX,
     WATCH_PREFIX,
-    is_accuracy,
 )
 
 # These say where a run lies, what it is called and which seed it has, and nothing about what is
@@ -79,11 +78,6 @@ class ComparedRun:
     curves: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
     link: str | None = None
     notes: str = ""
-
-    @property
-    def variant(self) -> str:
-        """What a table calls the group."""
-        return self.group
 
 
 def is_real(value: Any) -> bool:
@@ -170,11 +164,6 @@ def better(name: str) -> str:
 def is_cost(name: str) -> bool:
     """True if a figure says what a run or its encoder costs."""
     return name in COST_LABELS
-
-
-def is_percent(name: str) -> bool:
-    """True if a figure is a fraction that people read in percent."""
-    return is_accuracy(name)
 
 
 def chosen_figure(runs: Iterable[ComparedRun], wanted: str | None = None) -> str | None:

@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 from pipeline.core import console, storage
 from pipeline.core.shown_text import one_line
 from pipeline.runs import files
-from pipeline.runs.metric_names import GFLOPS
+from pipeline.runs.metric_names import GFLOPS, is_accuracy
 from pipeline.tables.compared import (
     SECONDS,
     ComparedRun,
@@ -23,7 +23,6 @@ from pipeline.tables.compared import (
     differing,
     figure_names,
     is_cost,
-    is_percent,
     is_real,
     label,
 )
@@ -189,7 +188,7 @@ def _figure(members: Sequence[ComparedRun], figure: str) -> str:
     if not values:
         return ""
     measured = spread(values)
-    if is_percent(figure):
+    if is_accuracy(figure):
         return percent(measured)
     if measured.mean >= 1e6:
         return f"{measured.mean / 1e6:.2f} M"

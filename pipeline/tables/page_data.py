@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.core.arithmetic import thinned
 from pipeline.core.shown_text import one_line
-from pipeline.runs.metric_names import GFLOPS, LOSS
+from pipeline.runs.metric_names import GFLOPS, LOSS, is_accuracy
 from pipeline.tables.compared import (
     SECONDS,
     ComparedRun,
@@ -18,7 +18,6 @@ from pipeline.tables.compared import (
     differing,
     figure_names,
     is_cost,
-    is_percent,
     is_real,
     label,
     parameter_keys,
@@ -70,7 +69,7 @@ def page_data(
         "columns": columns,
         "runs": [_run(run, measures, parameters) for run in runs],
         "metrics": [{"key": name, "label": label(name)} for name in metrics],
-        "percentCurves": [name for name in metrics if is_percent(name)],
+        "percentCurves": [name for name in metrics if is_accuracy(name)],
         "steps": [list(taken) for taken in steps],
         "curves": curves,
         "importance": important,
@@ -120,7 +119,7 @@ def _measures(runs: Sequence[ComparedRun], figure: str | None) -> list[Values]:
                 "key": name,
                 "label": label(name),
                 "kind": "cost" if is_cost(name) else "figure",
-                "percent": is_percent(name),
+                "percent": is_accuracy(name),
                 "better": better(name),
                 "differs": False,
                 "shown": is_shown,

@@ -30,11 +30,11 @@ STARTS = {
 FiguresBySeed = Mapping[int, Mapping[str, Any]]
 
 
-class Measured(Protocol):
-    """What was measured of one run: a record of a table, or a run of a comparison.
+class MeasuredRun(Protocol):
+    """What was measured of one run of a table.
 
     Attributes:
-        variant: what the run is one of: a variant of a table, a point of a search.
+        variant: of the table.
         seed: of the run.
         figures: name -> value.
     """
@@ -47,7 +47,7 @@ class Measured(Protocol):
     def figures(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
-class Recorded(Measured, Protocol):
+class Recorded(MeasuredRun, Protocol):
     """What was measured of a run, and where that comes from.
 
     Attributes:
@@ -79,7 +79,7 @@ class Recorded(Measured, Protocol):
     def code_versions(self) -> Sequence[str]: ...  # noqa: D102
 
 
-AnyMeasured = TypeVar("AnyMeasured", bound=Measured)
+AnyRun = TypeVar("AnyRun", bound=MeasuredRun)
 
 
 class Spread(NamedTuple):
@@ -140,7 +140,7 @@ class Table:
         return any(record.figures["protocol"] != first for record in self.records)
 
 
-def in_order(records: Iterable[AnyMeasured], variants: Sequence[str]) -> list[AnyMeasured]:
+def in_order(records: Iterable[AnyRun], variants: Sequence[str]) -> list[AnyRun]:
     """Return records in the order of a table.
 
     Args:
@@ -149,7 +149,7 @@ def in_order(records: Iterable[AnyMeasured], variants: Sequence[str]) -> list[An
             those of one variant by seed.
     """
 
-    def key(record: AnyMeasured) -> tuple[int, str, int]:
+    def key(record: AnyRun) -> tuple[int, str, int]:
         position = len(variants)
         if record.variant in variants:
             position = variants.index(record.variant)
@@ -167,7 +167,7 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(float(array.mean()), float(array.std(ddof=1)))
 
 
-def rows_of(records: Sequence[Measured], variants: Sequence[str]) -> list[Row]:
+def rows_of(records: Sequence[MeasuredRun], variants: Sequence[str]) -> list[Row]:
     """Return the rows of a table.
 
     Args:

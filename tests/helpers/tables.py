@@ -170,7 +170,7 @@ def evaluated(config: Any) -> dict[str, Any]:
     }
 
 
-class Untracked:
+class NoMLflow:
     """Stands in for `Tracker` and `Children`: nothing goes to MLflow."""
 
     def __getattr__(self, name: str) -> Any:
@@ -181,8 +181,8 @@ def play(run: ResolvedRun, trials: PlayedTrials) -> dict[str, Any]:
     """Run a table as the stage `sweep` does, one trial after another."""
     run = begun(run, trials)
     table = VariantTable(run)
-    play_trials(run, table, trials, Untracked())
-    return table.finish(Untracked())
+    play_trials(run, table, trials, NoMLflow())
+    return table.finish(NoMLflow())
 
 
 def begun(run: ResolvedRun, trials: PlayedTrials) -> ResolvedRun:

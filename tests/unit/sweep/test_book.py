@@ -16,7 +16,7 @@ from pipeline.sweep.points import final_value
 from pipeline.sweep.search import Search
 from pipeline.sweep.trial import read_record, trial_records
 from tests.helpers.searches import METRIC, TWO_KEYS, search_run
-from tests.helpers.tables import PlayedTrials, Untracked
+from tests.helpers.tables import NoMLflow, PlayedTrials
 
 ROW = {"step": 10, "epoch": 4, "time": 1e9, "loss": 1.0}
 
@@ -37,7 +37,7 @@ def sweep(tmp_path):
 
 def opened(sweep):
     """A driver that has begun the first trial, or goes on with it."""
-    book = Book(sweep, sweep.config.sweep, Untracked())
+    book = Book(sweep, sweep.config.sweep, NoMLflow())
     book.streams = PlayedTrials()
     search = Search(sweep, [], trial_records(sweep.config.output))
     trial = search.next_trial()
@@ -125,7 +125,7 @@ def test_neither_a_copy_of_a_trial_nor_one_moved_aside_is_a_trial(sweep):
 
 
 def test_a_directory_that_is_lost_does_not_keep_the_others(sweep):
-    book = Book(sweep, sweep.config.sweep, Untracked())
+    book = Book(sweep, sweep.config.sweep, NoMLflow())
     book.streams = PlayedTrials()
     search = Search(sweep, [], [])
     first, second = search.next_trial(), search.next_trial()
