@@ -3,13 +3,11 @@
 import re
 from collections.abc import Sequence
 
+from pipeline.config.compare import RUN_ID
 from pipeline.config.compose import FROM_RUN, Request, key_of, load
-from pipeline.config.places import database, settle_places
-from pipeline.core import storage
+from pipeline.config.places import settle_places
 from pipeline.core.errors import ConfigError, UserError
-from pipeline.runs.servers import require_tracking
-
-_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+from pipeline.runs.servers import require_tracked_runs
 
 
 def without_from_run(request: Request, quiet: bool = False) -> Request:
@@ -53,7 +51,7 @@ def _run_id(named: Sequence[str]) -> str:
     if len(named) > 1:
         raise ConfigError(f"{FROM_RUN}: is given {len(named)} times; give one run")
     run_id = named[0].partition("=")[2].strip("'\"")
-    if not _RUN_ID.fullmatch(run_id):
+    if not re.fullmatch(RUN_ID, run_id):
         raise ConfigError(
             f"{FROM_RUN}={run_id[:80]}: not the id of an MLflow run; its page in MLflow shows it"
         )
@@ -68,9 +66,5 @@ def _tracking_uri(own: Sequence[str], config_dir: str | None) -> str:
     if config.tracking.uri is None:
         raise ConfigError(f"tracking.uri: {FROM_RUN} needs it: the MLflow that holds the run")
     settled = settle_places(config, in_job=False).tracking
-    require_tracking(settled)
-    path = database(settled.uri)
-    # MLflow would make one.
-    if path is not None and not storage.exists(path):
-        raise ConfigError(f"tracking.uri={settled.uri}: no such database")
+    require_tracked_runs(settled)
     return str(settled.uri)

@@ -10,7 +10,7 @@ from pipeline.cluster.job import in_submitted_job
 from pipeline.compare.found import compared_runs, stages_of
 from pipeline.config.compare import Compare
 from pipeline.config.compose import Request
-from pipeline.config.places import database, settle_places
+from pipeline.config.places import settle_places
 from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.console import say
@@ -21,7 +21,7 @@ from pipeline.runs.directory import RunDirectory, saved_config
 from pipeline.runs.election import is_record
 from pipeline.runs.owner import refuse_owned, take
 from pipeline.runs.place_checks import require_usable, require_writable
-from pipeline.runs.servers import require_storage, require_tracking
+from pipeline.runs.servers import require_storage, require_tracked_runs
 from pipeline.runs.state import RunState, read_state
 from pipeline.runs.tracking import Tracker, check_tracking
 from pipeline.runs.tracking.search import FoundRun, find_runs
@@ -80,10 +80,7 @@ def _checked(config: Config) -> Config:
     settled = _named(settle_places(config, in_job=in_submitted_job()))
     require_storage(settled)
     require_usable(settled)
-    path = database(settled.tracking.uri or "")
-    if path is not None and not storage.exists(path):
-        raise ConfigError(f"tracking.uri={settled.tracking.uri}: no database there")
-    require_tracking(settled.tracking)
+    require_tracked_runs(settled.tracking)
     refuse_owned(settled.output, settled.fresh)
     require_writable(settled, writes_store=False)
     return settled

@@ -7,7 +7,8 @@ from pydantic import Field, ValidationError, model_validator
 from pipeline.config.section import Name, Section
 
 # A run of MLflow is named by 32 hexadecimal digits; other tracking stores may have other names.
-RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+RUN_ID = r"[A-Za-z0-9_-]{1,64}"
+RunId = Annotated[str, Field(pattern=f"^{RUN_ID}$")]
 # Longer filters are a slip of the keyboard.
 Filter = Annotated[str, Field(min_length=1, max_length=6000)]
 CURVES = (

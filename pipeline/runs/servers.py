@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 from pipeline.cluster.job import AUTO, ENDPOINT, LOCAL
 from pipeline.config.cluster import Tracking
-from pipeline.config.places import Named, recordings, stores
+from pipeline.config.places import Named, database, recordings, stores
 from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError
@@ -29,6 +29,18 @@ def require_tracking(tracking: Tracking) -> None:
     require_database(uri)
     if uri.startswith(("http://", "https://")):
         require_web_server("tracking.uri", uri)
+
+
+def require_tracked_runs(tracking: Tracking) -> None:
+    """Check a tracking store that holds runs to read: a database must exist already.
+
+    Raises:
+        ConfigError: as `require_tracking`, or there is no such database.
+    """
+    require_tracking(tracking)
+    path = database(tracking.uri)
+    if path is not None and not os.path.exists(path):
+        raise ConfigError(f"tracking.uri={tracking.uri}: no such database")
 
 
 def require_cluster(address: str) -> None:

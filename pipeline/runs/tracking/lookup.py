@@ -1,13 +1,11 @@
 """Looking for something in a tracking store that others wrote, before a run has begun."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mlflow.entities import LifecycleStage, Run
 
-from pipeline.config.places import database
 from pipeline.core.errors import ConfigError, UserError, first_line
 from pipeline.runs.tracking.earlier import UNKNOWN
 from pipeline.runs.tracking.store import Store, TrackingError
@@ -25,14 +23,6 @@ def refusing() -> Iterator[None]:
         raise
     except UserError as error:
         raise ConfigError(str(error)) from error
-
-
-def open_existing(uri: str) -> Store:
-    """Open a store. A database that does not exist is not made."""
-    path = database(uri)
-    if path is not None and not os.path.exists(path):
-        raise ConfigError(f"tracking.uri={uri}: not found")
-    return Store(uri)
 
 
 def existing_run(store: Store, key: str, run_id: str) -> Run:

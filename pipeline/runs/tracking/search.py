@@ -16,7 +16,7 @@ from pipeline.core.errors import ConfigError, first_line
 from pipeline.runs import files
 from pipeline.runs.tracking.curves import curve
 from pipeline.runs.tracking.earlier import UNKNOWN
-from pipeline.runs.tracking.lookup import artifact_text, existing_run, open_existing, refusing
+from pipeline.runs.tracking.lookup import artifact_text, existing_run, refusing
 from pipeline.runs.tracking.store import Store, TrackingError
 from pipeline.runs.tracking.tags import COMMAND, CONFIG_DIGEST, CONFIG_DIR
 
@@ -101,7 +101,7 @@ def find_runs(
     """Find the runs that meet all conditions that are given, the oldest first.
 
     Args:
-        uri: the tracking store.
+        uri: the tracking store, which is there (`pipeline.runs.servers.require_tracked_runs`).
         experiment: the name of the experiment; None for all, which takes longer.
         filter: a filter of MLflow's, such as `params.seed = '0' and metrics.loss < 1`.
         run_ids: the runs of these ids, in this order.
@@ -113,7 +113,7 @@ def find_runs(
             cannot be read, or nothing meets the conditions.
     """
     with refusing():
-        store = open_existing(uri)
+        store = Store(uri)
         experiments = _experiments(store, experiment)
         conditions = _conditions(store, filter, run_ids, parent)
         runs = _search(store, experiments, conditions)
@@ -130,7 +130,7 @@ def recorded_run(uri: str, run_id: str) -> RecordedRun:
     """Return what MLflow holds of a run of ours.
 
     Args:
-        uri: the tracking store.
+        uri: the tracking store, which is there (`pipeline.runs.servers.require_tracked_runs`).
         run_id: the id of the run.
 
     Raises:
@@ -138,7 +138,7 @@ def recorded_run(uri: str, run_id: str) -> RecordedRun:
             it has no configuration.
     """
     with refusing():
-        store = open_existing(uri)
+        store = Store(uri)
         run = existing_run(store, "from_run", run_id)
         tags = run.data.tags
         if CONFIG_DIGEST not in tags:

@@ -117,7 +117,7 @@ def test_the_trials_of_a_sweep(request_of, store, tmp_path):
         (["compare.sweep=0123"], "compare.sweep"),
         (["compare.figure=speed"], "compare.figure=speed: no run has it; they have linear_top1"),
         (["compare.files=[xlsx]"], "compare.files"),
-        (["tracking.uri=sqlite:///absent.db"], "no database there"),
+        (["tracking.uri=sqlite:///absent.db"], "no such database"),
         (["tracking.uri=null"], "tracking.uri: compare needs it"),
         (["stages=[compare,report]"], "compare must be the only stage"),
         (["stages=[report]", "compare.filter=x"], "only the stage compare reads it"),
