@@ -107,13 +107,11 @@ def to_script(values: Values) -> str:
 
 def _measures(runs: Sequence[ComparedRun], figure: str | None) -> list[Values]:
     """Return the columns of figures and costs."""
+    names = figure_names(runs)
+    first = [name for name in names if not is_cost(name)][:SHOWN_FIGURES]
+    shown = {*first, figure, GFLOPS, SECONDS}
     columns = []
-    shown = 0
-    for name in figure_names(runs):
-        is_shown = name == figure or (is_cost(name) and name in (GFLOPS, SECONDS))
-        if not is_cost(name) and shown < SHOWN_FIGURES:
-            is_shown = True
-        shown += is_shown and not is_cost(name)
+    for name in names:
         columns.append(
             {
                 "key": name,
@@ -122,7 +120,7 @@ def _measures(runs: Sequence[ComparedRun], figure: str | None) -> list[Values]:
                 "percent": is_accuracy(name),
                 "better": better(name),
                 "differs": False,
-                "shown": is_shown,
+                "shown": name in shown,
             }
         )
     return columns
