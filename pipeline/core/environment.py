@@ -23,6 +23,8 @@ DEFAULTS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # A report without the criterion is no error: the trial collapsed, or no scheduler looks at it.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     # Progress bars of libraries would mix with the run's own lines.
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "TQDM_DISABLE": "1",

@@ -27,6 +27,15 @@ from pipeline.sweep.trial import TrialRecord
 NEVER = 10**9
 
 
+class PatientMedianStoppingRule(MedianStoppingRule):
+    """Tune's rule, which takes a trial that ended without the criterion: it has collapsed."""
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Keep the last result of a trial; the rule computes means of all results that it keeps."""
+        if CRITERION in result:
+            super().on_trial_complete(tune_controller, trial, result)
+
+
 @dataclass(frozen=True, eq=False)
 class RecalledTrial:
     """A trial of an earlier attempt, as far as a scheduler looks at one."""
@@ -49,7 +58,7 @@ def scheduler_of(sweep: Sweep) -> TrialScheduler:
             grace_period=settings.grace_epochs,
             reduction_factor=settings.reduction,
         )
-    return MedianStoppingRule(
+    return PatientMedianStoppingRule(
         time_attr=EPOCH,
         metric=CRITERION,
         mode=mode,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ray import tune
 from ray.train.torch import TorchTrainer
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from pipeline.cluster import ray_internals
 from pipeline.cluster.ray_internals import free_object_store_bytes
@@ -52,6 +52,23 @@ def test_messages_about_nodes_go_to_the_log(ray_session, monkeypatch, capfd):
     ray_internals.write_messages_to_stderr()
     worker.print_to_stdstream({"lines": ["raylet died"], "is_err": False}, ignore_prefix=False)
     assert capfd.readouterr() == ("", "raylet died\n")
+
+
+def test_a_report_without_the_figure_of_a_scheduler_is_none_for_it(ray_session, tmp_path):
+    """Such as that of a trial that has collapsed."""
+
+    def function(_):
+        tune.report({"epoch": 1, "reason": "collapsed"})
+
+    tuner = tune.Tuner(
+        tune.with_resources(function, {"cpu": 0.01}),
+        tune_config=tune.TuneConfig(
+            scheduler=AsyncHyperBandScheduler(time_attr="epoch", metric="figure", mode="max")
+        ),
+        run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), verbose=0),
+    )
+    [result] = tuner.fit()
+    assert result.error is None and result.metrics["reason"] == "collapsed"
 
 
 def test_a_function_that_tune_stops_comes_to_its_own_end(ray_session, tmp_path):

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import pytest
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from pipeline.config.sweep import Sweep
@@ -123,6 +124,24 @@ def test_the_median_rule_knows_the_trials_before_the_restart():
     RungMemory(scheduler, sweep).recall_ended(ended)
     trial = RecalledTrial("d")
     assert scheduler.on_trial_result(None, trial, {EPOCH: 1, CRITERION: 0.1}) == "STOP"
+
+
+@pytest.mark.parametrize("name", ["asha", "median"])
+def test_a_trial_that_ended_without_the_criterion_does_not_count(name):
+    """It has collapsed, or diverged."""
+    scheduler = scheduler_of(settings(name))
+    collapsed = RecalledTrial("collapsed")
+    others = [RecalledTrial(other) for other in "abcd"]
+    scheduler.on_trial_add(None, collapsed)
+    without = {EPOCH: 1}
+    assert scheduler.on_trial_result(None, collapsed, without) == TrialScheduler.CONTINUE
+    scheduler.on_trial_complete(None, collapsed, without)
+    for other in others[:3]:
+        scheduler.on_trial_add(None, other)
+        scheduler.on_trial_result(None, other, {EPOCH: 1, CRITERION: 0.9})
+    scheduler.on_trial_add(None, others[3])
+    last = scheduler.on_trial_result(None, others[3], {EPOCH: 1, CRITERION: 0.1})
+    assert last == TrialScheduler.STOP
 
 
 def test_a_table_has_no_scheduler():
