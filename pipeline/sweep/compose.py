@@ -5,12 +5,20 @@ from typing import Any
 
 from pipeline.config.compose import Request, load
 from pipeline.config.places import settle_places
+from pipeline.config.root import Config
+from pipeline.config.sweep import Sweep
 from pipeline.core import storage
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.sweep.trial import Trial, trial_name
 
 PRETRAINED = ("pretrain",)
 MEASURED = ("pretrain", "evaluate")
+
+
+def settings_of(config: Config) -> Sweep:
+    """Return the section `sweep`, which a run with this stage has."""
+    assert config.sweep is not None
+    return config.sweep
 
 
 def compose_trial(
@@ -47,10 +55,10 @@ def compose_trial(
         # The criterion takes the place of watching.
         "train.watch.every_epochs=null",
     ]
-    settings = sweep.config.sweep
-    if settings is not None and settings.criterion is not None:
+    criterion = settings_of(sweep.config).criterion
+    if criterion is not None:
         # A trial is measured where there is a checkpoint, so that nothing is lost in between.
-        own.append(f"train.checkpoint.every_epochs={settings.criterion.every_epochs}")
+        own.append(f"train.checkpoint.every_epochs={criterion.every_epochs}")
     request = Request(
         (*sweep.request.overrides, *overrides, *own),
         sweep.request.config_dir,

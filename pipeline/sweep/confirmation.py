@@ -20,7 +20,7 @@ from pipeline.core.console import say
 from pipeline.pages import markdown as md
 from pipeline.runs import files
 from pipeline.runs.resolved import ResolvedRun
-from pipeline.sweep.compose import MEASURED, compose_trial
+from pipeline.sweep.compose import MEASURED, compose_trial, settings_of
 from pipeline.sweep.points import Point
 from pipeline.sweep.space import overrides_of
 from pipeline.sweep.trial import Trial, TrialRecord
@@ -31,9 +31,9 @@ from pipeline.tables.text import cells_of
 # The settings of the search without a point.
 DEFAULT = "default"
 # What the groups on the choosing protocol begin with.
-HELD_OUT = "held_out_"
+HELD_OUT_GROUPS = "held_out_"
 # What the results begin with.
-CONFIRMED = "confirmed_"
+RESULTS = "confirmed_"
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Confirmation:
         """
         results = {}
         lines = self._introduction()
-        for prefix, title in ((HELD_OUT, "people held out"), ("", "test side")):
+        for prefix, title in ((HELD_OUT_GROUPS, "people held out"), ("", "test side")):
             rows = rows_of(self._finished(prefix), [DEFAULT, BEST])
             if not rows:
                 continue
@@ -108,7 +108,7 @@ class Confirmation:
             console.table(f"{self._sweep.config.name}: the winner on the {title}", header, body)
             lines += ["", f"## On the {title}", "", md.table(header, body)]
             for key, value in flat(rows).items():
-                results[f"{CONFIRMED}{prefix}{key}"] = value
+                results[f"{RESULTS}{prefix}{key}"] = value
         for record in self._records.values():
             if record.state != "finished":
                 said = f"{record.name}: not in the table ({record.state}: {record.reason})"
@@ -152,11 +152,10 @@ def fresh_seeds(used: Sequence[int], count: int) -> list[int]:
 
 def _trials(sweep: ResolvedRun, point: Point, choosing: Sequence[str]) -> list[Trial]:
     """Return all trials of a confirmation, in the order in which they are run."""
-    settings = sweep.config.sweep
-    assert settings is not None
+    settings = settings_of(sweep.config)
     protocols = [("", list[str]())]
     if choosing:
-        protocols.insert(0, (HELD_OUT, list(choosing)))
+        protocols.insert(0, (HELD_OUT_GROUPS, list(choosing)))
     trials = []
     for prefix, protocol in protocols:
         for seed in fresh_seeds(settings.seeds, settings.confirm):

@@ -29,7 +29,7 @@ from pipeline.core.errors import ConfigError, UserError
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.metric_names import CRITERIA
 from pipeline.runs.resolved import ResolvedRun, resolve
-from pipeline.sweep.compose import PRETRAINED, compose_trial
+from pipeline.sweep.compose import PRETRAINED, compose_trial, settings_of
 from pipeline.sweep.points import Point, final_value, points_of
 from pipeline.sweep.searchable import corner_runs, named_problem
 from pipeline.sweep.space import Params, grid, overrides_of, rounded, same
@@ -63,13 +63,13 @@ class Search:
     def __init__(
         self, sweep: ResolvedRun, overrides: Sequence[str], records: Sequence[TrialRecord]
     ) -> None:
-        assert sweep.config.sweep is not None
-        assert sweep.config.sweep.space is not None
-        assert sweep.config.sweep.criterion is not None
+        settings = settings_of(sweep.config)
+        assert settings.space is not None
+        assert settings.criterion is not None
         self._sweep = sweep
-        self._settings: Sweep = sweep.config.sweep
-        self._criterion: Criterion = sweep.config.sweep.criterion
-        self._space: dict[str, Range] = sweep.config.sweep.space
+        self._settings: Sweep = settings
+        self._criterion: Criterion = settings.criterion
+        self._space: dict[str, Range] = settings.space
         self._overrides = list(overrides)
         self._points = points_of(records, self._space, self._settings.seeds)
         # Numbers of a grid whose point no run accepts.
@@ -290,8 +290,7 @@ def require_buildable(sweep: ResolvedRun) -> None:
     Raises:
         ConfigError: they cannot be; the message names the key and the value.
     """
-    assert sweep.config.sweep is not None
-    space = sweep.config.sweep.space
+    space = settings_of(sweep.config).space
     if space is None:
         return
     for key, params, config in corner_runs(space, sweep.request):

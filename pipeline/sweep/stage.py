@@ -12,6 +12,7 @@ from pipeline.runs.resolved import ResolvedRun
 from pipeline.runs.tracking.children import Children
 from pipeline.sweep.child_runs import catch_up
 from pipeline.sweep.choosing import choosing_overrides
+from pipeline.sweep.compose import settings_of
 from pipeline.sweep.confirmation import Confirmation
 from pipeline.sweep.outcome import Outcome
 from pipeline.sweep.points import Point
@@ -19,7 +20,6 @@ from pipeline.sweep.search import Search
 from pipeline.sweep.trial import trial_records
 from pipeline.sweep.tuner import run_trials
 from pipeline.sweep.variant_table import VariantTable
-from pipeline.sweep.variants import section
 from pipeline.sweep.winner import write_best
 
 if TYPE_CHECKING:  # MLflow takes more than a second to import.
@@ -43,7 +43,7 @@ def sweep(run: ResolvedRun, tracker: "Tracker") -> dict[str, Any]:
     """
     # Before the trials: it opens the store, and verifies it once for all of them.
     say(f"  {run.store.clips:,} clips in {run.store.uri}")
-    settings = section(run.config)
+    settings = settings_of(run.config)
     if settings.is_search:
         return _search(run, settings, tracker)
     return _table(run, settings, tracker)

@@ -20,10 +20,11 @@ from pipeline.runs.metric_names import LINEAR
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.runs.state import OWN_STORE, RunState, pool_key, read_state
 from pipeline.sweep.comparison import of_table
+from pipeline.sweep.compose import settings_of
 from pipeline.sweep.measured import Measured
 from pipeline.sweep.records import CODE_SEPARATOR, RECORDED, Record
 from pipeline.sweep.trial import Trial, TrialRecord, read_record, trial_name
-from pipeline.sweep.variants import compose_variant, section, shared_command, variants_by_name
+from pipeline.sweep.variants import compose_variant, shared_command, variants_by_name
 from pipeline.tables.comparison import write_comparison
 from pipeline.tables.page import print_table, write_markdown, write_plot
 from pipeline.tables.rows import flat
@@ -53,11 +54,11 @@ class VariantTable:
 
     def __init__(self, sweep: ResolvedRun) -> None:
         self._sweep = sweep
-        self._section = section(sweep.config)
+        self._settings = settings_of(sweep.config)
         self._measured = Measured(
             name=sweep.config.name,
             output=sweep.directory.uri,
-            published_uris=self._section.published,
+            published_uris=self._settings.published,
             variants=variants_by_name(sweep, sweep.directory.state.stores[OWN_STORE]),
         )
         self._measured.read()
@@ -149,10 +150,10 @@ class VariantTable:
 
     def _wanted(self) -> dict[str, tuple[str, int]]:
         """Return the trials that are asked for: name -> variant and seed."""
-        only = self._section.only
+        only = self._settings.only
         wanted = {}
-        for seed in self._section.seeds:
-            for variant in self._section.variants or {}:
+        for seed in self._settings.seeds:
+            for variant in self._settings.variants or {}:
                 if not only or variant in only:
                     wanted[trial_name(variant, seed)] = (variant, seed)
         return wanted
@@ -168,7 +169,7 @@ class VariantTable:
             experiment=self._sweep.config.name,
             variant=trial.group,
             seed=config.seed,
-            overrides=(self._section.variants or {})[trial.group],
+            overrides=(self._settings.variants or {})[trial.group],
             command=shared_command(self._sweep.config, self._sweep.request),
             hash=digest(config),
             figures=figures,

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pipeline.config.compose import Request
 from pipeline.config.identity import digest, is_computed
 from pipeline.config.root import Config
-from pipeline.config.sweep import Sweep
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.resolved import ResolvedRun, resolve
 from pipeline.store.manifest import read_manifest
-from pipeline.sweep.compose import compose_trial
+from pipeline.sweep.compose import compose_trial, settings_of
 from pipeline.sweep.records import Record
 from pipeline.sweep.trial import Trial, trial_name
 
@@ -57,13 +56,6 @@ class Variant:
         return digest(self.config.model_copy(update=changes))
 
 
-def section(config: Config) -> Sweep:
-    """Return the section `sweep`, which a configuration with this stage has."""
-    if config.sweep is None:
-        raise ConfigError("sweep: missing")
-    return config.sweep
-
-
 def split_of(splits: Sequence[str] | None, seed: int) -> str | None:
     """Return the protocol whose turn it is (see `Sweep.splits`), None if none take turns."""
     if not splits:
@@ -82,7 +74,7 @@ def compose_variant(sweep: ResolvedRun, name: str, seed: int) -> Trial:
     Raises:
         ConfigError: the overrides of the variant are wrong; the message names it.
     """
-    table = section(sweep.config)
+    table = settings_of(sweep.config)
     overrides = list((table.variants or {})[name])
     protocol = split_of(table.splits, seed)
     if protocol is not None:
@@ -99,7 +91,7 @@ def check_variants(sweep: ResolvedRun) -> None:
     Raises:
         ConfigError: one cannot; the message names it.
     """
-    table = section(sweep.config)
+    table = settings_of(sweep.config)
     for name in table.variants or {}:
         trial = compose_variant(sweep, name, table.seeds[0])
         try:
@@ -119,7 +111,7 @@ def variants_by_name(sweep: ResolvedRun, store: str) -> dict[str, Variant]:
         ConfigError: the overrides of a variant are wrong; the message names it.
         UserError: a pooled store is not there.
     """
-    table = section(sweep.config)
+    table = settings_of(sweep.config)
     variants = {}
     for name in table.variants or {}:
         config = compose_variant(sweep, name, table.seeds[0]).config

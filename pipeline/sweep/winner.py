@@ -17,12 +17,12 @@ from pipeline.config.compose import Request, load
 from pipeline.config.identity import differences
 from pipeline.config.places import settle_places
 from pipeline.config.root import Config
-from pipeline.config.sweep import Sweep
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.runs.code_version import code_version
 from pipeline.runs.metric_names import CRITERIA
 from pipeline.runs.resolved import ResolvedRun
+from pipeline.sweep.compose import settings_of
 from pipeline.sweep.points import Point, shown
 from pipeline.sweep.space import overrides_of
 
@@ -129,10 +129,9 @@ def _require_same(wanted: Config, overrides: Sequence[str], config_dir: str) -> 
 
 def _comments(sweep: ResolvedRun, point: Point) -> list[str]:
     """Return what the experiment says about where it comes from."""
-    settings: Sweep | None = sweep.config.sweep
-    assert settings is not None
-    assert settings.criterion is not None
-    metric = settings.criterion.metric
+    criterion = settings_of(sweep.config).criterion
+    assert criterion is not None
+    metric = criterion.metric
     runs = ", ".join(record.name for record in point.records.values())
     comments = [
         f"The winner of the search {sweep.config.name} in {sweep.config.output}.",

@@ -12,11 +12,11 @@ from pipeline.runs.directory import RunDirectory
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.sweep import book, compose
 from pipeline.sweep.book import Book
+from pipeline.sweep.compose import settings_of
 from pipeline.sweep.messages import Order, Report
 from pipeline.sweep.records import Record, read_records
 from pipeline.sweep.trial import TrialRecord
 from pipeline.sweep.variant_table import VariantTable
-from pipeline.sweep.variants import section
 from tests.helpers.cli import TRACKING
 from tests.helpers.measured import COSTS, SETTINGS
 
@@ -196,7 +196,7 @@ def begun(run: ResolvedRun, trials: PlayedTrials) -> ResolvedRun:
 
 def play_trials(run: ResolvedRun, table: VariantTable, trials: PlayedTrials, children: Any) -> None:
     """Run all trials of a table, tracked by `children`."""
-    keeper = Book(run, section(run.config), children)
+    keeper = Book(run, settings_of(run.config), children)
     keeper.streams = trials
     try:
         while True:
