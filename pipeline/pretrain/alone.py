@@ -71,11 +71,10 @@ class CheckpointFolder:
         """Directory of the newest checkpoint; there is one after every training."""
         return self._written[-1]
 
-    def write(self, position: Position, state: dict[str, object]) -> str:
-        """Write a checkpoint, and delete those that are too many; returns its directory."""
+    def write(self, position: Position, state: dict[str, object]) -> None:
+        """Write a checkpoint, and delete those that are too many."""
         uri = storage.join(self.uri, checkpoint.directory(position.updates))
         checkpoint.save(uri, position, state)
         self._written.append(uri)
         while len(self._written) > self.keep:
             storage.delete_directory(self._written.pop(0))
-        return uri
