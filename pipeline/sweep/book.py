@@ -28,6 +28,7 @@ from pipeline.sweep.messages import Order, Report
 from pipeline.sweep.schedulers import is_scheduled
 from pipeline.sweep.streams import Streams
 from pipeline.sweep.trial import Rung, State, Trial, TrialRecord, read_record, write_record
+from pipeline.tables.compared import SECONDS
 
 
 @dataclass
@@ -210,6 +211,8 @@ class Book:
         running.history.send()
         record = running.record
         self.children.tags(name, tags_of(self.sweep, record))
+        # MLflow knows when its run began and ended. A restart may have come days later.
+        self.children.results(name, {SECONDS: round(record.seconds, 1)})
         self.children.end(name, status_of(record))
         self.streams.close(name)
         running.owner.__exit__(None, None, None)

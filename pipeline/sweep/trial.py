@@ -114,7 +114,7 @@ def read_record(directory: str) -> TrialRecord | None:
     except ValidationError as error:
         raise UserError(
             f"{uri}: not the record of a trial ({first_line(error)}); "
-            "delete it, then this trial goes on from its checkpoint"
+            "delete it, and the trial is run again"
         ) from None
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -108,6 +109,35 @@ def test_a_process_that_dies_after_its_last_report_may_tell_the_end_again(sweep)
     record = book.close(trial.name, "stopped", "")
     assert (record.state, record.reason) == ("finished", None)
     assert [rung.epoch for rung in record.rungs] == [trial.config.train.epochs]
+
+
+def test_mlflow_learns_how_long_a_trial_was_at_work(sweep, monkeypatch):
+    """Its run also lasts while no driver is there."""
+    book, trial, _ = opened(sweep)
+    book.running(trial.name).reported -= 20
+    book.report(trial.name, rung(4, 0.2))
+    book.abandon()
+    book, trial, _ = opened(sweep)
+    book.running(trial.name).reported -= 10
+    told = {}
+    book.children = SimpleNamespace(
+        results=lambda name, results: told.update(results),
+        **dict.fromkeys(("rows", "late_rows", "tags", "end"), lambda *_: None),
+    )
+    book.report(trial.name, end(trial, 0.9))
+    record = book.close(trial.name, "stopped", "")
+    assert told["seconds"] == round(record.seconds, 1) and 30 <= record.seconds < 40
+
+
+def test_a_damaged_record_is_named(sweep):
+    book, trial, _ = opened(sweep)
+    book.abandon()
+    Path(trial.config.output, "trial.json").write_text("{")
+    with pytest.raises(
+        UserError, match=r"point000-0/trial\.json: not the record of a trial"
+    ) as bad:
+        trial_records(sweep.config.output)
+    assert "\n" not in str(bad.value) and str(bad.value).endswith("and the trial is run again")
 
 
 def test_neither_a_copy_of_a_trial_nor_one_moved_aside_is_a_trial(sweep):
