@@ -10,6 +10,7 @@ from pipeline.cluster.job import in_submitted_job
 from pipeline.compare.found import compared_runs, stages_of
 from pipeline.config.compare import Compare
 from pipeline.config.compose import Request
+from pipeline.config.former_words import ABLATE
 from pipeline.config.places import settle_places
 from pipeline.config.root import Config
 from pipeline.core import storage
@@ -30,7 +31,7 @@ from pipeline.tables.comparison import print_comparison, write_comparison
 
 STAGE = "compare"
 # Runs of these stages have no figures of their own.
-WITHOUT_FIGURES = ("compare", "sweep", "ablate")
+WITHOUT_FIGURES = ("compare", "sweep", ABLATE)
 
 
 def compare(config: Config, request: Request) -> None:

@@ -197,7 +197,7 @@ def refuse_owned(output: str, fresh: bool) -> None:
     Args:
         output: the directory.
         fresh: whether it is going to be moved aside. Then runs anywhere below it count, too, such
-            as the cells of a table.
+            as the trials of a sweep.
 
     Raises:
         ConfigError: another process does; the message names it.

@@ -16,7 +16,7 @@ LARGEST_REMOTE_BYTES = 8 << 30
 
 MEGABYTE = 1 << 20
 
-# The stamps of the stores that this process has verified. The cells of a table share their store.
+# The stamps of the stores that this process has verified. The trials of a sweep share their store.
 _VERIFIED: set[str] = set()
 
 

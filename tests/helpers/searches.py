@@ -33,6 +33,11 @@ GRID = (
     "sweep.trials=null",
 )
 METRIC = "linear_top1"
+# What `choosing_overrides` may return.
+CHOOSING = [
+    "+data.protocols.held_out={train:[{camera:[2],subject:[1]}],test:[{camera:[2],subject:[2]}]}",
+    "data.protocol=held_out",
+]
 
 
 def search_run(output: Path, *words: str) -> ResolvedRun:

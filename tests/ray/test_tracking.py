@@ -239,11 +239,11 @@ def test_runs_that_nothing_uses_any_more_are_closed(place):
 
 def test_children_left_running_are_closed_and_follow_a_parent_that_is_made_anew(place):
     parent_config = place.settings(sweep=Sweep(variants={"a": [], "b": []}, seeds=[0]))
-    cell = place.settings("run/cell-0", name="cell-0")
+    trial = place.settings("run/trial-0", name="trial-0")
     parent = place.start(parent_config)
-    directory = RunDirectory.open(cell)
-    directory.begin(cell)
-    child = Tracker(cell, directory, parent.run_id)
+    directory = RunDirectory.open(trial)
+    directory.begin(trial)
+    child = Tracker(trial, directory, parent.run_id)
     assert status(child) == "RUNNING"
 
     assert place.start(parent_config).run_id == parent.run_id
@@ -257,7 +257,7 @@ def test_children_left_running_are_closed_and_follow_a_parent_that_is_made_anew(
 def test_a_child_whose_trial_does_not_know_it_is_deleted(place, monkeypatch):
     parent_config = place.settings(sweep=Sweep(variants={"a": [], "b": []}, seeds=[0]))
     parent = place.start(parent_config)
-    config = place.settings("run/cell-0", name="cell-0")
+    config = place.settings("run/trial-0", name="trial-0")
     directory = RunDirectory.open(config)
     directory.begin(config)
 
@@ -274,7 +274,7 @@ def test_a_child_whose_trial_does_not_know_it_is_deleted(place, monkeypatch):
     known = directory.state.mlflow_run_id
     place.start(parent_config)
     experiment = parent.client.get_run(parent.run_id).info.experiment_id
-    found = parent.client.search_runs([experiment], "attributes.run_name = 'cell-0'")
+    found = parent.client.search_runs([experiment], "attributes.run_name = 'trial-0'")
     assert [run.info.run_id for run in found] == [known]
     assert found[0].info.status == "KILLED"
 

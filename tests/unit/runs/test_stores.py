@@ -63,7 +63,7 @@ def test_a_store_is_verified_once_in_a_run_and_again_when_a_file_has_changed(
 
 def test_the_runs_of_one_process_share_what_was_verified(tmp_path, store, verified):
     open_store(store, OWN_STORE, start(tmp_path))
-    open_store(store, OWN_STORE, RunDirectory(str(tmp_path / "cell")))
+    open_store(store, OWN_STORE, RunDirectory(str(tmp_path / "trial")))
     assert len(verified) == 1
 
 

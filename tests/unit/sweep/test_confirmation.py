@@ -7,12 +7,8 @@ import pytest
 from pipeline.runs.metric_names import COSTS
 from pipeline.sweep.confirmation import Confirmation, fresh_seeds
 from pipeline.sweep.points import Point
-from tests.helpers.searches import TWO_KEYS, record_of, search_run
+from tests.helpers.searches import CHOOSING, TWO_KEYS, record_of, search_run
 
-CHOOSING = [
-    "+data.protocols.held_out={train:[{camera:[2],subject:[1]}],test:[{camera:[2],subject:[2]}]}",
-    "data.protocol=held_out",
-]
 PARAMS = {"views.shear": 0.5, "train.optimiser.weight_decay": 1e-3}
 
 

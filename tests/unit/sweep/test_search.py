@@ -185,7 +185,7 @@ def test_a_small_figure_is_good_if_the_criterion_says_so(tmp_path):
     run = with_settings(run, criterion=criterion.model_dump())
     search = Search(run, [], [])
     shears = []
-    while (trial := search.next_trial()) is not None:
+    for trial in iter(search.next_trial, None):
         shears.append(trial.params["views.shear"])
         record = record_of(trial, "finished", [0.0])
         record.rungs[0].figures["alignment"] = shears[-1]

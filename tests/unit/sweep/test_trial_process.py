@@ -186,8 +186,8 @@ def test_a_collapsed_trial_ends_and_says_when(store, tmp_path, monkeypatch):
     assert last.rows[-1]["step"] == 6 and last.epoch == last.rows[-1]["epoch"]
     assert not (tmp_path / "encoder").exists()
 
-    # Cells of a table train on.
-    *_, end = run_trial_of(order_of(store, tmp_path / "cell"))
+    # A trial of a table trains on.
+    *_, end = run_trial_of(order_of(store, tmp_path / "table"))
     assert end.ended is None and end.results["pretrain"]["epochs"] == EPOCHS
 
 

@@ -16,12 +16,7 @@ from pipeline.sweep.choosing import HELD_OUT
 from pipeline.sweep.points import Point
 from pipeline.sweep.search import Search
 from pipeline.sweep.winner import winner_config, write_best
-from tests.helpers.searches import TWO_KEYS, record_of, search_run
-
-CHOOSING = [
-    "+data.protocols.held_out={train:[{camera:[2],subject:[1]}],test:[{camera:[2],subject:[2]}]}",
-    "data.protocol=held_out",
-]
+from tests.helpers.searches import CHOOSING, TWO_KEYS, record_of, search_run
 
 
 def sweep_folder(sweep):
