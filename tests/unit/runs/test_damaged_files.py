@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.sweep.records import read_records
 from pipeline.config.compose import Request, load
 from pipeline.core.errors import UserError
 from pipeline.encoder.export import load_encoder
@@ -17,6 +16,7 @@ from pipeline.runs.directory import RunDirectory
 from pipeline.runs.metric_rows import read_rows
 from pipeline.runs.saved_features import SavedFeatures, read_curves
 from pipeline.store.clip_store import ClipStore
+from pipeline.sweep.records import read_records
 from tests.helpers.stores import STREAM_LAYOUT, clip_row, write_rows
 
 STAGES = ["ingest", "pretrain", "evaluate", "report"]
