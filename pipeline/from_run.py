@@ -33,12 +33,12 @@ def without_from_run(request: Request, quiet: bool = False) -> Request:
             raise ConfigError(f"{word}: {FROM_RUN} brings its own; leave one of the two out")
     uri = _tracking_uri(own, request.config_dir)
     # This imports MLflow, which takes a second.
-    from pipeline.runs.again import Again
+    from pipeline.runs.again import Repetition
     from pipeline.runs.tracking.search import recorded_run
 
     try:
         record = recorded_run(uri, run_id)
-        return Again(record, own, request.config_dir).request(quiet)
+        return Repetition(record, own, request.config_dir).request(quiet)
     except ConfigError:
         raise
     except UserError as error:

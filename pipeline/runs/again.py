@@ -49,7 +49,7 @@ SHORT_ID = 8
 
 
 @dataclass(frozen=True)
-class Again:
+class Repetition:
     """A recorded run, and what a request wants to be different.
 
     Attributes:

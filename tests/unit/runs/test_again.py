@@ -15,7 +15,7 @@ from pipeline.config.places import settle_places
 from pipeline.config.root import to_yaml
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.preflight import plan_run
-from pipeline.runs.again import Again, recorded_config
+from pipeline.runs.again import Repetition, recorded_config
 from pipeline.runs.code_version import code_version
 from pipeline.runs.tracking.search import RecordedRun
 from pipeline.store.manifest import read_manifest
@@ -55,7 +55,7 @@ def record(tmp_path):
 
 
 def again(record, *own, quiet=True):
-    return Again(record, own, None).request(quiet)
+    return Repetition(record, own, None).request(quiet)
 
 
 def configured(request):
