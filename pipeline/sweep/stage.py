@@ -65,10 +65,13 @@ def _search(run: ResolvedRun, settings: Sweep, tracker: "Tracker") -> dict[str, 
     choosing = choosing_overrides(run, settings.criterion)
     records = trial_records(run.directory.uri)
     search = Search(run, choosing, records)
-    total = settings.points * len(settings.seeds)
+    # Fewer trials may be asked for than were begun.
+    total = max(settings.points, len(search.points)) * len(settings.seeds)
+    # Without those that confirm a winner.
+    begun = [record for point in search.points for record in point.records.values()]
     with Children(tracker) as children:
         catch_up(children, run, records)
-        run_trials(run, settings, search, children, total=total, records=records)
+        run_trials(run, settings, search, children, total=total, records=begun)
         outcome = Outcome.of(run, settings, trial_records(run.directory.uri))
         children.best(outcome.best_first)
         outcome.show(tracker)

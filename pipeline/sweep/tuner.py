@@ -64,8 +64,7 @@ def run_trials(
     try:
         # What Tune itself writes is of no use to a restart.
         with tempfile.TemporaryDirectory() as scratch, Bar("sweep", total) as bar:
-            bar.update(sum(record.has_ended for record in records))
-            progress = Progress(bar, settings.criterion)
+            progress = Progress(bar, settings.criterion, records)
             searcher = SourceSearcher(source, book, orders, memory, progress)
             tuner = Tuner(
                 _placed_trainable(orders, sweep.config, settings),
