@@ -13,6 +13,8 @@ from pipeline.core.shown_text import one_line
 # If the output is not a terminal (a job's log, a pipe), a bar cannot be redrawn. Progress is then
 # printed as one line every so many seconds.
 SECONDS_A_LINE = 15
+# So many letters of the names in a table are shown, however many columns there are.
+LEAST_NAME = 16
 
 # Names are shown as they are: neither `[red]` nor `:smile:` in them means anything.
 console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -52,8 +54,9 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         rows: C cells each, as text. The first cell names the row.
     """
     drawn = Table(title=_cell(title), title_justify="left", box=None, pad_edge=False)
-    # The first column holds names, the others numbers.
-    drawn.add_column(_cell(columns[0]), justify="left")
+    # The first column holds names, the others numbers. Many columns must not squeeze the names.
+    longest = max((len(row[0]) for row in rows), default=0)
+    drawn.add_column(_cell(columns[0]), justify="left", min_width=min(longest, LEAST_NAME))
     for column in columns[1:]:
         drawn.add_column(_cell(column), justify="right")
     for row in rows:

@@ -38,6 +38,13 @@ def test_a_table_holds_any_names(name, capsys):
         assert shown.count(name) == 5
 
 
+def test_many_columns_do_not_squeeze_names(capsys, monkeypatch):
+    monkeypatch.setattr(console.console, "width", 60)
+    numbers = ["0.123456"] * 9
+    table("points", ["", *"abcdefghi"], [["point000", *numbers]])
+    assert "point000" in capsys.readouterr().out
+
+
 def test_a_bar_holds_any_text(monkeypatch):
     written = io.StringIO()
     terminal = Console(file=written, force_terminal=True, width=200)
