@@ -340,7 +340,7 @@ class Sweep(Section):
 
 
 def _ranges(values: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    """Return (key, range) of a nested space; a range is a mapping whose keys are all kinds.
+    """Return (key, range) of a nested space; a range is what a mapping has for keys in KINDS.
 
     Example: `{"train": {"optimiser": {"lr": {"uniform": [0, 1]}}}}` becomes
     `[("train.optimiser.lr", {"uniform": [0, 1]})]`.
@@ -348,12 +348,16 @@ def _ranges(values: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for key, value in values.items():
         name = f"{prefix}{key}"
-        is_range = isinstance(value, dict) and value and all(kind in KINDS for kind in value)
         if value is None:
             # A file that builds on another one takes a key out of its space.
             continue
-        if isinstance(value, dict) and not is_range:
-            found.extend(_ranges(value, f"{name}."))
-        else:
+        if not isinstance(value, dict):
             found.append((name, value))
+            continue
+        # A group may have a range of its own, and further keys in it.
+        own = {kind: value[kind] for kind in value if kind in KINDS}
+        if own:
+            found.append((name, own))
+        inner = {part: value[part] for part in value if part not in KINDS}
+        found.extend(_ranges(inner, f"{name}."))
     return found

@@ -42,6 +42,8 @@ def test_there_are_searches():
     [
         ("+sweep.space.views.choice=[strong,umurl]",),
         ("+sweep.space.views.choice=[strong,mine]",),
+        # A group, and a key in it that the search has already.
+        ("+sweep.space.objective.choice=[dc,umurl]",),
         ("+sweep.space.stream.choice=[auto,cameras]",),
         ("+sweep.space.stream.pairs.choice=[none,cameras]",),
         ("+sweep.space.data.normalise.align.choice=[none,mean_yaw]",),
