@@ -23,10 +23,13 @@ from optuna.distributions import (
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from pipeline.config.identity import differences, named
 from pipeline.config.sweep import Criterion, Range, Sweep
+from pipeline.core import storage
 from pipeline.core.console import say
 from pipeline.core.errors import ConfigError, UserError
-from pipeline.runs.directory import RunDirectory
+from pipeline.runs import files
+from pipeline.runs.directory import RunDirectory, saved_config
 from pipeline.runs.metric_names import CRITERIA
 from pipeline.runs.resolved import ResolvedRun, resolve
 from pipeline.sweep.compose import PRETRAINED, compose_trial, settings_of
@@ -88,6 +91,7 @@ class Search:
                     failed.append((point, seed))
                     del point.records[seed]
         self._open.extend(failed)
+        self._require_same_files()
 
     def next_trial(self) -> Trial | None:
         """Return the next trial to run: interrupted before, failed before, or never begun.
@@ -141,6 +145,31 @@ class Search:
     def points(self) -> list[Point]:
         """The points that were begun, by number."""
         return [self._points[number] for number in sorted(self._points)]
+
+    def _require_same_files(self) -> None:
+        """Check that the files that a group has choices from are those of earlier trials.
+
+        Raises:
+            UserError: somebody has changed one.
+        """
+        # Keys without a dot are groups. One trial of each choice is enough.
+        checked = set()
+        for key in [key for key in self._space if "." not in key]:
+            for point in self.points:
+                choice = (key, point.params[key])
+                output = storage.join(
+                    self._sweep.config.output, trial_name(point.name, point.begun[0])
+                )
+                if choice in checked or not storage.exists(storage.join(output, files.CONFIG)):
+                    continue
+                checked.add(choice)
+                trial = self._compose(point, point.begun[0])
+                differing = differences(saved_config(output), trial.config)
+                if differing:
+                    raise UserError(
+                        f"sweep.space.{key}: {point.params[key]} meant something else when "
+                        f"{trial.name} was begun: {named(differing)}; choose another output"
+                    )
 
     def _require_measured(self, point: Point) -> None:
         for record in point.records.values():

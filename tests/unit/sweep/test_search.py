@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.config.sweep import Sweep
 from pipeline.core.errors import ConfigError, UserError
+from pipeline.runs.directory import RunDirectory
 from pipeline.sweep import search as search_module
 from pipeline.sweep.search import Search, require_buildable
 from tests.helpers.searches import (
@@ -294,6 +295,20 @@ def test_a_trial_that_was_finished_without_the_criterion_is_named(sweep):
     with pytest.raises(UserError, match="metric=linear_top1: point000-0 was finished without it"):
         search.ended(record)
     with pytest.raises(UserError, match="it has knn_top1"):
+        Search(sweep, [], [record])
+
+
+def test_a_choice_whose_file_was_changed_is_refused(tmp_path, composed):
+    """Half of the trials would be of one file, and half of the other."""
+    sweep = search_run(tmp_path, *GRID, "+sweep.space.train.choice=[adamw_cosine,umurl]")
+    trial = Search(sweep, [], []).next_trial()
+    directory = RunDirectory(trial.config.output)
+    directory.begin(trial.config)
+    record = record_of(trial, "finished", [0.5])
+    assert Search(sweep, [], [record]).next_trial().name == "point001-0"
+    train = trial.config.train.model_copy(update={"clip_norm": 0.25})
+    directory.begin(trial.config.model_copy(update={"train": train}))
+    with pytest.raises(UserError, match=r"sweep\.space\.train: adamw_cosine meant something else"):
         Search(sweep, [], [record])
 
 
