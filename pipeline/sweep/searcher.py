@@ -12,13 +12,17 @@ from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
 
 from pipeline.core.console import say
-from pipeline.core.errors import first_line
+from pipeline.core.errors import UserError, first_line
 from pipeline.sweep.book import Book
 from pipeline.sweep.messages import Order
 from pipeline.sweep.progress import Progress
 from pipeline.sweep.schedulers import RungMemory
 from pipeline.sweep.trainable import CRITERION, REPORT, TRIAL
 from pipeline.sweep.trial import State, Trial, TrialRecord
+
+
+# A full disk or a lost store fails every trial. Then the others are left for another day.
+MOST_FAILED_IN_A_ROW = 5
 
 
 class Source(Protocol):
@@ -53,6 +57,7 @@ class SourceSearcher(Searcher):
         self.progress = progress
         # Tune's id of a trial -> its name.
         self.names: dict[str, str] = {}
+        self._failed_in_a_row = 0
         # Why the sweep cannot go on.
         self.error: Exception | None = None
 
@@ -119,6 +124,12 @@ class SourceSearcher(Searcher):
     def _settle(self, record: TrialRecord) -> None:
         self.source.ended(record)
         self.progress.end(record)
+        self._failed_in_a_row = self._failed_in_a_row + 1 if record.state == "failed" else 0
+        if self._failed_in_a_row == MOST_FAILED_IN_A_ROW:
+            raise UserError(
+                f"{MOST_FAILED_IN_A_ROW} trials in a row failed, the last one ({record.name}) "
+                f"because: {record.reason}; the same command tries them again"
+            )
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing: the records of the trials are all there is to remember."""
