@@ -20,7 +20,6 @@ from pipeline.sweep.schedulers import RungMemory
 from pipeline.sweep.trainable import CRITERION, REPORT, TRIAL
 from pipeline.sweep.trial import State, Trial, TrialRecord
 
-
 # A full disk or a lost store fails every trial. Then the others are left for another day.
 MOST_FAILED_IN_A_ROW = 5
 
