@@ -141,7 +141,14 @@ class VariantTable:
         plot = write_plot(table, output)
         about = description(table)
         compared = of_table(output, self._measured.current().values())
-        page, *data = write_comparison(compared, output, table.name, about=about, figure=LINEAR)
+        page, *data = write_comparison(
+            compared,
+            output,
+            table.name,
+            about=about,
+            figure=LINEAR,
+            reference=self._settings.reference,
+        )
         tracker.artifacts([markdown, plot, page, *data])
         print_table(table)
         say(f"  the table: {markdown}, its plot: {plot}, all trials: {page}")

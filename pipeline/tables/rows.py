@@ -20,11 +20,8 @@ from pipeline.runs.metric_names import (
 
 # The row of the encoders before training.
 RANDOM = "random"
-# Accuracies of the encoder before training, and their labels.
-STARTS = {
-    random_start(LINEAR): "linear at the start",
-    random_start(KNN): "1-NN at the start",
-}
+# Accuracies of the encoder before training.
+STARTS = (random_start(LINEAR), random_start(KNN))
 
 # The figures of one variant: seed -> name -> value.
 FiguresBySeed = Mapping[int, Mapping[str, Any]]

@@ -11,13 +11,10 @@ from pipeline.runs.metric_names import (
     GFLOPS,
     KNN,
     LINEAR,
-    PARAMETERS,
-    PRETRAINING_GFLOPS,
-    PRETRAINING_PARAMETERS,
 )
-from pipeline.tables.rows import STARTS, Recorded, Row, Spread, Table
+from pipeline.tables.rows import Recorded, Row, Spread, Table
 
-# The accuracies that every table shows; the others are in the detailed one.
+# The accuracies that a table shows. The page of its trials has the others.
 SHOWN = (LINEAR, KNN)
 
 BEGIN = "<!-- generated, begin: results/publish.py rewrites up to the end mark -->"
@@ -32,17 +29,16 @@ class Column:
     text: Callable[[Row], str]
 
 
-def cells_of(rows: Sequence[Row], detailed: bool = False) -> tuple[list[str], list[list[str]]]:
+def cells_of(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Return header and cells of a table.
 
     Args:
         rows: of the table.
-        detailed: whether to show all that rows know, and not only what matters most.
 
     Returns:
         The titles, and the text of every row. Accuracies are in percent, differences in points.
     """
-    columns = _columns(rows, detailed)
+    columns = _columns(rows)
     header = [column.title for column in columns]
     body = []
     for row in rows:
@@ -50,28 +46,16 @@ def cells_of(rows: Sequence[Row], detailed: bool = False) -> tuple[list[str], li
     return header, body
 
 
-def _columns(rows: Sequence[Row], detailed: bool) -> list[Column]:
+def _columns(rows: Sequence[Row]) -> list[Column]:
     """Return the columns; those of figures that no row has are left out."""
-    # Figures of unseen clips, for one, are there only where a data set has copies.
     measured: set[str] = set()
     for row in rows:
         measured |= row.figures.keys()
     columns = [Column("variant", _variant), Column("seeds", lambda row: str(len(row.seeds)))]
-    for name, label in ACCURACIES.items():
-        if name in measured and (detailed or name in SHOWN):
-            columns.append(_accuracy(name, label))
-    for name in SHOWN:
-        if name in measured:
-            columns.append(_difference(name))
-    if detailed:
-        for name, label in STARTS.items():
-            if name in measured:
-                columns.append(_accuracy(name, label))
-    columns.append(_gflops("GFLOPs", GFLOPS))
-    if detailed:
-        columns.append(_millions("parameters", PARAMETERS))
-        columns.append(_gflops("GFLOPs of pretraining", PRETRAINING_GFLOPS))
-        columns.append(_millions("its parameters", PRETRAINING_PARAMETERS))
+    shown = [name for name in SHOWN if name in measured]
+    columns += [_accuracy(name) for name in shown]
+    columns += [_difference(name) for name in shown]
+    columns.append(Column("GFLOPs", lambda row: f"{row.costs[GFLOPS]:.3g}"))
     return columns
 
 
@@ -81,21 +65,13 @@ def _variant(row: Row) -> str:
     return row.variant
 
 
-def _accuracy(name: str, label: str) -> Column:
-    return Column(label, lambda row: percent(row.figures.get(name)))
+def _accuracy(name: str) -> Column:
+    return Column(ACCURACIES[name], lambda row: percent(row.figures.get(name)))
 
 
 def _difference(name: str) -> Column:
     label = f"\u0394 {ACCURACIES[name]}"
     return Column(label, lambda row: percent(row.differences.get(name), sign="+"))
-
-
-def _gflops(title: str, cost: str) -> Column:
-    return Column(title, lambda row: f"{row.costs[cost]:.3g}")
-
-
-def _millions(title: str, cost: str) -> Column:
-    return Column(title, lambda row: f"{row.costs[cost] / 1e6:.2f} M")
 
 
 def percent(value: Spread | None, sign: str = "") -> str:

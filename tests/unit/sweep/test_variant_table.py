@@ -100,7 +100,8 @@ def test_pages_of_a_whole_table(tmp_path, plots):
     assert (output / "table.png").read_bytes().startswith(b"\x89PNG")
     assert "(table.png)" in text
     # The page and the data beside it have every trial, with what it changes.
-    assert b"early-1" in (output / "comparison.html").read_bytes()
+    shown = (output / "comparison.html").read_bytes()
+    assert b"early-1" in shown and b'"reference":"full"' in shown
     rows = csv.DictReader((output / "comparison.csv").open())
     assert {row["name"]: row["params.objective"] for row in rows} == {
         "full-0": "",
