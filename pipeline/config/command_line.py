@@ -54,14 +54,9 @@ _SPECIAL = re.compile(r"([\\()\[\]{}:=, \t'\"])")
 _Setting = tuple[str, Any, bool]
 
 
-def shell_command(request: Request, options: Sequence[str] = ()) -> str:
-    """Return the command of a request, quoted for bash and zsh.
-
-    Args:
-        request: the command line.
-        options: further options, before the settings.
-    """
-    words = ["skelfuse", *options]
+def shell_command(request: Request) -> str:
+    """Return the command of a request, quoted for bash and zsh."""
+    words = ["skelfuse"]
     if request.config_dir is not None:
         words += ["--config-dir", request.config_dir]
     return shlex.join([*words, *request.overrides])

@@ -180,9 +180,9 @@ def test_hydra_reads_a_value_as_it_was(value):
 
 def test_a_command_is_quoted_for_the_shell():
     overrides = ("data.raw=[a,'b c']", "~data.protocols.x", "data.dataset='!$HOME\\'\"'", "seed=1")
-    command = shell_command(Request(overrides, "my dir"), ["--print"])
-    assert command.startswith("skelfuse --print --config-dir 'my dir' ")
-    assert shlex.split(command)[4:] == list(overrides)
+    command = shell_command(Request(overrides, "my dir"))
+    assert command.startswith("skelfuse --config-dir 'my dir' ")
+    assert shlex.split(command)[3:] == list(overrides)
     script = f'skelfuse() {{ printf "%s\\0" "$@"; }}; {command}'
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split("\0")[3:-1] == list(overrides)
+    assert done.stdout.split("\0")[2:-1] == list(overrides)
