@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.core.console import console
 from pipeline.core.shown_text import one_line
 from pipeline.tables.compared import ComparedRun
 from pipeline.tables.comparison import page, print_comparison, write_comparison
@@ -140,7 +141,7 @@ def test_files_are_written_as_asked(tmp_path):
 
 
 def test_the_console_shows_the_best_first(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "width", 200)
     runs = searched(30, seeds=2, curve_points=16)
     print_comparison(runs, "search")
     lines = capsys.readouterr().out.splitlines()
