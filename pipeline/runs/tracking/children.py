@@ -22,6 +22,7 @@ from pipeline.runs.directory import RunDirectory, saved_config
 from pipeline.runs.metric_rows import Row
 from pipeline.runs.state import RunState, read_state
 from pipeline.runs.tracking.child import Child, Pending
+from pipeline.runs.tracking.contents import training_rows
 from pipeline.runs.tracking.store import TrackingError
 from pipeline.runs.tracking.sweep_run import SweepRun
 from pipeline.runs.tracking.tags import INCOMPLETE, OUTPUT
@@ -149,6 +150,11 @@ class Children:
             directory = RunDirectory(trial.output)
             directory.state = read_state(directory.path(files.STATE)) or RunState()
             self.begin(config, directory, trial.tags)
+            if known is not None and INCOMPLETE not in known.data.tags:
+                # It was begun before the trial had any of these. One made anew gets them all.
+                self.rows(config.name, training_rows(directory))
+                for results in directory.state.stages.values():
+                    self.results(config.name, results)
             self.end(config.name, trial.status)
 
     def best(self, names: Sequence[str]) -> None:

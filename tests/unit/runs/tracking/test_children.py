@@ -275,3 +275,21 @@ def test_trials_that_ended_before_are_completed_once(place, parent, monkeypatch)
         assert logged(parent, name) == [0, 1] and run.data.params
     assert found(parent, "whole-0").info.run_id == whole
     assert parent.client.get_run(parent.run_id).data.tags["sweep.best"] == whole
+
+
+def test_a_trial_that_ended_before_its_metrics_were_sent_gets_them(place, parent, monkeypatch):
+    monkeypatch.setattr(module, "LAST_SECONDS", 0.0)
+    config, directory = trial(place, "begun-0")
+    with Children(parent) as children:
+        children.begin(config, directory, {"sweep.state": "open"})
+    # The driver was killed after the trial had ended, and before it sent any of this.
+    storage.make_directory(directory.path("checkpoints"))
+    line = b'{"step": 1, "time": 1, "loss": 1, "held_out/linear_top1": 0.5}\n'
+    storage.write_bytes(directory.path("metrics.jsonl"), line)
+    directory.finish("pretrain", {"gflops": 0.25})
+    with Children(parent) as children:
+        children.catch_up([EndedTrial(config.output, {"sweep.state": "stopped"}, "FINISHED")])
+    run = found(parent, "begun-0")
+    assert (run.info.status, run.data.tags["sweep.state"]) == ("FINISHED", "stopped")
+    assert run.data.metrics["loss"] == 1 and run.data.metrics["held_out/linear_top1"] == 0.5
+    assert run.data.metrics["gflops"] == 0.25
