@@ -1,6 +1,6 @@
 """What a trial of a sweep costs beyond its training, beside the straightforward construction.
 
-    python benchmarks/sweep.py [--trials 8] [--epochs 30] [--no-reference] [--quick]
+    python benchmarks/sweep.py [--trials 8] [--epochs 30] [--no-reference] [--quick] [key=value ...]
 
 Runs the stage `sweep` as a user does, with trials of one worker on two cores, and from the files
 that it leaves computes
@@ -189,10 +189,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--no-reference", action="store_true")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="further settings")
     options = parser.parse_args(arguments)
     if options.quick:
         options.trials, options.epochs, options.no_reference = 2, 2, True
-    settings = [*SETTINGS, f"train.epochs={options.epochs}"]
+    settings = [*SETTINGS, f"train.epochs={options.epochs}", *options.overrides]
     with tempfile.TemporaryDirectory() as scratch:
         ours = f"{scratch}/ours"
         found: dict[str, float | None] = dict(figures_of(*sweep(ours, options.trials, settings)))
