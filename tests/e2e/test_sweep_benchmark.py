@@ -6,12 +6,12 @@ from benchmarks import sweep
 from tests.helpers.cli import TRACKING, access
 
 
-def test_it_prints_every_figure(session_ray, capsys, monkeypatch):
+def test_it_prints_every_figure(session_ray, capfd, monkeypatch):
     for name, value in access().items():
         monkeypatch.setenv(name, value)
     room = [f"cluster.address={session_ray}", "cluster.cpus_per_worker=0.4"]
     sweep.main(["--quick", *room, f"tracking.uri={TRACKING}"])
-    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    figures = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert figures.keys() == {
         "overhead_seconds_per_trial",
         "gap_seconds",
