@@ -258,9 +258,11 @@ def _first_over(runs: Sequence[ComparedRun], columns: Sequence[Values], known: A
     if known:
         return str(known["bars"][0][0])
     for column in columns:
-        if column["differs"] or column["kind"] == "cost":
+        if column["differs"]:
             return str(column["key"])
-    return None
+    # Runs that differ in nothing cost the same.
+    costs = [str(column["key"]) for column in columns if column["kind"] == "cost"]
+    return costs[0] if costs else None
 
 
 def _curves(
