@@ -18,7 +18,7 @@ run: setup
 test: setup
 	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest $(WORKERS) $(LANES)
 
-# No Ray and no process: within a minute.
+# No Ray and no process: within two minutes.
 test-fast: setup
 	@HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest tests/unit -n 2 $(LANES)
 
