@@ -163,14 +163,21 @@ def _console_figures(runs: Sequence[ComparedRun], figure: str | None) -> list[st
 
 
 def _best_first(groups: dict[str, list[ComparedRun]], figure: str | None) -> list[str]:
-    """Return the names of the groups by their mean of a figure; those without it come last."""
+    """Return the names of the groups by their mean of a figure.
+
+    Groups without a finished run come after the others: their figures are of an earlier epoch.
+    Those without the figure come last.
+    """
     if figure is None:
         return list(groups)
     sign = 1 if better(figure) == "min" else -1
 
-    def key(name: str) -> tuple[bool, float]:
+    def key(name: str) -> tuple[bool, bool, float]:
         values = _values(groups[name], figure)
-        return not values, sign * spread(values).mean if values else 0.0
+        if not values:
+            return True, True, 0.0
+        is_finished = any(run.state == "finished" for run in groups[name])
+        return False, not is_finished, sign * spread(values).mean
 
     return sorted(groups, key=key)
 

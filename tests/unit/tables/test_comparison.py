@@ -142,6 +142,16 @@ def test_files_are_written_as_asked(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["comparison.csv", "comparison.html"]
 
 
+def test_a_stopped_run_comes_after_finished_ones_on_the_console(capsys, monkeypatch):
+    monkeypatch.setattr(console, "width", 200)
+    finished, other = searched(2, curve_points=3)
+    finished = replace(finished, state="finished", figures={"linear_top1": 0.5})
+    stopped = replace(other, state="stopped", figures={"linear_top1": 0.6})
+    print_comparison([stopped, finished], "search", figure="linear_top1")
+    shown = capsys.readouterr().out
+    assert shown.index(finished.group) < shown.index(stopped.group)
+
+
 def test_the_console_shows_the_best_first(capsys, monkeypatch):
     monkeypatch.setattr(console, "width", 200)
     runs = searched(30, seeds=2, curve_points=16)
