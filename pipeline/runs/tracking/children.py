@@ -307,6 +307,7 @@ class Children:
         if first is None:
             self._sweep.send(self._best_run())
             self._sweep.conclude(self._best)
+            self._back()
         else:
             trials = ", ".join(self._unsent())
             raise UserError(f"{first}; not all of these trials was sent: {trials}") from first
