@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.config.added_later import ADDED_LATER, without_added
 from pipeline.config.root import Config
 
 # These keys may differ between a run and its continuation. They are about paths, resources and
@@ -58,14 +59,17 @@ def is_computed(key: str) -> bool:
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """Return the flat settings that decide what a run computes."""
+    """Return the flat settings that decide what a run computes.
+
+    Settings with which a run computes what older versions did, before they had them, are left out.
+    """
     flat = flatten(config.model_dump(mode="json"))
     # The path of a pooled store is left out: `RunDirectory.claim` compares its content instead.
     pool = []
     for pooled in config.data.pool:
         pool.append({"clips": pooled.clips, "weight": pooled.weight})
     flat["data.pool"] = pool
-    return {key: value for key, value in flat.items() if is_computed(key)}
+    return {key: value for key, value in without_added(flat).items() if is_computed(key)}
 
 
 def digest(config: Config) -> str:
@@ -78,7 +82,8 @@ def differences(first: Config, second: Config) -> dict[str, tuple[Any, Any]]:
     """Return the settings by which two runs compute different things.
 
     Returns:
-        Key -> the values of both, sorted by key. A missing key counts as None.
+        Key -> the values of both, sorted by key. A missing key counts as what older versions, which
+        did not have it, computed, or as None.
     """
     return different_values(identity(first), identity(second))
 
@@ -89,8 +94,10 @@ def different_values(
     """Return the keys of two flat mappings whose values differ, see `differences`."""
     found = {}
     for key in sorted(first.keys() | second.keys()):
-        if first.get(key) != second.get(key):
-            found[key] = (first.get(key), second.get(key))
+        missing = ADDED_LATER.get(key)
+        values = (first.get(key, missing), second.get(key, missing))
+        if values[0] != values[1]:
+            found[key] = values
     return found
 
 

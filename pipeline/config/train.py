@@ -49,6 +49,25 @@ class Watch(Section):
     max_clips: Annotated[int, Field(ge=2, le=10**6)]
 
 
+class Average(Section):
+    """An average of the encoder's weights over the updates, which takes part in the training.
+
+    Attributes:
+        decay: the share of the average that stays at an update; None for no average.
+        rise: whether the decay rises to 1 until the last update.
+        export: whether the average is the encoder that is measured and exported.
+    """
+
+    decay: Annotated[float, Field(ge=0.9, lt=1)] | None = None
+    rise: bool
+    export: bool
+
+    @property
+    def is_exported(self) -> bool:
+        """True if the average is the encoder that is measured and exported."""
+        return self.decay is not None and self.export
+
+
 class Train(Section):
     """How the encoder is pretrained."""
 
@@ -56,6 +75,7 @@ class Train(Section):
     batch_size: Annotated[BatchSize, Field(ge=2)]
     optimiser: Optimiser
     schedule: Schedule
+    average: Average
     clip_norm: Positive | None = None
     accumulate: BatchSize
     precision: Literal["float32", "bfloat16"]

@@ -1,6 +1,6 @@
 """Older forms of the configuration, converted to the form of today.
 
-So the `config.yaml` of an older run still opens, and a user's own data set still loads. Three
+So the `config.yaml` of an older run still opens, and a user's own data set still loads. Four
 things have changed. A reader was a name, and the options of some readers stood beside it:
 
     reader: arrays                 reader:
@@ -17,10 +17,15 @@ keys for the paths of its results, and for the command line of the run. Now it i
     ablate:                 ->     sweep:
       results: outputs/table
       variants: {...}                variants: {...}
+
+Settings were added. They get the values under which a run computes what it computed before (see
+`pipeline.config.added_later`).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+from pipeline.config.added_later import ADDED_LATER
 from pipeline.config.former_words import ABLATE, STAGES, SWEEP
 
 # The former keys of `data` with the options of a reader.
@@ -50,7 +55,29 @@ def upgraded(values: Any) -> Any:
         values = values | sections
     if ABLATE in values:
         values = _with_sweep(values)
+    return _with_added(values)
+
+
+def _with_added(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with the settings that were added later, where they are missing."""
+    for key, value in ADDED_LATER.items():
+        path = key.split(".")
+        # The check names a section that is missing as a whole.
+        if path[0] in values:
+            values = _with_default(values, path, value)
     return values
+
+
+def _with_default(values: dict[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """Return nested mappings with a value at a path, or as they are if there is one already."""
+    name, *rest = path
+    if not rest:
+        return values if name in values else values | {name: value}
+    inner = values.get(name, {})
+    if not isinstance(inner, dict):
+        return values
+    filled = _with_default(inner, rest, value)
+    return values if filled is inner else values | {name: filled}
 
 
 def _has_old_reader(data: dict[str, Any]) -> bool:
