@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pipeline.core import storage
 from pipeline.runs import files
-from pipeline.runs.metric_names import EPOCH, STEP, TIME
+from pipeline.runs.metric_names import EPOCH, STEP, TIME, from_mlflow
 from pipeline.runs.tracking.search import FoundRun
 from pipeline.runs.tracking.tags import OUTPUT, SWEEP_GROUP, SWEEP_REASON, SWEEP_STATE
 from pipeline.tables.compared import SECONDS, ComparedRun, is_compared
@@ -85,8 +85,7 @@ def _figures(run: FoundRun) -> dict[str, float]:
         if name in NOT_FIGURES or name.startswith(SYSTEM_PREFIX):
             continue
         if run.is_ours:
-            # The inverse of `in_mlflow`.
-            name = name.replace("/top1", "_top1")
+            name = from_mlflow(name)
         figures[name] = value
     return figures
 
