@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.average import average_of, update_average
 from models.backbone import Backbone, BackboneSettings, Tokens
 from models.choices import PASSES
 from models.clips import ClipBatch
@@ -32,6 +33,14 @@ class Framework(nn.Module):
         views: how views are drawn.
         centre: see `models.normalise.normalise`.
         align: see `models.normalise.normalise`.
+        average: whether to keep an average of the encoder's weights, see `update_average`.
+        export_average: whether that average is the encoder which pretraining is for.
+
+    Attributes:
+        average: the average, None without.
+
+    Raises:
+        ValueError: The average is to be exported, and there is none.
     """
 
     def __init__(
@@ -42,13 +51,41 @@ class Framework(nn.Module):
         *,
         centre: str,
         align: str,
+        average: bool = False,
+        export_average: bool = False,
     ) -> None:
         super().__init__()
+        if export_average and not average:
+            raise ValueError("export_average needs average")
         self.backbone = backbone
+        self.average = average_of(backbone) if average else None
+        self._export_average = export_average
         self.objective = objective
         self.views = views
         self.centre = centre
         self.align = align
+
+    @property
+    def exported(self) -> Backbone:
+        """The encoder which pretraining is for: the backbone, or the average of its weights."""
+        if self.average is not None and self._export_average:
+            return self.average
+        return self.backbone
+
+    def update_average(self, decay: float) -> None:
+        """Move the average towards the backbone, after every update of its weights.
+
+        All workers have equal weights, so that their averages stay equal, too.
+
+        Args:
+            decay: the share of the average that stays.
+
+        Raises:
+            ValueError: No average is kept.
+        """
+        if self.average is None:
+            raise ValueError("this framework keeps no average")
+        update_average(self.average, self.backbone, decay)
 
     def forward(
         self, clips: ClipBatch, seed: int, epoch: int, watch: bool = False
@@ -147,6 +184,8 @@ def build(
     objective: Mapping[str, Any],
     views: Mapping[str, Any],
     normalise: Mapping[str, Any],
+    average: bool = False,
+    export_average: bool = False,
 ) -> Framework:
     """Build the training module from sections of the configuration.
 
@@ -157,6 +196,8 @@ def build(
         objective: the section `objective`, see `ObjectiveSettings`; its name is ignored.
         views: the section `views`, see `Views`.
         normalise: the section `data.normalise`, see `models.normalise.normalise`.
+        average: see `Framework`.
+        export_average: see `Framework`.
 
     Raises:
         ValueError: Settings are out of range or do not fit together.
@@ -168,4 +209,6 @@ def build(
         build_objective(backbone, ObjectiveSettings(**terms)),
         Views(layout, frames=backbone.frames, **views),
         **normalise,
+        average=average,
+        export_average=export_average,
     )
