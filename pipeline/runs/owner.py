@@ -68,6 +68,14 @@ class Ownership:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let the directory go.
+
+        Raises:
+            UserError: somebody else has it.
+        """
         self._ending.set()
         self._thread.join()
         if self._in_main_thread:

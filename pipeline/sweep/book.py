@@ -76,7 +76,7 @@ class Book:
         try:
             return self._open(trial, owner)
         except BaseException:
-            owner.__exit__(None, None, None)
+            owner.release()
             raise
 
     def _open(self, trial: Trial, owner: Ownership) -> Order | TrialRecord:
@@ -84,7 +84,7 @@ class Book:
         record = _record_of(trial)
         if not directory.unfinished(trial.config) and self._is_measured(trial, record):
             record = self._adopt(trial, record, directory)
-            owner.__exit__(None, None, None)
+            owner.release()
             return record
         return self._begin(trial, record, directory, owner)
 
@@ -215,7 +215,7 @@ class Book:
         self.children.results(name, {SECONDS: round(record.seconds, 1)})
         self.children.end(name, status_of(record))
         self.streams.close(name)
-        running.owner.__exit__(None, None, None)
+        running.owner.release()
         return record
 
     def abandon(self) -> None:
@@ -224,7 +224,7 @@ class Book:
             self.children.end(running.trial.name, status_of(running.record))
             # One that is lost is not ours to let go. The others are.
             with suppress(UserError):
-                running.owner.__exit__(None, None, None)
+                running.owner.release()
         self._running.clear()
 
     def _own(self, trial: Trial) -> Ownership:

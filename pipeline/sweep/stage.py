@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config.sweep import Sweep
 from pipeline.core.console import say
+from pipeline.core.errors import UserError
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.runs.tracking.children import Children
 from pipeline.sweep.child_runs import catch_up
@@ -62,6 +63,8 @@ def _table(run: ResolvedRun, settings: Sweep, tracker: "Tracker") -> dict[str, A
 def _search(run: ResolvedRun, settings: Sweep, tracker: "Tracker") -> dict[str, Any]:
     """Run the trials of a search that are left, choose the winner, and confirm it if asked."""
     assert settings.criterion is not None
+    if settings.confirm:
+        _require_measurable(run, settings)
     choosing = choosing_overrides(run, settings.criterion)
     records = trial_records(run.directory.uri)
     search = Search(run, choosing, records)
@@ -81,6 +84,20 @@ def _search(run: ResolvedRun, settings: Sweep, tracker: "Tracker") -> dict[str, 
         if settings.confirm:
             results |= _confirm(run, settings, winner, choosing, children)
     return results
+
+
+def _require_measurable(run: ResolvedRun, settings: Sweep) -> None:
+    """Refuse before hours of search what the evaluation of the winner would refuse.
+
+    A search with a criterion that needs no labels would find this out at its end.
+    """
+    try:
+        _ = run.split
+    except UserError as error:
+        raise UserError(
+            f"sweep.confirm={settings.confirm}: the winner cannot be measured ({error}); "
+            "leave sweep.confirm out"
+        ) from None
 
 
 def _confirm(
