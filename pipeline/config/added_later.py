@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 ADDED_LATER: dict[str, Any] = {
+    # Only the reader `arrays` has it.
+    "data.reader.label_column": "label",
     "train.average.decay": None,
     "train.average.rise": False,
     "train.average.export": True,

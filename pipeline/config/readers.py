@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.section import Place, Positive, Section
+from pipeline.config.section import Name, Place, Positive, Section
 
 
 class NtuReader(Section):
@@ -44,12 +44,14 @@ class ArraysReader(Section):
     Attributes:
         table: the file name of the table, or its path in `data.raw`.
         select: column -> value. Only the rows with these values are read.
+        label_column: the column of the table that holds the labels.
         fps: frames a second.
     """
 
     format: Literal["arrays"]
     table: Place
     select: dict[str, str | int] = Field(default_factory=dict)
+    label_column: Name = "label"
     fps: Positive
 
 

@@ -3,7 +3,8 @@
 The table is CSV (UTF-8, commas, a header) or Parquet, one row a clip, and says
 
     clip_id, path                 the clip's name, and its array as a path relative to the table
-    label                         a number from 0, or the name of a class
+    label                         a number from 0, or the name of a class; another column may hold
+                                  the labels (`label_column`)
     subject, camera, setup,
     replication                   numbers
     performance                   what recordings of it by other cameras share; without one, the
@@ -23,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,7 +32,7 @@ from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.ingest import source
 from pipeline.ingest.decode import npy
-from pipeline.ingest.formats.clip_table import ClipTable, TableRow
+from pipeline.ingest.formats.clip_table import LABEL, ClipTable, TableRow
 from pipeline.ingest.recording import KINECT_AXES, Parse, RawRecording, RecordingReader
 from pipeline.ingest.source import Listing, Member, Read, RejectedRecording
 from pipeline.ingest.tracks import LARGEST, bodies_of
@@ -52,6 +53,7 @@ class Arrays(RecordingReader):
     Attributes:
         table: the table's file name, or its path in the source. Every source has one.
         select: column and value of the rows that are meant; no column, all rows.
+        label_column: the column that holds the labels.
         classes: names that labels may be.
     """
 
@@ -61,7 +63,18 @@ class Arrays(RecordingReader):
     fps: float
     # A constant: `data.coordinates` declares what the recordings have.
     axes: str = KINECT_AXES
+    label_column: str = LABEL
     classes: list[str] | None = None
+
+    def record(self) -> dict[str, Any]:
+        """See `RecordingReader.record`. The usual column of labels is left out.
+
+        So a store is the same as one from before there was a choice.
+        """
+        options = super().record()
+        if self.label_column == LABEL:
+            del options["label_column"]
+        return options
 
     def listing(self, sources: Sequence[str]) -> Listing:
         """Return a member a row: the clip's name, and its array's path in the source.
@@ -112,7 +125,7 @@ class Arrays(RecordingReader):
         camera = _number(row["camera"], "camera")
         setup = _number(row["setup"], "setup")
         replication = _number(row["replication"], "replication")
-        label = self._label(row["label"])
+        label = self._label(row[LABEL])
         if not _is_inside(row["path"] or ""):
             raise RejectedRecording("path leaves the folder of the table")
         if member.size == NO_FILE:
@@ -169,7 +182,7 @@ class Arrays(RecordingReader):
                 data = read(Member(PurePosixPath(path).name, path, 0))
             except RejectedRecording as reason:
                 raise UserError(f"{what}: {reason}") from None
-        return ClipTable.of(what, path, data, self.select)
+        return ClipTable.of(what, path, data, self.select, self.label_column)
 
     def _label(self, text: str | None) -> int | None:
         """Return the number of the class that a cell names or numbers, None where it is unknown.
@@ -189,8 +202,8 @@ class Arrays(RecordingReader):
                 raise RejectedRecording(
                     f"label {_shown(text)} is neither a number from 0 nor {known}"
                 )
-            return _number(text, "label")
-        if is_number and _number(text, "label") != named:
+            return _number(text, self.label_column)
+        if is_number and _number(text, self.label_column) != named:
             raise RejectedRecording(
                 f"label {_shown(text)} is the name of class {named} and the number of another"
             )

@@ -14,8 +14,10 @@ from pipeline.core.errors import UserError, first_line
 from pipeline.ingest.decode.table import BATCH_ROWS, read_table
 from pipeline.ingest.source import Member, RejectedRecording
 
+# The column of the labels, unless a configuration names another one.
+LABEL = "label"
 INTEGERS = ("subject", "camera", "setup", "replication")
-COLUMNS = ("clip_id", "path", "label", *INTEGERS, "performance", "split")
+COLUMNS = ("clip_id", "path", LABEL, *INTEGERS, "performance", "split")
 REQUIRED = ("clip_id", "path")
 NAMELESS = "a row without clip_id and path"
 
@@ -40,7 +42,14 @@ class ClipTable:
     torn: dict[str, str]
 
     @classmethod
-    def of(cls, what: str, path: str, data: bytes, select: Mapping[str, str | int]) -> "ClipTable":
+    def of(
+        cls,
+        what: str,
+        path: str,
+        data: bytes,
+        select: Mapping[str, str | int],
+        label_column: str = LABEL,
+    ) -> "ClipTable":
         """Read a table.
 
         Args:
@@ -48,21 +57,25 @@ class ClipTable:
             path: where it lies in its source. The paths in it are relative to that.
             data: its content.
             select: column and value of the rows that are meant; no column, all rows.
+            label_column: the column that holds the labels. It must be there if it is not LABEL.
 
         Raises:
             UserError: it is no table, lacks a column, or has no row that is meant.
         """
         try:
-            table, torn = read_table(data, list(dict.fromkeys([*COLUMNS, *select])))
+            table, torn = read_table(data, list(dict.fromkeys([*COLUMNS, label_column, *select])))
         except (pa.ArrowException, OSError, ValueError, MemoryError, csv.Error) as error:
             raise UserError(f"{what}: cannot be read as a table ({first_line(error)})") from None
-        for name in (*REQUIRED, *select):
+        required = [*REQUIRED, *select]
+        if label_column != LABEL:
+            required.append(label_column)
+        for name in required:
             if name not in table.column_names:
                 known = ", ".join(table.column_names) or "none that means anything"
                 raise UserError(f"{what}: has no column {name!r}; its columns: {known[:200]}")
         for column, value in select.items():
             table = _select(what, table, column, value)
-        return cls(what, _named_rows(path, table), torn)
+        return cls(what, _named_rows(path, table, label_column), torn)
 
     def members(self) -> Iterator[tuple[str, str]]:
         """Yield name and place of every row."""
@@ -120,8 +133,8 @@ def _select(what: str, table: pa.Table, column: str, value: str | int) -> pa.Tab
     return chosen
 
 
-def _named_rows(path: str, table: pa.Table) -> pa.RecordBatch:
-    """Add to a table what the member of each row is called and where it lies, and sort it."""
+def _named_rows(path: str, table: pa.Table, label_column: str) -> pa.RecordBatch:
+    """Return COLUMNS of a table, and what each row's member is called and where it lies, sorted."""
     folder = str(PurePosixPath(path).parent)
     places = table["path"]
     if folder != ".":
@@ -132,8 +145,11 @@ def _named_rows(path: str, table: pa.Table) -> pa.RecordBatch:
         "place": pc.coalesce(places, table["clip_id"], nameless),
     }
     for name in COLUMNS:
-        if name in table.column_names:
-            columns[name] = table[name]
+        source = name
+        if name == LABEL:
+            source = label_column
+        if source in table.column_names:
+            columns[name] = table[source]
         else:
             columns[name] = pa.nulls(len(table), pa.string())
     rows = pa.table(columns).sort_by([(name, "ascending") for name in columns])

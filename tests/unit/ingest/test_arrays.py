@@ -424,6 +424,37 @@ def remade(text, data=GOOD[128:]):
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
 
 
+def test_labels_may_be_in_another_column(tmp_path):
+    rows = [
+        {"clip_id": "a", "path": "a.npy", "label": "7", "action": " draw x ", "subject": "3"},
+        {"clip_id": "b", "path": "a.npy", "label": "8", "action": "wave", "subject": "2"},
+        {"clip_id": "c", "path": "a.npy", "label": "0", "action": "jump", "subject": "1"},
+        {"clip_id": "d", "path": "a.npy", "label": "1", "action": "", "subject": "0"},
+    ]
+    folder = write_folder(tmp_path, rows, {"a.npy": clip()})
+    found, rejected = read(folder, classes=["wave", "draw x"], label_column="action")
+    assert {name: one.label for name, one in found.items()} == {"a": 1, "b": 0, "d": None}
+    assert list(rejected.values()) == [
+        "label 'jump' is neither a number from 0 nor one of the 2 classes"
+    ]
+    # A column may be two things.
+    found, _ = read(folder, label_column="subject")
+    assert {name: (one.label, one.subject) for name, one in found.items()} == {
+        "a": (3, 3),
+        "b": (2, 2),
+        "c": (1, 1),
+        "d": (0, 0),
+    }
+    with pytest.raises(UserError, match="has no column 'class'; its columns: clip_id, "):
+        reader(label_column="class").listing([folder])
+
+
+def test_the_usual_column_of_labels_leaves_a_store_as_it_was():
+    """Stores that were made before there was a choice are reused, and keep their fingerprint."""
+    assert "label_column" not in reader().record()
+    assert reader(label_column="action").record()["label_column"] == "action"
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
