@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.config.section import Count, Place, Section
+from pipeline.config.verdict import Verdict
 from pipeline.core.arithmetic import ceil_div
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -171,6 +172,7 @@ class Sweep(Section):
         published: files of published records, relative to the checkout. The run reads them and
             never writes them. A trial with a current record in one of them is not run again. The
             first file belongs to this table.
+        verdict: which variant of the table is judged by its test people; None: none is.
         space: the key of a setting, or the name of a group such as `views` -> its range.
         search: how points are chosen; a search needs it. grid: all combinations. random: each
             drawn by itself. tpe: Optuna's TPE, which draws where earlier points were good.
@@ -190,6 +192,7 @@ class Sweep(Section):
     only: list[str] | None = None
     splits: Annotated[list[str], Field(min_length=1)] | None = None
     published: list[Place] = Field(default_factory=list)
+    verdict: Verdict | None = None
     # A search.
     space: Annotated[dict[str, Range], Field(min_length=1)] | None = None
     search: Literal["grid", "random", "tpe"] | None = None
@@ -247,6 +250,8 @@ class Sweep(Section):
                 "variants.random: this name is taken by the encoders before training, "
                 "which every table shows"
             )
+        if self.verdict is not None:
+            self.verdict.require_variants(variants)
 
     def _check_search(self, space: dict[str, Range]) -> None:
         """Refuse what only a table has, and a search that cannot be made."""
@@ -254,6 +259,7 @@ class Sweep(Section):
             "only": self.only,
             "splits": self.splits,
             "published": self.published or None,
+            "verdict": self.verdict,
         }
         for key, value in given.items():
             if value is not None:

@@ -31,6 +31,8 @@ ACCURACIES = {
     KNN_UNSEEN: "1-NN, unseen",
     RETRIEVAL_MAP_UNSEEN: "mAP, unseen",
 }
+# The figures that are also measured of each test person.
+PEOPLE_FIGURES = (RETRIEVAL_MAP, LINEAR, KNN)
 # The same figures of the encoder before training begin with this.
 RANDOM_PREFIX = "random_"
 

@@ -9,6 +9,7 @@ from pipeline.config.root import Config
 from pipeline.core import storage
 from pipeline.core.errors import ConfigError
 from pipeline.runs.directory import RunDirectory
+from pipeline.runs.metric_names import PEOPLE_FIGURES
 from pipeline.runs.resolved import ResolvedRun, resolve
 from pipeline.store.manifest import read_manifest
 from pipeline.sweep.compose import compose_trial, settings_of
@@ -16,9 +17,9 @@ from pipeline.sweep.records import Record
 from pipeline.sweep.trial import Trial, trial_name
 
 # Settings that say what a table is of, though a trial does not compute anything else by them.
-OF_THE_TABLE = ("stages", "sweep", "sweep.variants", "sweep.splits")
-# Before the name of a variant.
-OF_A_VARIANT = "sweep.variants."
+OF_THE_TABLE = ("stages", "sweep", "sweep.variants", "sweep.splits", "sweep.verdict")
+# What the keys in these sections begin with.
+OF_ITS_SECTIONS = ("sweep.variants.", "sweep.verdict.")
 
 
 @dataclass(frozen=True)
@@ -86,18 +87,28 @@ def compose_variant(sweep: ResolvedRun, name: str, seed: int) -> Trial:
 
 
 def check_variants(sweep: ResolvedRun) -> None:
-    """Make sure that every variant of a table can be built, before anything starts.
+    """Make sure that a table can be made, before anything starts.
 
     Raises:
-        ConfigError: one cannot; the message names it.
+        ConfigError: a variant cannot be built, or its verdict is by an unknown figure.
     """
     table = settings_of(sweep.config)
+    if table.verdict is not None:
+        _require_known(table.verdict.metrics)
     for name in table.variants or {}:
         trial = compose_variant(sweep, name, table.seeds[0])
         try:
             resolve(trial.config, trial.request, RunDirectory(trial.config.output))
         except ConfigError as error:
             raise ConfigError(f"sweep.variants.{name}: {error}") from None
+
+
+def _require_known(metrics: Sequence[str]) -> None:
+    """Raise ConfigError for a figure that is not measured of each test person."""
+    for name in metrics:
+        if name not in PEOPLE_FIGURES:
+            known = ", ".join(PEOPLE_FIGURES)
+            raise ConfigError(f"sweep.verdict.metrics: {name} is not one of {known}")
 
 
 def variants_by_name(sweep: ResolvedRun, store: str) -> dict[str, Variant]:
@@ -136,6 +147,6 @@ def shared_command(config: Config, request: Request) -> list[str]:
         key = key.lstrip("+~")
         if key == "data.raw" or (key == "data.store" and config.data.raw is None):
             shown.append(f"{key}={storage.name(value)}")
-        elif is_computed(key) or key in OF_THE_TABLE or key.startswith(OF_A_VARIANT):
+        elif is_computed(key) or key in OF_THE_TABLE or key.startswith(OF_ITS_SECTIONS):
             shown.append(override)
     return shown

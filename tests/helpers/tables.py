@@ -30,6 +30,7 @@ sweep:
   seeds: [0, 1]
   splits: null
   only: null
+  verdict: null
   concurrent: null
   variants: {variants}
 """

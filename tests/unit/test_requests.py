@@ -473,6 +473,10 @@ WRONG_SEARCHES = [
     (("+sweep.only=[a]",), "sweep.only: only a table has it"),
     (("+sweep.splits=[xsub]",), "sweep.splits: only a table has it"),
     (("+sweep.published=[a.jsonl]",), "sweep.published: only a table has it"),
+    (
+        ("+sweep.verdict={variant: a, against: [b], metrics: [knn_top1]}",),
+        "sweep.verdict: only a table has it",
+    ),
     # sweep=NAME itself.
     (("sweep=loss_weight",), "sweep=loss_weight: unknown; did you mean loss_weights?"),
 ]

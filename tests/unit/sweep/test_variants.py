@@ -77,6 +77,40 @@ def test_only_must_name_variants(tmp_path):
         table_run(tmp_path, "sweep.only=[single]")
 
 
+def verdict(variant="full", against="[early]", metrics="[knn_top1]"):
+    """The override that asks for a verdict."""
+    return f"sweep.verdict={{variant: {variant}, against: {against}, metrics: {metrics}}}"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"variant": "sce"}, r"no variant sce; the variants are: full, early, late"),
+        ({"against": "[early, sce]"}, r"no variant sce; the variants are: full, early, late"),
+        ({"against": "[full]"}, r"against: full is the variant that is judged"),
+        ({"against": "[]"}, r"against=\[\]"),
+        ({"against": "[early, early]"}, r"against=\['early', 'early'\]: each name only once"),
+        ({"metrics": "[]"}, r"metrics=\[\]"),
+        ({"metrics": "[knn_top1, knn_top1]"}, r"metrics=.*: each name only once"),
+    ],
+)
+def test_a_verdict_is_of_variants_of_the_table(wrong, message, tmp_path):
+    with pytest.raises(ConfigError, match=r"sweep\.verdict.*" + message):
+        table_run(tmp_path, verdict(**wrong))
+
+
+def test_a_verdict_is_by_figures_of_people(tmp_path):
+    run = table_run(tmp_path, verdict(metrics="[knn_top1, loss]"))
+    known = "retrieval_map, linear_top1, knn_top1"
+    with pytest.raises(ConfigError, match=rf"sweep\.verdict\.metrics: loss is not one of {known}"):
+        check_variants(run)
+
+
+def test_a_verdict_is_part_of_the_command_of_a_table():
+    typed = ("sweep=ablation_nw_ucla", verdict(), "sweep.verdict.variant=late")
+    assert shared_command(load(typed[:1]), Request(typed)) == list(typed)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
