@@ -44,6 +44,8 @@ def build_framework(config: Config) -> Framework:
                 objective=config.objective.model_dump(),
                 views=config.views.model_dump(),
                 normalise=config.data.normalise.model_dump(),
+                average=config.train.average.decay is not None,
+                export_average=config.train.average.is_exported,
             )
         except ValueError as error:
             raise ConfigError(f"model or objective: {error}") from None

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from models.clips import ClipBatch
+from models.framework import Framework
 from pipeline.config.root import Config
-from pipeline.config.train import Schedule
+from pipeline.config.train import Average, Schedule
 from pipeline.core.errors import UserError
 from pipeline.pretrain.agreement import Agreement, never
 from pipeline.pretrain.cadence import START, Cadence, MicroBatch, Position
 from pipeline.pretrain.meter import Meter
-from pipeline.pretrain.schedule import factor
+from pipeline.pretrain.schedule import average_decay, factor
 from pipeline.runs.metric_names import EPOCH, GRADIENT_NORM, LEARNING_RATE, LOSS, STEP, TIME
 
 # Rows of metrics that a checkpoint carries: what a driver may have received and not yet written.
@@ -69,6 +70,7 @@ class LoopSettings:
         accumulate: micro-batches of an update.
         learning_rate: base learning rate, which `schedule` varies.
         schedule: the learning-rate schedule.
+        average: of the encoder's weights.
         clip_norm: largest norm of the gradient, None for no limit.
         bfloat16: whether the forward pass runs in bfloat16 where torch's autocast allows it.
         log_every: updates from one row of metrics to the next.
@@ -82,6 +84,7 @@ class LoopSettings:
     accumulate: int
     learning_rate: float
     schedule: Schedule
+    average: Average
     clip_norm: float | None
     bfloat16: bool
     log_every: int
@@ -99,6 +102,7 @@ class LoopSettings:
             accumulate=settings.accumulate,
             learning_rate=settings.optimiser.lr,
             schedule=settings.schedule,
+            average=settings.average,
             clip_norm=settings.clip_norm,
             bfloat16=settings.precision == "bfloat16",
             log_every=settings.log_every,
@@ -220,16 +224,22 @@ class TrainingLoop:
                 self._meter.add(losses, micro_batch.update, stream.batch_clips(step))
                 if not micro_batch.ends_update:
                     continue
-                self._end_update(micro_batch, self._learning_rate(micro_batch.update, cadence))
+                self._end_update(micro_batch, cadence)
                 is_last = micro_batch.after.updates == cadence.updates
                 if self._stop.reached() and not is_last:
                     self._checkpoint_between(micro_batch)
                     return False
         return True
 
-    def _end_update(self, micro_batch: MicroBatch, rate: float) -> None:
-        """Change the weights, and hand the listener what is due."""
+    def _end_update(self, micro_batch: MicroBatch, cadence: Cadence) -> None:
+        """Change the weights and their average, and hand the listener what is due."""
+        rate = self._learning_rate(micro_batch.update, cadence)
         norm = self._update(rate)
+        decay = average_decay(self.settings.average, micro_batch.update, cadence.updates)
+        if decay is not None:
+            # Only frameworks are built with an average.
+            assert isinstance(self.framework, Framework)
+            self.framework.update_average(decay)
         if micro_batch.row_due:
             self._require_finite()
             self._log(micro_batch, rate, norm)

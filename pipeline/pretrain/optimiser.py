@@ -23,6 +23,12 @@ OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 def build_optimiser(
     parameters: Iterable[nn.Parameter], settings: Optimiser
 ) -> torch.optim.Optimizer:
-    """Make the configured optimiser for `parameters`, at its base learning rate."""
+    """Make the configured optimiser, at its base learning rate.
+
+    Args:
+        parameters: of the framework. It is for those that get a gradient: an average gets none.
+        settings: see `Optimiser`.
+    """
     make = OPTIMISERS[settings.name]
-    return make(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    return make(trained, lr=settings.lr, weight_decay=settings.weight_decay)

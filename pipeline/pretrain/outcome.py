@@ -24,10 +24,11 @@ def export_encoders(run: ResolvedRun, trained: dict[str, Tensor]) -> None:
         trained: the weights of the framework after training.
     """
     framework = build_framework(run.config)
-    backbone = framework.backbone
-    export.export_encoder(run.directory.path(RANDOM_ENCODER), backbone, run.config)
+    encoder = framework.exported
+    # An average begins as the initial weights, too.
+    export.export_encoder(run.directory.path(RANDOM_ENCODER), encoder, run.config)
     framework.load_state_dict(trained)
-    export.export_encoder(run.directory.path(ENCODER), backbone, run.config)
+    export.export_encoder(run.directory.path(ENCODER), encoder, run.config)
 
 
 def collapse_in(row: Row) -> str | None:

@@ -1,8 +1,8 @@
-"""Learning-rate schedules as functions of the update number: nothing to save or to restore."""
+"""Schedules as functions of the update number: nothing to save or to restore."""
 
 import math
 
-from pipeline.config.train import Schedule
+from pipeline.config.train import Average, Schedule
 
 
 def factor(schedule: Schedule, update: int, updates_per_epoch: int, epochs: int) -> float:
@@ -27,3 +27,19 @@ def factor(schedule: Schedule, update: int, updates_per_epoch: int, epochs: int)
     updates_after_warmup = updates_per_epoch * epochs - schedule.warmup_steps
     progress = math.pi * (update - schedule.warmup_steps) / max(1, updates_after_warmup)
     return 0.5 * (1 + math.cos(progress))
+
+
+def average_decay(average: Average, update: int, updates: int) -> float | None:
+    """The share of the average of the weights that stays at an update; None without an average.
+
+    With `rise` it begins at `decay` and rises to 1 along half a cosine (BYOL, Grill et al., 2020).
+
+    Args:
+        average: the configured average.
+        update: the update, from 0.
+        updates: of the whole training.
+    """
+    if average.decay is None or not average.rise:
+        return average.decay
+    left = 0.5 * (1 + math.cos(math.pi * update / updates))
+    return 1 - (1 - average.decay) * left

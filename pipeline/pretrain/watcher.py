@@ -23,8 +23,9 @@ from pipeline.stream.selection import Part
 
 # Of the operating system, 0 to 19: where CPUs are scarce, training has them.
 NICE = 10
-# Where a framework keeps its backbone.
+# Where a framework keeps its backbone, and the average of its weights.
 BACKBONE = "backbone."
+AVERAGE = "average."
 
 
 class Watcher:
@@ -51,7 +52,7 @@ class Watcher:
             return
         self.clips = KeptClips.read(store, np.union1d(gallery, queries))
         self.sides = LabelledSides.of(self.clips, index.label, gallery, queries)
-        self.backbone = build_framework(config).backbone.eval()
+        self.backbone = build_framework(config).exported.eval()
         self.prepare = Preparation(
             self.backbone.layout,
             store.persons,
@@ -77,9 +78,10 @@ class Watcher:
         return {f"{WATCH_PREFIX}{name}": value for name, value in accuracies.items()}
 
     def _load_backbone(self, framework: dict[str, Tensor]) -> None:
-        """Take over the backbone's weights from those of a whole framework."""
+        """Take over the weights of the exported encoder from those of a whole framework."""
+        prefix = AVERAGE if self.config.train.average.is_exported else BACKBONE
         weights = {}
         for name, value in framework.items():
-            if name.startswith(BACKBONE):
-                weights[name.removeprefix(BACKBONE)] = value
+            if name.startswith(prefix):
+                weights[name.removeprefix(prefix)] = value
         self.backbone.load_state_dict(weights)

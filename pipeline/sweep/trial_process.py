@@ -95,7 +95,7 @@ def _run(order: Order, report: Callable[[Report], None]) -> None:
     training = Training(run, order, framework, messenger, Rungs(run, order))
     try:
         uri = _train(training, resume)
-        figures = training.rungs.measure(framework.backbone)
+        figures = training.rungs.measure(framework.exported)
     except LossNotFiniteError as error:
         messenger.send(ended=f"diverged: {error}")
         return

@@ -159,4 +159,4 @@ class Training:
         Raises:
             TrialEndedError: training has diverged.
         """
-        self.messenger.send(figures=self.rungs.measure(self.framework.backbone))
+        self.messenger.send(figures=self.rungs.measure(self.framework.exported))

@@ -4,11 +4,12 @@ import torch
 from torch import nn
 
 from models.clips import ClipBatch
-from pipeline.config.train import Schedule
+from pipeline.config.train import Average, Schedule
 from pipeline.pretrain.agreement import never
 from pipeline.pretrain.loop import LoopSettings, TrainingLoop
 
 CONSTANT = Schedule(name="step", warmup_steps=0, milestones=[], gamma=0.1)
+NO_AVERAGE = Average(decay=None, rise=False, export=True)
 
 
 class Batches:
@@ -82,6 +83,7 @@ def settings(**changes):
         "accumulate": 1,
         "learning_rate": 0.5,
         "schedule": CONSTANT,
+        "average": NO_AVERAGE,
         "clip_norm": None,
         "bfloat16": False,
         "log_every": 1,
