@@ -11,6 +11,18 @@ from collections.abc import Mapping
 from typing import Any
 
 ADDED_LATER: dict[str, Any] = {
+    "objective.part_weights.temporal": 1.0,
+    "objective.part_weights.spatial": 1.0,
+    "objective.part_weights.whole": 1.0,
+    "objective.composition.parts": ["whole"],
+    "objective.composition.relations.of": "projection",
+    "objective.view.parts": ["whole"],
+    "objective.alignment.mask_performances": False,
+    "objective.targets.kind": "one_hot",
+    "objective.targets.own_share": 0.5,
+    "objective.targets.temperature": 0.07,
+    "objective.targets.perplexity": None,
+    "objective.targets.encoder": "current",
     # Only the reader `arrays` has it.
     "data.reader.label_column": "label",
     "train.average.decay": None,
@@ -21,6 +33,7 @@ ADDED_LATER: dict[str, Any] = {
 # A section -> the key that switches it, which switches it off at its value above. Nothing reads the
 # other keys of the section then.
 SWITCHES = {
+    "objective.targets": "objective.targets.kind",
     "train.average": "train.average.decay",
 }
 
