@@ -1,8 +1,8 @@
-"""Measuring frozen features: a linear classifier that is trained on them, and nearest neighbours.
+"""Measuring frozen features by a linear classifier that is trained on them.
 
-Both take features [N, D] and labels [N] of the training side and of the test side, and run on the
+It takes features [N, D] and labels [N] of the training side and of the test side, and runs on the
 device of the features. The results depend on the arguments and the seed alone. Shapes: N clips of a
-side, D features, C classes, K neighbours.
+side, D features, C classes.
 """
 
 from __future__ import annotations
@@ -97,19 +97,6 @@ class LinearResult:
     def best(self) -> float:
         """The highest test accuracy of any epoch."""
         return max(self.test_accuracy)
-
-
-@dataclass(frozen=True)
-class RetrievalResult:
-    """The result of a retrieval.
-
-    Args:
-        predictions: int64 [N_test] labels.
-        accuracy: fraction of the test side.
-    """
-
-    predictions: Tensor
-    accuracy: float
 
 
 def linear_evaluation(
@@ -260,7 +247,7 @@ def _train(
         total = _train_epoch(probes, optimiser, train, batches)
         schedule.step()
         logits = probes.scores(test.features)
-        curves.test_accuracy.append(_accuracy(logits.argmax(1), test.targets))
+        curves.test_accuracy.append(accuracy(logits.argmax(1) == test.targets))
         curves.train_loss.append(total.item() / len(batches) / len(probes.parts))
     if not torch.isfinite(logits).all():
         raise ValueError(
@@ -289,79 +276,6 @@ def _train_epoch(
     return total
 
 
-def retrieval(
-    train_features: Tensor,
-    train_labels: Tensor,
-    test_features: Tensor,
-    test_labels: Tensor,
-    neighbours: int = 1,
-    chunk_elements: int = 1 << 25,
-    parts: Sequence[slice] = WHOLE,
-) -> RetrievalResult:
-    """Classify by the nearest neighbours in cosine similarity, with the training side as gallery.
-
-    Every neighbour has one vote; a tie goes to the tied class that has the nearest neighbour.
-
-    Args:
-        train_features: [N_train, D].
-        train_labels: int64 [N_train].
-        test_features: [N_test, D].
-        test_labels: int64 [N_test].
-        neighbours: K.
-        chunk_elements: how many similarities are computed at a time (float32, 128 MB), so that
-            memory does not grow with their number.
-        parts: see `linear_evaluation`; the similarity is the mean of theirs, which is that of the
-            parts side by side, each of length 1.
-
-    Raises:
-        ValueError: See `linear_evaluation`; or the gallery has fewer clips than neighbours.
-    """
-    targets = checked_targets(train_features, train_labels, test_features, test_labels)
-    if not 1 <= neighbours <= len(targets.train):
-        raise ValueError(
-            f"retrieval asks for {neighbours} neighbours of a gallery of {len(targets.train)} clips"
-        )
-    if len(parts) > 1:
-        train_features = _of_unit_length(train_features, parts)
-        test_features = _of_unit_length(test_features, parts)
-    gallery = F.normalize(train_features, dim=1).T
-    chunk = max(1, chunk_elements // len(targets.train))
-    winners = []
-    for queries in test_features.split(chunk):
-        similarity = F.normalize(queries, dim=1) @ gallery
-        winners.append(_vote(similarity, targets.train, neighbours, len(targets.classes)))
-    found = torch.cat(winners)
-    return RetrievalResult(targets.classes[found].cpu(), _accuracy(found, targets.test))
-
-
-def _of_unit_length(features: Tensor, parts: Sequence[slice]) -> Tensor:
-    """The parts side by side, each of length 1."""
-    normalised = []
-    for part in parts:
-        normalised.append(F.normalize(features[:, part], dim=1))
-    return torch.cat(normalised, dim=1)
-
-
-def _vote(similarity: Tensor, targets: Tensor, neighbours: int, classes: int) -> Tensor:
-    """The index of the class with most votes for each query, [n], from similarities [n, N_train].
-
-    With K = 4 neighbours, nearest first, of the classes 2 0 0 2:
-
-        votes of each class      2  0  2          (of the classes 0, 1, 2)
-        votes by neighbour       2  2  2  2       their first maximum: the nearest neighbour
-        winner                   class 2
-    """
-    if neighbours == 1:
-        # Of equally near clips the first, which topk does not promise.
-        return targets[similarity.argmax(1)]
-    near_nK = targets[similarity.topk(neighbours, dim=1).indices]
-    votes_nC = F.one_hot(near_nK, classes).sum(1)
-    # argmax returns the first maximum: of the neighbours in order of nearness, the first of a class
-    # with most votes.
-    winner_n1 = votes_nC.gather(1, near_nK).argmax(1, keepdim=True)
-    return near_nK.gather(1, winner_n1).squeeze(1)
-
-
 def standardise(train_features: Tensor, test_features: Tensor) -> tuple[Tensor, Tensor]:
     """Shift and scale both sides [N, D] by the training side's mean and deviation.
 
@@ -374,5 +288,6 @@ def standardise(train_features: Tensor, test_features: Tensor) -> tuple[Tensor, 
     return (train_features - mean) * scale, (test_features - mean) * scale
 
 
-def _accuracy(found: Tensor, targets: Tensor) -> float:
-    return (found == targets).sum().item() / len(targets)
+def accuracy(hits: Tensor) -> float:
+    """The share of the clips that are hits, bool [N]."""
+    return hits.sum().item() / len(hits)

@@ -1,4 +1,4 @@
-"""Test clips that are exact copies of training clips, and accuracies without them."""
+"""Test clips that are exact copies of training clips, and figures without them."""
 
 import numpy as np
 
@@ -33,5 +33,14 @@ def unseen_accuracy(predictions: np.ndarray, labels: np.ndarray, copies: np.ndar
         labels: int64 [N_test], the true labels.
         copies: bool [N_test], from `copies_of_training_clips`.
     """
-    correct = predictions == labels
-    return float(correct[~copies].mean())
+    return unseen_mean(predictions == labels, copies)
+
+
+def unseen_mean(values: np.ndarray, copies: np.ndarray) -> float:
+    """Return the mean over the test clips that are not copies.
+
+    Args:
+        values: [N_test].
+        copies: bool [N_test], from `copies_of_training_clips`.
+    """
+    return float(values[~copies].mean())

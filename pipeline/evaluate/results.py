@@ -1,11 +1,12 @@
-"""What an evaluation found, as figures for the summary and as curves for the report."""
+"""What an evaluation found: figures for the summary, and details for the report and others."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pipeline.evaluate.copies import has_unseen, unseen_accuracy
+from pipeline.evaluate.copies import has_unseen, unseen_accuracy, unseen_mean
+from pipeline.evaluate.people import figures_by_person
 from pipeline.evaluate.protocols import Measurement
 from pipeline.runs import metric_names
 from pipeline.runs.files import RANDOM_ENCODER
@@ -39,8 +40,8 @@ class Evaluation:
     def summary(self) -> dict[str, Any]:
         """Return flat figures for `summary.json`, accuracies as fractions.
 
-        `*_top1` are over all test clips. Where some of these are exact copies of training clips
-        (`test_copies`), `*_top1_unseen` are over the others.
+        `*_top1` and `retrieval_*` are over all test clips. Where some of these are exact copies of
+        training clips (`test_copies`), `*_unseen` are over the others.
         """
         results: dict[str, Any] = {
             "probe": self.probe,
@@ -62,32 +63,49 @@ class Evaluation:
         return results
 
     def unseen(self, measurement: Measurement) -> dict[str, float]:
-        """Return the accuracies without copies of training clips; none where they say nothing."""
+        """Return the figures without copies of training clips; none where they say nothing.
+
+        The training side stays as it is: a copy is only no question.
+        """
         if not has_unseen(self.copies):
             return {}
         labels = self.split.test_labels
         linear = unseen_accuracy(measurement.linear.predictions, labels, self.copies)
         knn = unseen_accuracy(measurement.knn.predictions, labels, self.copies)
-        return {metric_names.LINEAR_UNSEEN: linear, metric_names.KNN_UNSEEN: knn}
+        precision = unseen_mean(measurement.knn.average_precision, self.copies)
+        return {
+            metric_names.LINEAR_UNSEEN: linear,
+            metric_names.KNN_UNSEEN: knn,
+            metric_names.RETRIEVAL_MAP_UNSEEN: precision,
+        }
 
-    def curves(self) -> dict[str, Any]:
-        """Return the linear probe's curves for `evaluation.json`."""
+    def details(self) -> dict[str, Any]:
+        """Return for `evaluation.json` the linear probe's curves, and the figures of each person.
+
+        Both are by encoder.
+        """
         linear = {}
+        people = {}
         for encoder, measurement in self.measurements.items():
             linear[encoder] = {
                 "test_top1": measurement.linear.test_accuracy,
                 "train_loss": measurement.linear.train_loss,
             }
-        return {"probe": self.probe, "linear": linear}
+            people[encoder] = figures_by_person(measurement, self.split)
+        return {"probe": self.probe, "linear": linear, "people": people}
 
 
 def accuracies(measurement: Measurement) -> dict[str, float]:
-    """Return the accuracies of one encoder over all test clips."""
-    return {
+    """Return the accuracies of one encoder over all test clips, and those of retrieval."""
+    figures = {
         metric_names.LINEAR: measurement.linear.top1,
         metric_names.LINEAR_BEST: measurement.linear.best_top1,
         metric_names.KNN: measurement.knn.top1,
+        metric_names.RETRIEVAL_MAP: measurement.knn.mean_average_precision,
     }
+    for k, share in measurement.knn.recalls.items():
+        figures[metric_names.RECALLS[k]] = share
+    return figures
 
 
 def _figure_of(encoder: str, name: str) -> str:

@@ -18,7 +18,8 @@ def features_file(features: np.ndarray, split: Split, measurement: Measurement) 
     Returns:
         A file of safetensors: `train/` and `test/` with ids, labels and features [N, D]. The test
         side also has the logits of the linear probe [N, classes] (the columns are the labels of the
-        training side, ascending), and the predictions of both protocols.
+        training side, ascending), the predictions of both protocols, and the average precision of
+        each clip.
     """
     train, test = split.rows(features)
     arrays = {
@@ -31,5 +32,6 @@ def features_file(features: np.ndarray, split: Split, measurement: Measurement) 
         "test/logits": measurement.linear.logits,
         "test/linear": measurement.linear.predictions,
         "test/knn": measurement.knn.predictions,
+        "test/average_precision": measurement.knn.average_precision,
     }
     return save(arrays)

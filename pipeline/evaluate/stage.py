@@ -1,8 +1,8 @@
 """The stage `evaluate`: how much the frozen features of the encoder tell about the actions.
 
 The encoder as training left it and as it started (`random`) see the same clips in the same pass,
-and both are measured by a linear classifier and by nearest neighbours. A figure is worth what it
-adds to its random row.
+and both are measured by a linear classifier and by their nearest neighbours. A figure is worth what
+it adds to its random row.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def evaluate(run: ResolvedRun, tracker: Tracker | Untracked) -> dict[str, Any]:
     """Measure the run's encoder and its random start.
 
     Leaves `features/<encoder>.safetensors` (see `features_file`) and `evaluation.json` (the curves
-    of the linear probe) in `output`. The export of the random start gets the statistics of its
-    feature norm.
+    of the linear probe, and the figures of each person) in `output`. The export of the random start
+    gets the statistics of its feature norm.
 
     Args:
         run: the run, with both encoders exported.

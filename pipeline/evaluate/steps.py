@@ -89,5 +89,5 @@ def keep(
         content = features_file(extracted.features[name], run.split, measurement)
         storage.write_bytes(run.directory.path(files.FEATURES, f"{name}.safetensors"), content)
     # Last: it shows that the evaluation is complete.
-    storage.write_json(run.directory.path(files.EVALUATION), evaluation.curves())
+    storage.write_json(run.directory.path(files.EVALUATION), evaluation.details())
     return evaluation

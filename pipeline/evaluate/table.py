@@ -5,11 +5,13 @@ from pipeline.evaluate.copies import has_unseen
 from pipeline.evaluate.results import Evaluation
 from pipeline.runs.files import RANDOM_ENCODER
 from pipeline.runs.metric_names import (
+    ACCURACIES,
     GFLOPS,
     KNN_UNSEEN,
     LINEAR_UNSEEN,
     PARAMETERS,
     PRETRAINING_GFLOPS,
+    RETRIEVAL_MAP,
 )
 
 
@@ -18,7 +20,7 @@ def show(evaluation: Evaluation) -> None:
     split = evaluation.split
     title = (
         f"{evaluation.protocol}: {len(split.train)} training and {len(split.test)} test clips, "
-        f"probe {evaluation.probe}, last epoch, top-1; "
+        f"probe {evaluation.probe}, last epoch, top-1, and mean average precision; "
         "GFLOPs a clip of inference and of a step of training"
     )
     rows = [_row(evaluation, encoder) for encoder in evaluation.measurements]
@@ -29,9 +31,12 @@ def show(evaluation: Evaluation) -> None:
 
 
 def _columns(evaluation: Evaluation) -> list[str]:
-    """Return the headings, short enough for a narrow console."""
+    """Return the headings, few and short enough for a narrow console.
+
+    The precision without copies is in the summary alone: there is no room for it.
+    """
     nearest = f"{evaluation.neighbours}-NN"
-    columns = ["", "linear", nearest]
+    columns = ["", "linear", nearest, ACCURACIES[RETRIEVAL_MAP]]
     if has_unseen(evaluation.copies):
         columns += ["linear unseen", f"{nearest} unseen"]
     columns += ["weights", "GFLOPs", "training"]
@@ -41,6 +46,7 @@ def _columns(evaluation: Evaluation) -> list[str]:
 def _row(evaluation: Evaluation, encoder: str) -> list[str]:
     measurement = evaluation.measurements[encoder]
     row = [encoder, percent(measurement.linear.top1), percent(measurement.knn.top1)]
+    row.append(percent(measurement.knn.mean_average_precision))
     unseen = evaluation.unseen(measurement)
     if unseen:
         row += [percent(unseen[LINEAR_UNSEEN]), percent(unseen[KNN_UNSEEN])]

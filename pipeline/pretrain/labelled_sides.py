@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.probes import LinearProbe, linear_evaluation, retrieval
+from models.probes import LinearProbe, linear_evaluation
+from models.retrieval import retrieval
 from pipeline.config.evaluate import Evaluate
 from pipeline.pretrain.kept_clips import KeptClips
-from pipeline.runs.metric_names import KNN, LINEAR
+from pipeline.runs.metric_names import KNN, LINEAR, RETRIEVAL_MAP
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class LabelledSides:
             seed: of the linear probe.
 
         Returns:
-            Name of each accuracy -> a fraction of the queries.
+            Name of each figure -> a fraction of the queries, or the mean of their precisions.
 
         Raises:
             ValueError: features or losses of the probe are not finite.
@@ -77,4 +78,8 @@ class LabelledSides:
         probe = LinearProbe(**settings.linear.model_dump())
         knn = retrieval(*sides, neighbours, parts=parts)
         linear = linear_evaluation(*sides, probe, seed, parts=parts)
-        return {KNN: knn.accuracy, LINEAR: linear.accuracy}
+        return {
+            KNN: knn.accuracy,
+            LINEAR: linear.accuracy,
+            RETRIEVAL_MAP: knn.mean_average_precision,
+        }

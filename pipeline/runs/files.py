@@ -13,7 +13,7 @@ output/
   metrics.jsonl     one row for each logged step of training
   encoder/          the encoder after training
   random/           the encoder before training
-  evaluation.json   the curves of the linear probe
+  evaluation.json   the curves of the linear probe, and the figures of each test person
   features/         the features of both encoders
   figures/          the pictures of the report
   report.html       the report

@@ -10,7 +10,8 @@ import torch
 from safetensors.numpy import load_file
 from torch.nn.functional import batch_norm, normalize
 
-from models.probes import LinearProbe, linear_evaluation, retrieval
+from models.probes import LinearProbe, linear_evaluation
+from models.retrieval import retrieval
 from pipeline.config.compose import Request
 from pipeline.config.root import Config
 from pipeline.core import storage
@@ -207,7 +208,14 @@ def test_the_stage_measures_the_encoder_and_its_random_start(
         linear = linear_evaluation(train, labels[0], test, labels[1], probe, seed=3)
         assert results[f"{prefix}linear_top1"] == linear.accuracy
         assert results[f"{prefix}linear_best_top1"] == linear.best
-        assert results[f"{prefix}knn_top1"] == retrieval(train, labels[0], test, labels[1]).accuracy
+        nearest = retrieval(train, labels[0], test, labels[1])
+        assert results[f"{prefix}knn_top1"] == nearest.accuracy
+        for figure, value in (
+            ("map", nearest.mean_average_precision),
+            ("recall_at_5", nearest.recall(5)),
+            ("recall_at_10", nearest.recall(10)),
+        ):
+            assert results[f"{prefix}retrieval_{figure}"] == pytest.approx(value, abs=1e-5)
         assert linear.accuracy > 0.4  # chance is 0.25: the features are those of the labelled clips
 
         saved = load_file(f"{place}/run/features/{name}.safetensors")
@@ -224,9 +232,15 @@ def test_the_stage_measures_the_encoder_and_its_random_start(
         clips = [run.store.clip(int(row)) for row in by_cameras.test]
         loaded = backbone.features(prepare(clips))
         np.testing.assert_allclose(loaded, saved["test/features"], rtol=1e-4, atol=1e-4)
-    curves = storage.read_json(f"{place}/run/evaluation.json")
-    assert curves["linear"]["encoder"]["test_top1"][-1] == results["linear_top1"]
-    assert len(curves["linear"]["random"]["train_loss"]) == probe.epochs
+    details = storage.read_json(f"{place}/run/evaluation.json")
+    people = details["people"]["encoder"]
+    assert set(people) == set(map(str, by_cameras.index.subject[by_cameras.test]))
+    clips = [figures["clips"] for figures in people.values()]
+    for figure in ("linear_top1", "knn_top1", "retrieval_map"):
+        mean = np.average([figures[figure] for figures in people.values()], weights=clips)
+        assert results[figure] == pytest.approx(mean)
+    assert details["linear"]["encoder"]["test_top1"][-1] == results["linear_top1"]
+    assert len(details["linear"]["random"]["train_loss"]) == probe.epochs
 
 
 def test_a_repeated_evaluation_gives_the_same(evaluated, no_actors, config, place):
@@ -296,6 +310,9 @@ def test_copies_of_training_clips_are_counted_and_left_out_of_a_second_figure(
             == results[f"random_{figure}_top1_unseen"]
             == correct[unseen].mean()
         )
+    precision = saved["test/average_precision"]
+    assert results["retrieval_map"] == pytest.approx(precision.mean())
+    assert results["retrieval_map_unseen"] == pytest.approx(precision[unseen].mean())
     # Late fusion: each network by itself, its nearest neighbours by the mean of the similarities.
     sides = [
         torch.from_numpy(saved[key])

@@ -5,7 +5,8 @@ import pytest
 import torch
 from safetensors.numpy import load
 
-from models.probes import LinearProbe, linear_evaluation, retrieval
+from models.probes import LinearProbe, linear_evaluation
+from models.retrieval import retrieval
 from pipeline.evaluate.protocols import Protocols, measure_encoder
 from pipeline.evaluate.saved import features_file
 
@@ -46,6 +47,20 @@ def test_a_measurement_is_that_of_the_probes(by_cameras, protocols):
     np.testing.assert_array_equal(measurement.linear.predictions, linear.predictions)
     assert measurement.knn.top1 == knn.accuracy
     np.testing.assert_array_equal(measurement.knn.predictions, knn.predictions)
+    np.testing.assert_array_equal(measurement.knn.average_precision, knn.average_precision)
+    assert measurement.knn.mean_average_precision == pytest.approx(knn.mean_average_precision)
+    assert measurement.knn.recalls == {5: knn.recall(5), 10: knn.recall(10)}
+
+
+def test_a_recall_beyond_the_training_side_is_left_out(by_cameras, protocols):
+    features = made_up(by_cameras)
+    some = np.random.default_rng(0).permutation(len(by_cameras.train))[:7]
+    sides = by_cameras.rows(features)
+    labels = (by_cameras.train_labels, by_cameras.test_labels)
+    # The test side is the training side, so that no action is missing.
+    few = (sides[0][some], sides[0][some])
+    measurement = measure_encoder(few, (labels[0][some], labels[0][some]), protocols, 1, "cpu")
+    assert measurement.knn.recalls == {5: 1.0}
 
 
 def test_features_that_are_not_finite_are_refused(by_cameras, protocols):
@@ -70,6 +85,7 @@ def test_a_file_holds_both_sides_and_what_was_measured(by_cameras, protocols):
         "test/logits": measurement.linear.logits,
         "test/linear": measurement.linear.predictions,
         "test/knn": measurement.knn.predictions,
+        "test/average_precision": measurement.knn.average_precision,
     }
     assert saved.keys() == expected.keys()
     for name, values in expected.items():

@@ -1,4 +1,4 @@
-"""Linear evaluation and retrieval against scikit-learn, a literal loop and invariances."""
+"""Linear evaluation against scikit-learn, a literal loop and invariances."""
 
 import math
 from dataclasses import replace
@@ -9,10 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from torch import Tensor, nn
+from torch import nn
 
-from models.probes import LinearProbe, linear_evaluation, retrieval, standardise
+from models.probes import LinearProbe, linear_evaluation, standardise
+from models.retrieval import retrieval
+from tests.helpers.clusters import clusters
 from tests.helpers.examples import examples
 
 ADAMW = LinearProbe(
@@ -29,19 +30,6 @@ SGD = LinearProbe(
     milestones=[3, 5],
 )
 SHORT = replace(ADAMW, epochs=3)
-
-
-def clusters(
-    count: int, width: int = 12, spread: float = 1.0, seed: int = 0
-) -> tuple[Tensor, Tensor]:
-    """Features [N, D] around one centre per label; labels have gaps, so that a label is not its
-    index.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    centres = torch.randn(4, width, generator=torch.Generator().manual_seed(99))
-    index = torch.randint(4, (count,), generator=generator)
-    features = centres[index] + spread * torch.randn(count, width, generator=generator)
-    return features, torch.tensor([3, 7, 8, 40])[index]
 
 
 def test_linear_reaches_the_optimum_of_logistic_regression():
@@ -159,50 +147,6 @@ def test_the_standardised_probe_does_not_see_the_scale_of_a_feature():
     assert not torch.allclose(plain.logits, raw.logits, rtol=1e-2, atol=1e-2)
 
 
-@pytest.mark.parametrize("neighbours", [1, 5, 20])
-def test_retrieval_equals_scikit_learn(neighbours):
-    train, test = clusters(300, spread=1.3), clusters(150, spread=1.3, seed=1)
-    similarity = (
-        nn.functional.normalize(test[0].double(), dim=1)
-        @ nn.functional.normalize(train[0].double(), dim=1).T
-    )
-    reference = KNeighborsClassifier(neighbours, metric="cosine", algorithm="brute")
-    reference.fit(train[0].double().numpy(), train[1].numpy())
-    result = retrieval(*train, *test, neighbours=neighbours)
-    # Where two classes have equally many votes scikit-learn takes the smaller label and we the
-    # nearest clip.
-    votes = np.array([[int((row == label).sum()) for label in reference.classes_]
-                      for row in train[1][similarity.topk(neighbours, dim=1).indices]])  # fmt: skip
-    clear = (votes == votes.max(1, keepdims=True)).sum(1) == 1
-    assert clear.sum() > 100
-    expected = reference.predict(test[0].double().numpy())
-    assert (result.predictions.numpy()[clear] == expected[clear]).all()
-    assert result.accuracy == pytest.approx((result.predictions == test[1]).float().mean().item())
-
-
-def test_a_tied_vote_goes_to_the_nearest_clip():
-    angle = torch.tensor([0.0, 0.1, 0.2, 0.3, 2.0])
-    gallery = torch.stack([angle.cos(), angle.sin()], 1)
-    labels = torch.tensor([9, 1, 1, 9, 5])
-    query = torch.tensor([[1.0, 0.0]])
-    assert retrieval(
-        gallery, labels, query, torch.tensor([9]), neighbours=4
-    ).predictions.tolist() == [9]
-    assert retrieval(
-        gallery, labels, query, torch.tensor([9]), neighbours=3
-    ).predictions.tolist() == [1]
-
-
-@examples(25)
-@given(st.integers(1, 700), st.integers(1, 7))
-def test_retrieval_does_not_depend_on_chunks(chunk, neighbours):
-    train, test = clusters(40), clusters(30, seed=1)
-    whole = retrieval(*train, *test, neighbours=neighbours)
-    assert torch.equal(
-        whole.predictions, retrieval(*train, *test, neighbours, chunk_elements=chunk).predictions
-    )
-
-
 PARTS = (slice(0, 4), slice(4, 8), slice(8, 12))
 
 
@@ -221,24 +165,6 @@ def test_late_fusion_averages_the_scores_of_networks_probed_alone(recipe):
         np.mean([result.train_loss for result in alone], axis=0).tolist(), rel=1e-4
     )
     assert any(fused.predictions.tolist() != result.predictions.tolist() for result in alone)
-
-
-def test_late_fusion_retrieves_by_the_mean_of_the_networks_similarities():
-    (x, y), (x_test, y_test) = clusters(300, spread=2), clusters(150, spread=2, seed=1)
-    x, x_test = (
-        values * torch.tensor([1.0, 5.0, 50.0]).repeat_interleave(4) for values in (x, x_test)
-    )
-    unit = [
-        [nn.functional.normalize(v.double()[:, part], dim=1) for part in PARTS] for v in (x_test, x)
-    ]
-    similarity = torch.stack(
-        [query @ gallery.T for query, gallery in zip(*unit, strict=True)]
-    ).mean(0)
-    found = retrieval(x, y, x_test, y_test, parts=PARTS)
-    assert torch.equal(found.predictions, y[similarity.argmax(1)])
-    assert not torch.equal(
-        found.predictions, retrieval(x, y, x_test, y_test).predictions
-    )  # where lengths decide
 
 
 @pytest.mark.parametrize("measure", ["linear", "retrieval"])
@@ -270,11 +196,6 @@ def test_bad_sides_are_refused(measure, spoil, message):
     sides = spoil(*clusters(50), *clusters(30, seed=1))
     with pytest.raises(ValueError, match=message):
         linear_evaluation(*sides, SHORT, seed=0) if measure == "linear" else retrieval(*sides)
-
-
-def test_more_neighbours_than_clips_are_refused():
-    with pytest.raises(ValueError, match="asks for 51 neighbours of a gallery of 50"):
-        retrieval(*clusters(50), *clusters(30, seed=1), neighbours=51)
 
 
 def test_a_diverging_probe_is_an_error():

@@ -96,6 +96,7 @@ def test_accuracies_are_those_of_the_stage_evaluate(store, tmp_path, objective):
     )
     assert found["linear_top1"] == expected.linear.top1
     assert found["knn_top1"] == expected.knn.top1
+    assert found["retrieval_map"] == pytest.approx(expected.knn.mean_average_precision)
     assert found.keys() == CRITERIA.keys()
 
 
