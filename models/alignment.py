@@ -6,12 +6,15 @@ comes from clip i.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.choices import ALIGNMENT_LOSSES, require_choice
 from models.precision import full_precision
+from models.soft_targets import Targets, soft_cross_entropy
 
 # Keeps the square root of a variance differentiable at zero (VICReg, and UmURL).
 _VARIANCE_FLOOR = 1e-4
@@ -22,7 +25,7 @@ class InfoNCE(nn.Module):
 
     It is the NT-Xent loss of SimCLR without negatives of the same kind:
     mean_i -log softmax_j(cos(a_i, b_j) / temperature) at j = i, averaged with the same for a and b
-    exchanged.
+    exchanged. With soft targets the right answer is not j = i alone, but each j by its share.
 
     Args:
         temperature: divides the cosines; above 0.
@@ -38,10 +41,17 @@ class InfoNCE(nn.Module):
             raise ValueError(f"temperature must be positive, got {temperature}")
         self.temperature = temperature
 
-    def forward(self, a_ND: Tensor, b_ND: Tensor) -> Tensor:
-        """Return the loss [] of two features [N, D] of the same clips."""
+    def forward(self, a_ND: Tensor, b_ND: Tensor, targets: Targets | None = None) -> Tensor:
+        """Return the loss [] of two features [N, D] of the same clips.
+
+        Args:
+            a_ND: one feature.
+            b_ND: the other.
+            targets: what the right answers are, and which clips are no wrong ones. None: each clip
+                itself is right, all others are wrong.
+        """
         check_pair(a_ND, b_ND)
-        return _infonce(a_ND, b_ND, self.temperature)
+        return _infonce(a_ND, b_ND, self.temperature, targets or Targets())
 
 
 class VarianceCovariance(nn.Module):
@@ -115,8 +125,15 @@ def check_pair(a: Tensor, b: Tensor) -> None:
 
 
 @full_precision
-def _infonce(a_ND: Tensor, b_ND: Tensor, temperature: float) -> Tensor:
+def _infonce(a_ND: Tensor, b_ND: Tensor, temperature: float, targets: Targets) -> Tensor:
     logits_NN = F.normalize(a_ND, dim=1) @ F.normalize(b_ND, dim=1).T / temperature
+    if targets.answers is not None:
+        b_from_a = soft_cross_entropy(logits_NN, targets.answers, targets.twins)
+        a_from_b = soft_cross_entropy(logits_NN.T, targets.answers, targets.twins)
+        return (b_from_a + a_from_b) / 2
+    if targets.twins is not None:
+        # Two clips of one performance are twins in both directions.
+        logits_NN = logits_NN.masked_fill(targets.twins, -math.inf)
     # The right answer for row i is column i.
     own_N = torch.arange(len(logits_NN), device=logits_NN.device)
     return (F.cross_entropy(logits_NN, own_N) + F.cross_entropy(logits_NN.T, own_N)) / 2

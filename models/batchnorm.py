@@ -5,6 +5,9 @@ Shapes: G groups of rows, n rows of this worker, C features.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +36,7 @@ class GlobalBatchNorm1d(nn.BatchNorm1d):
             stays on the device.
     """
 
-    # Never None here: the statistics are always tracked.
+    # Never None here: the statistics are always kept, see `without_traces`.
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
@@ -49,7 +52,8 @@ class GlobalBatchNorm1d(nn.BatchNorm1d):
         self._check(x)
         if self.training:
             mean, variance, count = _statistics(x)
-            self._track(mean.detach(), variance.detach(), count)
+            if self.track_running_stats:
+                self._track(mean.detach(), variance.detach(), count)
         else:
             mean = self.running_mean
             variance = self.running_var
@@ -77,6 +81,29 @@ class GlobalBatchNorm1d(nn.BatchNorm1d):
             self.running_mean.lerp_(mean_C.to(self.running_mean.dtype), self.momentum)
             self.running_var.lerp_(variance_C.to(self.running_var.dtype), self.momentum)
             self.num_batches_tracked += 1
+
+
+@contextmanager
+def without_traces(module: nn.Module) -> Iterator[None]:
+    """Inside the context, calls of a module leave nothing behind.
+
+    Norms in training go on to use batch statistics, but their running ones stay as they are. All
+    other modules are in evaluation, so that no random number is drawn for dropout.
+    """
+    modes = []
+    for part in module.modules():
+        modes.append((part, part.training))
+        if isinstance(part, GlobalBatchNorm1d):
+            part.track_running_stats = False
+        else:
+            part.training = False
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+            if isinstance(part, GlobalBatchNorm1d):
+                part.track_running_stats = True
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -42,8 +42,16 @@ FeaturePart = Literal["temporal", "spatial", "whole"]
 Projectors = Literal["modality", "shared", "separate"]
 # How the unimodal features are put together.
 CompositionModule = Literal["mean", "weights", "mlp", "attention"]
-# What the fused feature predicts: the composed feature itself, or its category, without labels.
-Guidance = Literal["feature", "prototypes"]
+# What the fused feature predicts: the composed feature itself, or its category, without labels; or
+# which clips resemble a clip, as soft targets say.
+Guidance = Literal["feature", "prototypes", "relations"]
+# What relations are compared of: the projection of the fused feature, or the feature itself.
+RelationsOf = Literal["projection", "feature"]
+# What a contrastive loss takes for right: the clip itself alone, or also clips whose unimodal
+# features ("composed") or fused features ("self") are like its own.
+TargetKind = Literal["one_hot", "composed", "self"]
+# The encoder of the soft targets: the one in training, or the average of its weights.
+TargetEncoder = Literal["current", "average"]
 # The loss that compares two features.
 AlignmentLoss = Literal["infonce", "variance_covariance", "cosine"]
 
@@ -67,6 +75,9 @@ FEATURE_PARTS: tuple[FeaturePart, ...] = get_args(FeaturePart)
 PROJECTORS: tuple[Projectors, ...] = get_args(Projectors)
 COMPOSITION_MODULES: tuple[CompositionModule, ...] = get_args(CompositionModule)
 GUIDANCES: tuple[Guidance, ...] = get_args(Guidance)
+RELATIONS_OF: tuple[RelationsOf, ...] = get_args(RelationsOf)
+TARGETS: tuple[TargetKind, ...] = get_args(TargetKind)
+TARGET_ENCODERS: tuple[TargetEncoder, ...] = get_args(TargetEncoder)
 ALIGNMENT_LOSSES: tuple[AlignmentLoss, ...] = get_args(AlignmentLoss)
 PROBE_OPTIMISERS: tuple[ProbeOptimiser, ...] = get_args(ProbeOptimiser)
 

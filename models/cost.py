@@ -61,7 +61,7 @@ def training_cost(framework: Framework, batch: int) -> dict[str, float]:
     framework = copy.deepcopy(framework).to("meta").train()
     shape = _view_shape(framework.backbone, clips=batch)
     views: dict[str, Tensor] = {}
-    for name in framework.objective.passes:
+    for name in framework.passes:
         views[name] = torch.zeros(shape, device="meta")
     step = flops(lambda: framework.losses(views)["loss"].backward())
     return {

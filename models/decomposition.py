@@ -21,10 +21,9 @@ from models.choices import (
     require_choice,
     require_different,
 )
+from models.parts import STREAMS, part_of
 from models.projector import ProjectorSizes, build_projector
 
-# A part of the feature -> the streams that it comes from, by number.
-STREAMS = {"temporal": (0,), "spatial": (1,), "whole": (0, 1)}
 # The modules that look at the fused tokens, not at the pooled feature.
 OF_TOKENS = ("convolution", "attention")
 # The name of the only projector where all tensors share one.
@@ -98,12 +97,8 @@ class Decomposition(nn.Module):
         unimodal: Mapping[str, Tensor],
         fused: Tensor,
         tokens: Sequence[Tensor] | None = None,
-    ) -> tuple[list[Tensor], list[Tensor]]:
+    ) -> tuple[dict[str, list[Tensor]], dict[str, list[Tensor]]]:
         """Project the unimodal features and what was taken out of the fused one.
-
-        With parts (whole, temporal) and modalities (joint, bone) both lists hold, in this order:
-
-            whole joint | whole bone | temporal joint | temporal bone
 
         Args:
             unimodal: modality -> u_m, [n, 2*D].
@@ -113,18 +108,16 @@ class Decomposition(nn.Module):
 
         Returns:
             The targets, which are projections of u_m, and the predictions, which are projections of
-            D_m(y). Each is a list of [n, output].
+            D_m(y). Each is part -> a list of [n, output], the modalities in their order.
         """
-        targets: list[Tensor] = []
-        predictions: list[Tensor] = []
+        targets = {}
+        predictions = {}
         for part in self.parts:
             true = []
             for name in self.modalities:
-                true.append(self._part_of(unimodal[name], part))
+                true.append(part_of(unimodal[name], part))
             taken = self.apart[part](self._source(part, fused, tokens))
-            part_targets, part_predictions = self._project(part, true, taken)
-            targets.extend(part_targets)
-            predictions.extend(part_predictions)
+            targets[part], predictions[part] = self._project(part, true, taken)
         return targets, predictions
 
     def _source(
@@ -132,18 +125,10 @@ class Decomposition(nn.Module):
     ) -> Tensor | list[Tensor]:
         """What D_m looks at: a part of the fused feature, or the tokens of that part's streams."""
         if not self.of_tokens:
-            return self._part_of(fused, part)
+            return part_of(fused, part)
         if tokens is None:
             raise ValueError("this decomposition looks at the tokens of the fused feature")
         return [tokens[stream] for stream in STREAMS[part]]
-
-    def _part_of(self, feature: Tensor, part: str) -> Tensor:
-        """Cut a part out of a feature [temporal; spatial]."""
-        if part == "temporal":
-            return feature[:, : self.width]
-        if part == "spatial":
-            return feature[:, self.width :]
-        return feature
 
     def _project(
         self, part: str, true: list[Tensor], taken: list[Tensor]

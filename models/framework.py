@@ -14,14 +14,21 @@ from torch import Tensor, nn
 
 from models.average import average_of, update_average
 from models.backbone import Backbone, BackboneSettings, Tokens
+from models.batchnorm import without_traces
 from models.choices import PASSES
-from models.clips import ClipBatch
+from models.clips import ClipBatch, whole
 from models.distributed import gather_all, shares
+from models.late_objective import LateObjective, build_objective
 from models.monitors import figures, worst
 from models.normalise import normalise
-from models.objective import LateObjective, Objective, ObjectiveSettings, build_objective
+from models.objective import Objective
+from models.objective_settings import ObjectiveSettings
 from models.skeleton import SkeletonLayout
+from models.soft_targets import TargetInputs
 from models.views import Views
+
+# The name of the view that shows the whole clip as evaluation sees it: soft targets are made of it.
+UNAUGMENTED = "unaugmented"
 
 
 class Framework(nn.Module):
@@ -40,7 +47,7 @@ class Framework(nn.Module):
         average: the average, None without.
 
     Raises:
-        ValueError: The average is to be exported, and there is none.
+        ValueError: The average is to be exported, or to make the targets, and there is none.
     """
 
     def __init__(
@@ -57,6 +64,10 @@ class Framework(nn.Module):
         super().__init__()
         if export_average and not average:
             raise ValueError("export_average needs average")
+        if objective.targets_of_average and not average:
+            raise ValueError(
+                "objective.targets.encoder=average needs an average (train.average.decay)"
+            )
         self.backbone = backbone
         self.average = average_of(backbone) if average else None
         self._export_average = export_average
@@ -87,6 +98,13 @@ class Framework(nn.Module):
             raise ValueError("this framework keeps no average")
         update_average(self.average, self.backbone, decay)
 
+    @property
+    def passes(self) -> tuple[str, ...]:
+        """The names of all views that a step needs: see `Objective.passes`, and UNAUGMENTED."""
+        if self.objective.target_passes:
+            return (*self.objective.passes, UNAUGMENTED)
+        return self.objective.passes
+
     def forward(
         self, clips: ClipBatch, seed: int, epoch: int, watch: bool = False
     ) -> dict[str, Tensor]:
@@ -106,21 +124,22 @@ class Framework(nn.Module):
         Raises:
             ValueError: There are fewer than two clips over all workers.
         """
-        views = self.draw(clips, seed, epoch, self.objective.passes)
-        return self.losses(views, watch)
+        views = self.draw(clips, seed, epoch, self.passes)
+        return self.losses(views, watch, clips)
 
     def draw(
         self, clips: ClipBatch, seed: int, epoch: int, names: Collection[str]
     ) -> dict[str, Tensor]:
         """Draw one view of each clip for each of the named passes.
 
-        If the batch has `clips.other`, the second fused view shows those clips.
+        If the batch has `clips.other`, the second fused view shows those clips. The view
+        UNAUGMENTED is not drawn: it is the whole clip.
 
         Args:
             clips: B clips.
             seed: see `forward`.
             epoch: see `forward`.
-            names: of passes.
+            names: of passes, see `passes`.
 
         Returns:
             Name -> [B, T, M, V, 3].
@@ -135,6 +154,9 @@ class Framework(nn.Module):
                 other = replace(self._normalised(clips.other), ids=clips.ids)
             views = {}
             for name in names:
+                if name == UNAUGMENTED:
+                    views[name] = whole(own, self.backbone.frames)
+                    continue
                 source = other if name == "fused_other" else own
                 views[name] = self.views(source, seed, epoch, draw=PASSES.index(name))
         return views
@@ -142,21 +164,47 @@ class Framework(nn.Module):
     def _normalised(self, clips: ClipBatch) -> ClipBatch:
         return normalise(clips, self.backbone.layout, centre=self.centre, align=self.align)
 
-    def losses(self, views: Mapping[str, Tensor], watch: bool = False) -> dict[str, Tensor]:
+    def losses(
+        self, views: Mapping[str, Tensor], watch: bool = False, clips: ClipBatch | None = None
+    ) -> dict[str, Tensor]:
         """Compute the losses from views that were drawn already.
 
         Args:
             views: name of a pass -> [B, T, M, V, 3].
             watch: see `forward`.
+            clips: what the views show. Their performances and labels are looked at. None: each clip
+                is of a performance of its own, and no label is known.
 
         Returns:
             See `forward`.
         """
-        features, tokens = self.backbone.encode_tokens(views)
-        losses = self.objective(features, tokens, watch)
+        compared = {name: view for name, view in views.items() if name != UNAUGMENTED}
+        features, tokens = self.backbone.encode_tokens(compared)
+        losses = self.objective(features, tokens, watch, self._target_inputs(views, clips))
         if watch:
             losses |= self._figures(tokens)
         return losses
+
+    def _target_inputs(self, views: Mapping[str, Tensor], clips: ClipBatch | None) -> TargetInputs:
+        """What soft targets, and the mask of performances, are made of."""
+        features: dict[str, Tensor] = {}
+        if self.objective.target_passes:
+            features = self._whole_features(views[UNAUGMENTED])
+        if clips is None:
+            return TargetInputs(features)
+        return TargetInputs(features, labels=clips.labels)
+
+    @torch.no_grad()
+    def _whole_features(self, view: Tensor) -> dict[str, Tensor]:
+        """The features of whole clips [B, T, M, V, 3], without gradient or any other effect.
+
+        Norms use the statistics of this batch, as in the passes that are compared.
+        """
+        encoder = self.backbone
+        if self.objective.targets_of_average and self.average is not None:
+            encoder = self.average
+        with without_traces(encoder):
+            return encoder.encode(dict.fromkeys(self.objective.target_passes, view))
 
     @torch.no_grad()
     def _figures(self, tokens: Mapping[str, Tokens]) -> dict[str, Tensor]:

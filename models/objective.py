@@ -8,97 +8,33 @@ the width of the backbone; a feature is 2*D wide.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from models.alignment import VarianceCovariance, build_alignment
-from models.backbone import Backbone, Tokens
-from models.choices import GUIDANCES, MODALITIES, require_choice
+from models.alignment import InfoNCE, VarianceCovariance, build_alignment
+from models.backbone import Tokens
+from models.choices import MODALITIES
 from models.composition import Composition
 from models.decomposition import Decomposition
-from models.distributed import gather_all, shares
+from models.distributed import shares
 from models.monitors import cosine
+from models.objective_settings import ObjectiveSettings, fused_parts, require_sound
+from models.parts import STREAMS, OfPart, mean_over_parts, part_of
 from models.precision import widen
+from models.projections import Projections
 from models.projector import ProjectorSizes, build_projector
 from models.prototypes import Prototypes
+from models.relations import Relations
+from models.soft_targets import SoftTargets, TargetInputs, Targets
 
-
-@dataclass(frozen=True)
-class ObjectiveSettings:
-    """What an objective is built from: the section `objective` of the configuration.
-
-    Each term holds its `weight`; a term whose weight is 0 costs nothing.
-
-    Args:
-        decomposition: `weight`, `module`, `parts`, `projectors`, see `Decomposition`.
-        composition: `weight`, `module` (see `Composition`), `guidance` ("feature" or "prototypes")
-            and `prototypes` (see `Prototypes`).
-        view: `weight`.
-        consistency: `weight`.
-        regularisation: `weight`.
-        alignment: `stop_gradient`, and the arguments of `build_alignment`. With `stop_gradient` the
-            features that are targets (u_m in decomposition, what c is made of in composition) pass
-            no gradient on.
-        projector: `hidden` and `output` sizes as multiples of 2*D, and the number of `layers`.
-    """
-
-    decomposition: Mapping[str, Any]
-    composition: Mapping[str, Any]
-    view: Mapping[str, Any]
-    consistency: Mapping[str, Any]
-    regularisation: Mapping[str, Any]
-    alignment: Mapping[str, Any]
-    projector: Mapping[str, Any]
-
-    def weights(self) -> dict[str, float]:
-        """Return the weights of all terms, zeros included."""
-        terms = {
-            "decomposition": self.decomposition,
-            "composition": self.composition,
-            "view": self.view,
-            "consistency": self.consistency,
-            "regularisation": self.regularisation,
-        }
-        return {name: float(term["weight"]) for name, term in terms.items()}
-
-
-@dataclass
-class Projections:
-    """The projections that the terms compare: each a list of [n, output], or gathered [N, output].
-
-    Args:
-        targets: h_m u_m, part after part, in each part the modalities in their order.
-        predictions: h_m D_m y, in the same order.
-        fused: g y, and g y' where there is a second view.
-        guide: k c, where there is composition.
-    """
-
-    targets: list[Tensor] = field(default_factory=list)
-    predictions: list[Tensor] = field(default_factory=list)
-    fused: list[Tensor] = field(default_factory=list)
-    guide: list[Tensor] = field(default_factory=list)
-
-    def all(self) -> list[Tensor]:
-        """Return all tensors, group after group."""
-        return [*self.targets, *self.predictions, *self.fused, *self.guide]
-
-    def gathered(self, counts: Sequence[int]) -> Projections:
-        """Return the projections of the clips of all workers, exchanged at once.
-
-        Args:
-            counts: how many clips each worker holds.
-        """
-        rows = gather_all(self.all(), counts)
-        result = Projections()
-        first = 0
-        for group in fields(self):
-            size = len(getattr(self, group.name))
-            setattr(result, group.name, rows[first : first + size])
-            first += size
-        return result
+# Where a version that had these modules for the whole feature alone kept them -> where they are.
+_FORMER_NAMES = {
+    "guide_projector.": "guide_projectors.whole.",
+    "fused_projector.": "fused_projectors.whole.",
+    "guide.": "prototypes.whole.",
+}
 
 
 class Objective(nn.Module):
@@ -107,13 +43,17 @@ class Objective(nn.Module):
     With u_m the feature of modality m alone, y and y' the fused features of two views, c the
     composition of the u_m, and h, g, k projectors, the terms are:
 
-    - decomposition: mean over parts and modalities of align(h_m D_m y, h_m u_m);
-    - consistency: mean over parts and modalities of align(h_m u_m, mean of these over m) (UmURL's;
-      it needs decomposition);
+    - decomposition: mean over modalities of align(h_m D_m y, h_m u_m);
+    - consistency: mean over modalities of align(h_m u_m, mean of these over m) (UmURL's; it needs
+      decomposition);
     - composition: mean over y and y' of align(g y, k c), over y alone where the view term is off;
-      with prototypes as guidance, how well g y and k c predict each other's category;
+      with prototypes as guidance, how well g y and k c predict each other's category; with
+      relations, how well g y (or y) tells which clips resemble a clip;
     - view: align(g y, g y');
     - regularisation: mean over all projected tensors of `VarianceCovariance.regularisation`.
+
+    Each is also a mean over the parts of the feature that the term is about, weighted by
+    `part_weights`; each part has projectors of its own.
 
     Args:
         width: D of the backbone.
@@ -126,23 +66,31 @@ class Objective(nn.Module):
 
     def __init__(self, width: int, modalities: Sequence[str], settings: ObjectiveSettings) -> None:
         super().__init__()
-        weights = settings.weights()
-        self.weights = {name: weight for name, weight in weights.items() if weight > 0}
+        require_sound(settings, modalities)
+        self.weights = {name: weight for name, weight in settings.weights().items() if weight > 0}
         self.modalities = tuple(modalities)
+        self.part_weights = dict(settings.part_weights)
+        self.composition_parts = tuple(settings.composition["parts"])
+        self.view_parts = tuple(settings.view["parts"])
         self.stop_gradient = bool(settings.alignment["stop_gradient"])
-        self.align = build_alignment(**_without(settings.alignment, "stop_gradient"))
-        self._check(weights, settings.composition["guidance"])
+        self.align = build_alignment(
+            **_without(settings.alignment, "stop_gradient", "mask_performances")
+        )
+        self.soft_targets = SoftTargets(
+            settings.soft_targets,
+            mask_performances=settings.alignment["mask_performances"],
+            has_relations=settings.has_relations,
+        )
         self._build_heads(width, settings)
+        self.register_load_state_dict_pre_hook(_rename_former)
 
     def _build_heads(self, width: int, settings: ObjectiveSettings) -> None:
         """Build the modules of the terms that have a weight; the order decides on their draws."""
-        feature = 2 * width
         sizes = ProjectorSizes(
-            hidden=round(settings.projector["hidden"] * feature),
-            output=round(settings.projector["output"] * feature),
+            hidden=round(settings.projector["hidden"] * 2 * width),
+            output=round(settings.projector["output"] * 2 * width),
             layers=settings.projector["layers"],
         )
-        composition = settings.composition
         if "decomposition" in self.weights:
             self.decomposition = Decomposition(
                 width=width,
@@ -150,61 +98,59 @@ class Objective(nn.Module):
                 sizes=sizes,
                 **_without(settings.decomposition, "weight"),
             )
-        if "composition" in self.weights:
-            self.composition = Composition(composition["module"], self.modalities, feature)
-            self.guide_projector = build_projector(feature, sizes)
-        if self._has_any("composition", "view"):
-            self.fused_projector = build_projector(feature, sizes)
-        self.guide: nn.Module = self.align
-        if "composition" in self.weights and composition["guidance"] == "prototypes":
-            self.guide = Prototypes(sizes.output, **composition["prototypes"])
+        self.guidance = settings.composition["guidance"]
+        self.relations_of = settings.composition["relations"]["of"]
+        if self._has_guide:
+            module = settings.composition["module"]
+            self.composition = Composition(module, self.modalities, 2 * width)
+            self.guide_projectors = _build_projectors(width, self.composition_parts, sizes)
+        self.fused_projectors = _build_projectors(width, fused_parts(settings), sizes)
+        if self._has_guide and self.guidance == "prototypes":
+            self.prototypes = nn.ModuleDict()
+            for part in self.composition_parts:
+                categories = settings.composition["prototypes"]
+                self.prototypes[part] = Prototypes(sizes.output, **categories)
+        if settings.has_relations:
+            self.relations = Relations(settings.alignment["temperature"])
 
-    def _check(self, weights: Mapping[str, float], guidance: str) -> None:
-        for name, weight in weights.items():
-            if weight < 0:
-                raise ValueError(f"{name}.weight must be at least 0, got {weight}")
-        if not self._has_any("decomposition", "composition", "view"):
-            raise ValueError(
-                "at least one of decomposition, composition and view needs a weight above 0"
-            )
-        if "consistency" in self.weights and "decomposition" not in self.weights:
-            raise ValueError(
-                "consistency.weight needs decomposition.weight above 0: it compares its projections"
-            )
-        regularises = isinstance(self.align, VarianceCovariance)
-        if ("regularisation" in self.weights) != regularises:
-            raise ValueError(
-                "regularisation.weight must be above 0 with variance_covariance and cosine, "
-                "and 0 with infonce"
-            )
-        if self._has_any("decomposition", "composition") and len(self.modalities) < 2:
-            raise ValueError(
-                "decomposition and composition need a network that takes several modalities: "
-                "their weights must be 0 where model.modalities is one alone "
-                "and with model.fusion=late"
-            )
-        require_choice("composition.guidance", guidance, GUIDANCES)
+    @property
+    def _has_guide(self) -> bool:
+        """Whether composition compares with the composed feature c."""
+        return "composition" in self.weights and self.guidance != "relations"
 
-    def _has_any(self, *terms: str) -> bool:
-        """Whether at least one of the terms has a weight."""
-        return any(term in self.weights for term in terms)
+    @property
+    def _has_relations_of_features(self) -> bool:
+        """Whether composition compares relations of the features, not of their projections."""
+        has_relations = "composition" in self.weights and self.guidance == "relations"
+        return has_relations and self.relations_of == "feature"
 
     @property
     def passes(self) -> tuple[str, ...]:
         """The names of the inputs to encode: those that a term with a weight needs."""
         names: list[str] = []
-        if self._has_any("decomposition", "composition"):
+        if "decomposition" in self.weights or self._has_guide:
             names.extend(self.modalities)
         names.append("fused")
         if "view" in self.weights:
             names.append("fused_other")
         return tuple(names)
 
+    @property
+    def target_passes(self) -> tuple[str, ...]:
+        """The names of the inputs of whole clips to encode, for soft targets."""
+        return self.soft_targets.passes(self.modalities)
+
+    @property
+    def targets_of_average(self) -> bool:
+        """Whether soft targets are made by the average of the encoder's weights."""
+        return bool(self.target_passes) and self.soft_targets.settings.encoder == "average"
+
     def forward(
         self,
         features: Mapping[str, Tensor],
         tokens: Mapping[str, Tokens] | None = None,
         watch: bool = False,
+        inputs: TargetInputs | None = None,
     ) -> dict[str, Tensor]:
         """Compare the features of a step.
 
@@ -213,7 +159,9 @@ class Objective(nn.Module):
             tokens: name of a pass -> what its features were pooled from; some decompositions look
                 at it.
             watch: whether to add "decomposition/<modality>", the mean cosine of what was taken out
-                of the fused feature and the true unimodal one, where there is decomposition.
+                of the fused feature and the true unimodal one, where there is decomposition; and
+                with soft targets `Targets.figures`.
+            inputs: of the targets; None: nothing is known of the clips.
 
         Returns:
             Named losses []: "loss" is the total, to be differentiated; "loss/<term>" are its terms
@@ -222,13 +170,15 @@ class Objective(nn.Module):
         Raises:
             ValueError: There are fewer than two clips over all workers, or none on one of them (its
                 gradients would never come, and the others would wait for them). All workers raise
-                alike.
+                alike. Or soft targets are asked for without their inputs.
         """
         counts = shares(len(features["fused"]), features["fused"].device)
         _check_shares(counts)
         # Each worker projects its own clips; the terms then compare the clips of all workers.
         projections = self._project(features, tokens).gathered(counts)
-        terms = self._terms(projections)
+        known = inputs or TargetInputs()
+        targets = self.soft_targets(known, counts)
+        terms = self._terms(projections, targets)
         weighted = []
         for name, term in terms.items():
             weighted.append(self.weights[name] * term)
@@ -236,7 +186,7 @@ class Objective(nn.Module):
         for name, term in terms.items():
             losses[f"loss/{name}"] = term.detach()
         if watch:
-            losses |= self._likeness(projections)
+            losses |= self._likeness(projections) | targets.figures(known.labels, counts)
         return losses
 
     def _project(
@@ -244,70 +194,119 @@ class Objective(nn.Module):
     ) -> Projections:
         """The projections of this worker's clips."""
         unimodal = {}
-        for name in self.modalities:
-            if name in features:
-                feature = features[name]
-                unimodal[name] = feature.detach() if self.stop_gradient else feature
+        fused = []
+        for name in self.passes:
+            feature = features[name]
+            if name not in MODALITIES:
+                fused.append(feature)
+            elif self.stop_gradient:
+                unimodal[name] = feature.detach()
+            else:
+                unimodal[name] = feature
         result = Projections()
         if "decomposition" in self.weights:
             fused_tokens = tokens.get("fused") if tokens else None
             targets, predictions = self.decomposition(unimodal, features["fused"], fused_tokens)
             result.targets = targets
             result.predictions = predictions
-        if self._has_any("composition", "view"):
-            fused = []
-            for name in self.passes:
-                if name not in MODALITIES:
-                    fused.append(features[name])
-            result.fused = list(self.fused_projector(torch.stack(fused)))
-        if "composition" in self.weights:
-            result.guide = [self.guide_projector(self.composition(unimodal))]
+        for part, projector in self.fused_projectors.items():
+            # One pass for both views: a projector takes groups [G, n, ...] and keeps them apart.
+            result.fused[part] = list(projector(torch.stack([part_of(y, part) for y in fused])))
+        if self._has_guide:
+            guide = self.composition(unimodal)
+            for part, projector in self.guide_projectors.items():
+                result.guide[part] = [projector(part_of(guide, part))]
+        if self._has_relations_of_features:
+            for part in self.composition_parts:
+                result.features[part] = [part_of(y, part) for y in fused]
         return result
 
-    def _terms(self, z: Projections) -> dict[str, Tensor]:
+    def _terms(self, z: Projections, targets: Targets) -> dict[str, Tensor]:
         """Term name -> [], of the gathered projections."""
-        terms = {}
+        terms: dict[str, list[OfPart]] = {}
         if "decomposition" in self.weights:
-            pairs = zip(z.predictions, z.targets, strict=True)
-            terms["decomposition"] = _mean(self.align(p, t) for p, t in pairs)
+            terms["decomposition"] = self._decomposed(z, targets)
         if "consistency" in self.weights:
-            terms["consistency"] = _mean(self._to_mean(part) for part in self._by_part(z.targets))
+            consistency = []
+            for part, tensors in z.targets.items():
+                consistency.append((part, self._to_mean(tensors, targets)))
+            terms["consistency"] = consistency
         if "composition" in self.weights:
-            terms["composition"] = _mean(self.guide(y, z.guide[0]) for y in z.fused)
+            terms["composition"] = self._guided(z, targets)
         if "view" in self.weights:
-            terms["view"] = self.align(*z.fused)
-        # `_check` makes sure that the term has a weight exactly with this class.
+            view = []
+            for part in self.view_parts:
+                first, second = z.fused[part]
+                view.append((part, self._compare(first, second, targets)))
+            terms["view"] = view
+        # `require_sound` makes sure that the term has a weight exactly with this class.
         if isinstance(self.align, VarianceCovariance):
-            terms["regularisation"] = _mean(self.align.regularisation(x) for x in z.all())
-        return terms
+            regularisation = []
+            for part, tensor in z.projected():
+                regularisation.append((part, self.align.regularisation(tensor)))
+            terms["regularisation"] = regularisation
+        return {name: mean_over_parts(values, self.part_weights) for name, values in terms.items()}
 
-    def _by_part(self, projections: list[Tensor]) -> list[list[Tensor]]:
-        """Cut a list of targets or predictions into one list for each part of the feature."""
-        size = len(self.modalities)
-        parts = []
-        for start in range(0, len(projections), size):
-            parts.append(projections[start : start + size])
-        return parts
+    def _compare(self, a: Tensor, b: Tensor, targets: Targets) -> Tensor:
+        """Align two projections of the global batch, []."""
+        if isinstance(self.align, InfoNCE):
+            return self.align(a, b, targets)
+        return self.align(a, b)
 
-    def _to_mean(self, z: Sequence[Tensor]) -> Tensor:
+    def _decomposed(self, z: Projections, targets: Targets) -> list[OfPart]:
+        """What decomposition compares: each modality of each part."""
+        values = []
+        for part, predictions in z.predictions.items():
+            for prediction, target in zip(predictions, z.targets[part], strict=True):
+                values.append((part, self._compare(prediction, target, targets)))
+        return values
+
+    def _guided(self, z: Projections, targets: Targets) -> list[OfPart]:
+        """What composition compares: each fused view of each part with its guidance."""
+        values = []
+        for part in self.composition_parts:
+            if self.guidance == "relations":
+                views = z.features[part] if self._has_relations_of_features else z.fused[part]
+                for y in views:
+                    values.append((part, self.relations(y, targets)))
+                continue
+            (guide,) = z.guide[part]
+            for y in z.fused[part]:
+                if self.guidance == "prototypes":
+                    values.append((part, self.prototypes[part](y, guide)))
+                else:
+                    values.append((part, self._compare(y, guide, targets)))
+        return values
+
+    def _to_mean(self, z: Sequence[Tensor], targets: Targets) -> Tensor:
         """Mean alignment [] of the modalities' projections with their mean."""
         centre = torch.stack([widen(x) for x in z]).mean(0)
-        return _mean(self.align(x, centre) for x in z)
+        return torch.stack([self._compare(x, centre, targets) for x in z]).mean()
 
     @torch.no_grad()
     def _likeness(self, z: Projections) -> dict[str, Tensor]:
         """Name "decomposition/<modality>" -> mean cosine over the parts; see `forward`."""
-        if "decomposition" not in self.weights:
-            return {}
-        cosines = []
-        for prediction, target in zip(z.predictions, z.targets, strict=True):
-            cosines.append(cosine(prediction, target))
-        size = len(self.modalities)
-        result = {}
-        for number, name in enumerate(self.modalities):
-            # The list goes part after part, so every `size`-th cosine is of this modality.
-            result[f"decomposition/{name}"] = _mean(cosines[number::size])
-        return result
+        cosines: dict[str, list[Tensor]] = {}
+        for part, predictions in z.predictions.items():
+            pairs = zip(predictions, z.targets[part], strict=True)
+            for name, (prediction, target) in zip(self.modalities, pairs, strict=True):
+                cosines.setdefault(f"decomposition/{name}", []).append(cosine(prediction, target))
+        return {name: torch.stack(values).mean() for name, values in cosines.items()}
+
+
+def _build_projectors(width: int, parts: Iterable[str], sizes: ProjectorSizes) -> nn.ModuleDict:
+    """Build a projector for each part of a feature."""
+    projectors = nn.ModuleDict()
+    for part in parts:
+        projectors[part] = build_projector(len(STREAMS[part]) * width, sizes)
+    return projectors
+
+
+def _rename_former(module: nn.Module, state: dict[str, Any], prefix: str, *_others: object) -> None:
+    """Give the weights of a checkpoint of an older version the names of today."""
+    for former, name in _FORMER_NAMES.items():
+        for key in [key for key in state if key.startswith(prefix + former)]:
+            state[prefix + name + key.removeprefix(prefix + former)] = state.pop(key)
 
 
 def _check_shares(counts: Sequence[int]) -> None:
@@ -320,68 +319,5 @@ def _check_shares(counts: Sequence[int]) -> None:
         )
 
 
-def _mean(values: Iterable[Tensor]) -> Tensor:
-    return torch.stack(list(values)).mean()
-
-
-def _without(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != name}
-
-
-class LateObjective(nn.Module):
-    """An objective with heads of its own for each network of late fusion; it sums their losses.
-
-    So each network trains as it would alone.
-
-    Args:
-        width: D of each network.
-        parts: the columns of the feature that each network makes, see `Backbone.parts`.
-        settings: of each objective; one modality allows the view term alone.
-
-    Raises:
-        ValueError: See `Objective`.
-    """
-
-    # The same for all of the objectives, see `Objective.passes`.
-    passes: tuple[str, ...]
-
-    def __init__(self, width: int, parts: Mapping[str, slice], settings: ObjectiveSettings) -> None:
-        super().__init__()
-        self.parts = dict(parts)
-        self.objectives = nn.ModuleDict()
-        for name in parts:
-            objective = Objective(width, [name], settings)
-            self.objectives[name] = objective
-            self.passes = objective.passes
-
-    def forward(
-        self,
-        features: Mapping[str, Tensor],
-        tokens: Mapping[str, Tokens] | None = None,
-        watch: bool = False,
-    ) -> dict[str, Tensor]:
-        """Compare as `Objective.forward` does.
-
-        Args:
-            features: name of a pass -> all networks' features side by side.
-            tokens: not looked at, because there is nothing to take apart.
-            watch: of no effect, for the same reason.
-        """
-        totals: dict[str, list[Tensor]] = {}
-        for network, objective in self.objectives.items():
-            columns = self.parts[network]
-            own = {name: feature[:, columns] for name, feature in features.items()}
-            for name, loss in objective(own).items():
-                totals.setdefault(name, []).append(loss)
-        return {name: torch.stack(losses).sum() for name, losses in totals.items()}
-
-
-def build_objective(backbone: Backbone, settings: ObjectiveSettings) -> Objective | LateObjective:
-    """Build the objective for what the backbone takes: one, or one for each late network.
-
-    Raises:
-        ValueError: See `Objective`.
-    """
-    if backbone.late:
-        return LateObjective(backbone.width, backbone.parts, settings)
-    return Objective(backbone.width, backbone.modalities, settings)
+def _without(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in names}

@@ -3,9 +3,9 @@
 `conf/objective/dc.yaml` explains the keys.
 """
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.choices import (
     AlignmentLoss,
@@ -14,8 +14,21 @@ from models.choices import (
     FeaturePart,
     Guidance,
     Projectors,
+    RelationsOf,
+    TargetEncoder,
+    TargetKind,
 )
-from pipeline.config.section import Name, Positive, Section, Weight
+from pipeline.config.section import Fraction, Name, Positive, Section, Weight
+
+Parts = Annotated[list[FeaturePart], Field(min_length=1)]
+
+
+class PartWeights(Section):
+    """The weights of the parts of a feature in the means over parts."""
+
+    temporal: Positive
+    spatial: Positive
+    whole: Positive
 
 
 class Decomposition(Section):
@@ -23,7 +36,7 @@ class Decomposition(Section):
 
     weight: Weight
     module: DecompositionModule
-    parts: Annotated[list[FeaturePart], Field(min_length=1)]
+    parts: Parts
     projectors: Projectors
 
 
@@ -36,13 +49,28 @@ class Prototypes(Section):
     iterations: Annotated[int, Field(ge=1, le=1000)]
 
 
+class Relations(Section):
+    """What is compared if the guidance is by relations."""
+
+    of: RelationsOf
+
+
 class Composition(Section):
     """The term that puts the unimodal features together, and compares them with the fused one."""
 
     weight: Weight
     module: CompositionModule
+    parts: Parts
     guidance: Guidance
     prototypes: Prototypes
+    relations: Relations
+
+
+class View(Section):
+    """The term that compares the fused features of two views."""
+
+    weight: Weight
+    parts: Parts
 
 
 class Term(Section):
@@ -60,6 +88,26 @@ class Alignment(Section):
     variance: Weight
     covariance: Weight
     stop_gradient: bool
+    mask_performances: bool
+
+
+class Targets(Section):
+    """What a contrastive loss takes for the right answer (see `models.soft_targets`)."""
+
+    kind: TargetKind
+    own_share: Fraction
+    temperature: Positive | None = None
+    perplexity: Annotated[float, Field(gt=1, le=1e6)] | None = None
+    encoder: TargetEncoder
+
+    @model_validator(mode="after")
+    def _check_sharpness(self) -> Self:
+        if (self.temperature is None) == (self.perplexity is None):
+            raise ValueError(
+                f"temperature={self.temperature} perplexity={self.perplexity}: one of them must be "
+                "a number, and the other null"
+            )
+        return self
 
 
 class Projector(Section):
@@ -80,10 +128,12 @@ class Objective(Section):
     """The loss: a sum of weighted terms."""
 
     name: Name
+    part_weights: PartWeights
     decomposition: Decomposition
     composition: Composition
-    view: Term
+    view: View
     consistency: Term
     regularisation: Term
     alignment: Alignment
+    targets: Targets
     projector: Projector

@@ -19,22 +19,16 @@ from models.batchnorm import GlobalBatchNorm1d
 from models.choices import MODALITIES, PASSES
 from models.clips import ClipBatch
 from models.distributed import gather, global_sum, shares
-from models.framework import Framework
-from models.objective import ObjectiveSettings, build_objective
+from models.framework import UNAUGMENTED, Framework
+from models.late_objective import build_objective
 from models.skeleton import SkeletonLayout
 from models.views import Views
 from pipeline.pretrain.agreement import Agreement
+from tests.helpers.objectives import terms
 
 LAYOUT = SkeletonLayout(
     "arm", ("a", "b", "c"), (0, 0, 1), centre=0, left_shoulder=1, right_shoulder=2, mirror=()
 )
-ALIGNMENT = {
-    "temperature": 0.2,
-    "stop_gradient": False,
-    "invariance": 5.0,
-    "variance": 5.0,
-    "covariance": 1.0,
-}
 MODEL = {
     "frames": 4,
     "width": 8,
@@ -51,80 +45,109 @@ MODEL |= {
 }
 MODEL |= {"modalities": MODALITIES, "fusion": "mean", "feature_norm": "none"}
 TERMS = ("decomposition", "composition", "view", "consistency", "regularisation")
+# What all variants have in common.
+BASE = {
+    "decomposition.module": "linear",
+    "decomposition.parts": ["whole", "temporal"],
+    "composition.module": "weights",
+    "composition.prototypes.count": 4,
+    "alignment.temperature": 0.2,
+    "projector.output": 1.0,
+}
 VARIANTS = {  # weights of the terms, and what else differs from the first
     "dc": {"weights": (1.0, 0.8, 0.5, 0.0, 0.0)},
-    "umurl": {"weights": (3.0, 0.0, 0.0, 3.0, 6.0), "loss": "variance_covariance"},
+    "umurl": {"weights": (3.0, 0.0, 0.0, 3.0, 6.0), "alignment.loss": "variance_covariance"},
     "tokens": {
         "weights": (1.0, 0.8, 0.5, 0.0, 0.0),
         "model": {"fusion": "attention", "feature_norm": "batch"},
-        "decomposition": {"module": "convolution", "projectors": "shared"},
-        "composition": {"module": "attention", "guidance": "prototypes"},
+        "decomposition.module": "convolution",
+        "decomposition.projectors": "shared",
+        "composition.module": "attention",
+        "composition.guidance": "prototypes",
     },
     "queries": {
         "weights": (1.0, 0.8, 0.0, 0.0, 0.7),
-        "loss": "cosine",
         "model": {"fusion": "concatenation"},
-        "decomposition": {"module": "attention", "projectors": "separate"},
-        "composition": {"module": "mlp"},
+        "alignment.loss": "cosine",
+        "decomposition.module": "attention",
+        "decomposition.projectors": "separate",
+        "composition.module": "mlp",
     },
     "late": {
         "weights": (0.0, 0.0, 1.0, 0.0, 0.0),
         "model": {"fusion": "late", "feature_norm": "batch"},
+        "alignment.mask_performances": True,
     },
     "single": {
         "weights": (0.0, 0.0, 1.0, 0.0, 0.5),
-        "loss": "variance_covariance",
         "model": {"modalities": ["motion"]},
+        "alignment.loss": "variance_covariance",
+    },
+    "soft": {
+        "weights": (1.0, 0.8, 0.5, 0.0, 0.0),
+        "model": {"feature_norm": "batch"},
+        "part_weights.temporal": 0.5,
+        "view.parts": ["spatial", "whole"],
+        "targets.kind": "composed",
+        "alignment.mask_performances": True,
+    },
+    "relations": {
+        "weights": (1.0, 0.8, 0.5, 0.0, 0.7),
+        "model": {"feature_norm": "batch"},
+        "alignment.loss": "variance_covariance",
+        "composition.guidance": "relations",
+        "composition.relations.of": "feature",
+        "composition.parts": ["temporal", "whole"],
+        "targets.kind": "self",
+        "targets.temperature": None,
+        "targets.perplexity": 2.0,
     },
 }
 ROWS = (7, 3)  # shares of 4 + 3 and 3 + 2 + 2; 2 + 1 and 1 + 1 + 1
 
 
 class Step(nn.Module):
-    """What DistributedDataParallel wraps: encoder and objective, in float64 so that only real
-    differences show.
+    """What DistributedDataParallel wraps: a framework, in float64 so that only real differences
+    show.
     """
 
-    def __init__(self, weights, loss="infonce", model=None, decomposition=None, composition=None):
+    def __init__(self, weights, model=None, **changes):
         super().__init__()
         torch.manual_seed(0)
-        self.backbone = Backbone(LAYOUT, 1, BackboneSettings(**(MODEL | (model or {}))))
-        terms = {term: {"weight": weight} for term, weight in zip(TERMS, weights, strict=True)}
-        terms["decomposition"] |= {
-            "module": "linear",
-            "parts": ["whole", "temporal"],
-            "projectors": "modality",
-        }
-        terms["decomposition"] |= decomposition or {}
-        terms["composition"] |= {"module": "weights", "guidance": "feature"} | (composition or {})
-        terms["composition"]["prototypes"] = {
-            "count": 4,
-            "temperature": 0.2,
-            "epsilon": 0.1,
-            "iterations": 3,
-        }
-        terms |= {
-            "alignment": ALIGNMENT | {"loss": loss},
-            "projector": {"hidden": 1.0, "output": 1.0, "layers": 3},
-        }
-        self.objective = build_objective(self.backbone, ObjectiveSettings(**terms))
+        backbone = Backbone(LAYOUT, 1, BackboneSettings(**(MODEL | (model or {}))))
+        of_terms = {f"{term}.weight": value for term, value in zip(TERMS, weights, strict=True)}
+        objective = build_objective(backbone, terms(**(BASE | of_terms | changes)))
+        views = Views(LAYOUT, MODEL["frames"], (0.5, 1.0), 1, 1, 0.5, 0.5, 0.0, 0.0, 0.0)
+        self.framework = Framework(backbone, objective, views, centre="frame", align="none")
         self.double()
 
-    def forward(self, views: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return self.objective(*self.backbone.encode_tokens(views))
+    def forward(self, views: dict[str, torch.Tensor], clips: ClipBatch) -> dict[str, torch.Tensor]:
+        return self.framework.losses(views, watch=True, clips=clips)
 
 
 def own(x: torch.Tensor, rank: int, world: int) -> torch.Tensor:
     return x.tensor_split(world)[rank]
 
 
+def batch(rows: int, rank: int, world: int) -> ClipBatch:
+    """A share of clips of two frames, of which pairs are of one performance and of one class."""
+    frames = torch.randn(rows, 2, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    numbers = torch.arange(rows)
+    mine = [own(x, rank, world) for x in (frames, numbers, numbers // 2, numbers // 2 % 2)]
+    frames, ids, performances, labels = mine
+    return ClipBatch(
+        frames.flatten(0, 1), 2 * torch.arange(len(ids) + 1), ids, labels, performances
+    )
+
+
 def step(name: str, rows: int, rank: int = 0, world: int = 1) -> dict[str, dict[str, torch.Tensor]]:
     generator = torch.Generator().manual_seed(rows)
     model = Step(**VARIANTS[name])
-    views = {p: torch.randn(rows, 4, 1, 3, 3, generator=generator).double() for p in PASSES}
-    views = {p: own(views[p], rank, world) for p in model.objective.passes}
+    names = (*PASSES, UNAUGMENTED)
+    views = {p: torch.randn(rows, 4, 1, 3, 3, generator=generator).double() for p in names}
+    views = {p: own(views[p], rank, world) for p in model.framework.passes}
     trained = DistributedDataParallel(model) if world > 1 else model
-    losses = trained(views)
+    losses = trained(views, batch(rows, rank, world))
     losses["loss"].backward()
     gradients = {n: p.grad for n, p in model.named_parameters()}
     return {
@@ -136,19 +159,8 @@ def step(name: str, rows: int, rank: int = 0, world: int = 1) -> dict[str, dict[
 
 def monitors(rank: int = 0, world: int = 1) -> dict[str, float]:
     """A watched step on nine clips of two frames each, by the framework of the first variant."""
-    step = Step(**VARIANTS["dc"]).float()
-    views = Views(LAYOUT, MODEL["frames"], (0.5, 1.0), 1, 1, 0.5, 0.5, 0.0, 0.0, 0.0)
-    framework = Framework(step.backbone, step.objective, views, centre="frame", align="none")
-    frames, ids = (
-        own(x, rank, world)
-        for x in (
-            torch.randn(9, 2, 1, 3, 3, generator=torch.Generator().manual_seed(0)),
-            torch.arange(9),
-        )
-    )
-    clips = ClipBatch(
-        frames.flatten(0, 1), 2 * torch.arange(len(ids) + 1), ids, torch.full_like(ids, -1)
-    )
+    framework = Step(**VARIANTS["dc"]).float().framework
+    clips = batch(9, rank, world)
     return {
         name: value.item() for name, value in framework(clips, seed=0, epoch=0, watch=True).items()
     }
@@ -209,6 +221,11 @@ def test_losses_and_gradients_are_those_of_the_whole_batch(workers, name, rows):
     assert any(g.abs().max() > 1e-3 for g in expected["gradients"].values())
     for found in workers:
         torch.testing.assert_close(found[name, rows], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_watched_steps_say_what_the_targets_are():
+    found = step("soft", 7)["losses"]
+    assert {"targets/entropy", "targets/perplexity", "targets/purity"} < set(found)
 
 
 def test_monitors_are_those_of_the_whole_batch(workers):

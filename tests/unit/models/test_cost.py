@@ -6,9 +6,11 @@ from models.backbone import Backbone, BackboneSettings
 from models.choices import MODALITIES
 from models.cost import cost, flops, training_cost
 from models.framework import Framework
-from models.objective import LateObjective, Objective, ObjectiveSettings, build_objective
+from models.late_objective import LateObjective, build_objective
+from models.objective import Objective
 from models.skeleton import SkeletonLayout
 from models.views import Views
+from tests.helpers.objectives import VARCOV, terms
 
 JOINTS = tuple(str(i) for i in range(25))
 LAYOUT = SkeletonLayout(
@@ -88,22 +90,19 @@ def test_late_fusion_costs_three_networks():
     assert cost(reference(1))["parameters"] == 3 * embedding + transformer + 2 * width * width
 
 
+UMURL = VARCOV | {
+    "decomposition.weight": 3.0,
+    "composition.weight": 0.0,
+    "view.weight": 0.0,
+    "consistency.weight": 3.0,
+    "regularisation.weight": 6.0,
+}
+
+
 def objective(backbone: Backbone, **changes) -> Objective | LateObjective:
     """UmURL's terms, or others."""
-    terms = {name: {"weight": 0.0} for name in ("view", "composition")}
-    terms["decomposition"] = {
-        "weight": 3.0,
-        "module": "identity",
-        "parts": ["whole"],
-        "projectors": "modality",
-    }
-    terms["composition"] |= {"module": "mean", "guidance": "feature"}
-    terms |= {"consistency": {"weight": 3.0}, "regularisation": {"weight": 6.0}}
-    terms["alignment"] = {"loss": "variance_covariance", "temperature": 0.1, "stop_gradient": False}
-    terms["alignment"] |= {"invariance": 5.0, "variance": 5.0, "covariance": 1.0}
-    terms["projector"] = {"hidden": 1.0, "output": 2.0, "layers": 3}
     with next(backbone.parameters()).device:
-        return build_objective(backbone, ObjectiveSettings(**(terms | changes)))
+        return build_objective(backbone, terms(**(UMURL | changes)))
 
 
 def framework(backbone: Backbone, heads) -> Framework:
@@ -150,22 +149,15 @@ def test_the_cost_of_a_step_is_what_a_step_does():
         "feature_norm": "batch",
     }
     backbone = Backbone(LAYOUT, 1, BackboneSettings(**(SETTINGS | sizes | others)))
-    terms = {
-        "decomposition": {
-            "weight": 1.0,
-            "module": "convolution",
-            "parts": ["whole"],
-            "projectors": "shared",
-        },
-        "composition": {"weight": 1.0, "module": "attention", "guidance": "prototypes"},
+    changes = {
+        "decomposition.weight": 1.0,
+        "decomposition.module": "convolution",
+        "decomposition.projectors": "shared",
+        "composition.weight": 1.0,
+        "composition.module": "attention",
+        "composition.guidance": "prototypes",
     }
-    terms["composition"]["prototypes"] = {
-        "count": 5,
-        "temperature": 0.1,
-        "epsilon": 0.05,
-        "iterations": 3,
-    }
-    net = framework(backbone, objective(backbone, **terms))
+    net = framework(backbone, objective(backbone, **changes))
     before = {name: value.clone() for name, value in net.state_dict().items()}
     found = training_cost(net, 3)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

@@ -28,15 +28,14 @@ def test_each_part_and_modality_is_its_own_pair(module):
     unimodal, fused = features()
     targets, predictions = decomposition(unimodal, fused)
     halves = {"whole": slice(0, 8), "temporal": slice(0, 4), "spatial": slice(4, 8)}
-    place = 0
+    assert list(targets) == list(predictions) == list(parts)
     for part in parts:
-        for m in MODALITIES:
+        assert len(targets[part]) == len(predictions[part]) == len(MODALITIES)
+        for i, m in enumerate(MODALITIES):
             project = decomposition.projectors[part][m]
             apart = decomposition.apart[part][m](fused[:, halves[part]])
-            torch.testing.assert_close(targets[place], project(unimodal[m][:, halves[part]]))
-            torch.testing.assert_close(predictions[place], project(apart))
-            place += 1
-    assert place == len(targets) == len(predictions)
+            torch.testing.assert_close(targets[part][i], project(unimodal[m][:, halves[part]]))
+            torch.testing.assert_close(predictions[part][i], project(apart))
     if module == "identity":
         assert not list(decomposition.apart.parameters())
     else:
@@ -95,11 +94,11 @@ def test_modules_of_tokens_against_one_clip_at_a_time(module):
     unimodal, fused = features()
     unimodal = {m: u.double() for m, u in unimodal.items()}
     targets, predictions = decomposition(unimodal, fused.double(), of_y)
-    for i, part in enumerate(parts):
+    for part in parts:
         taken = decomposition.apart[part]([of_y[s] for s in chosen[part]])
         for j, m in enumerate(MODALITIES):
             torch.testing.assert_close(
-                predictions[3 * i + j], decomposition.projectors[part][m](taken[j])
+                predictions[part][j], decomposition.projectors[part][m](taken[j])
             )
     # The pooled feature itself is not looked at.
     again = decomposition(unimodal, torch.zeros_like(fused).double(), of_y)
@@ -115,15 +114,15 @@ def test_projectors(kind):
     unimodal, fused = features()
     targets, predictions = decomposition(unimodal, fused)
     halves = {"whole": slice(0, 8), "spatial": slice(4, 8)}
-    for i, part in enumerate(halves):
+    for part in halves:
         heads = decomposition.projectors[part]
         assert len(heads) == (1 if kind == "shared" else 3)
         for j, m in enumerate(MODALITIES):
             head = heads["all" if kind == "shared" else m]
             other = decomposition.fused_projectors[part][m] if kind == "separate" else head
             taken = decomposition.apart[part][m](fused[:, halves[part]])
-            torch.testing.assert_close(targets[3 * i + j], head(unimodal[m][:, halves[part]]))
-            torch.testing.assert_close(predictions[3 * i + j], other(taken))
+            torch.testing.assert_close(targets[part][j], head(unimodal[m][:, halves[part]]))
+            torch.testing.assert_close(predictions[part][j], other(taken))
     sizes = {"modality": 3, "shared": 1, "separate": 6}
     count = sum(p.numel() for name, p in decomposition.named_parameters() if "projectors" in name)
     one = sum(
@@ -135,9 +134,8 @@ def test_projectors(kind):
 def test_equal_features_have_equal_projections():
     decomposition = Decomposition(module="identity", parts=["whole"], **SIZES)
     _, fused = features()
-    for target, prediction in zip(
-        *decomposition(dict.fromkeys(MODALITIES, fused), fused), strict=True
-    ):
+    targets, predictions = decomposition(dict.fromkeys(MODALITIES, fused), fused)
+    for target, prediction in zip(targets["whole"], predictions["whole"], strict=True):
         torch.testing.assert_close(target, prediction)
 
 
@@ -145,7 +143,7 @@ def test_a_stream_part_sees_its_stream_only():
     decomposition = Decomposition(module="mlp", parts=["temporal"], **SIZES)
     unimodal, fused = features()
     fused.requires_grad_()
-    sum(x.sum() for x in decomposition(unimodal, fused)[1]).backward()
+    sum(x.sum() for x in decomposition(unimodal, fused)[1]["temporal"]).backward()
     assert fused.grad[:, 4:].abs().max() == 0
     decomposition.zero_grad()
 

@@ -188,7 +188,7 @@ def test_a_step_draws_an_independent_view_for_each_pass(objective, count, monkey
     net = framework(objective)
     seen = {}
     monkeypatch.setattr(
-        net, "losses", lambda views, watch: seen.update(views) or {"loss": torch.zeros(())}
+        net, "losses", lambda views, *_: seen.update(views) or {"loss": torch.zeros(())}
     )
     net(clips(), seed=1, epoch=2)
     assert len(seen) == count
@@ -202,7 +202,7 @@ def test_objectives_see_the_same_views_in_the_passes_they_share(monkeypatch):
     for objective in (DC, UMURL):
         net = framework(objective)
         monkeypatch.setattr(
-            net, "losses", lambda views, watch: seen.append(views) or {"loss": torch.zeros(())}
+            net, "losses", lambda views, *_: seen.append(views) or {"loss": torch.zeros(())}
         )
         net(clips(), seed=1, epoch=2)
     assert all(torch.equal(seen[0][name], view) for name, view in seen[1].items())
@@ -225,7 +225,7 @@ def test_bfloat16_keeps_the_views_and_the_losses_in_float32(objective, fusion, m
     net = framework(objective, fusion=fusion)
     exact = net(clips(), seed=0, epoch=0)["loss"].item()
     losses, views = net.losses, {}
-    monkeypatch.setattr(net, "losses", lambda drawn, watch: views.update(drawn) or losses(drawn))
+    monkeypatch.setattr(net, "losses", lambda drawn, *_: views.update(drawn) or losses(drawn))
     with torch.autocast("cpu", torch.bfloat16):
         result = net(clips(), seed=0, epoch=0)
     assert all(view.dtype == torch.float32 for view in views.values())
@@ -299,7 +299,7 @@ def test_monitors_are_of_the_features_and_of_what_decomposition_compares():
     for i, m in enumerate(MODALITIES):
         each = [
             torch.cosine_similarity(p, t)
-            for p, t in zip(predictions[i::size], targets[i::size], strict=True)
+            for p, t in zip(predictions["whole"][i::size], targets["whole"][i::size], strict=True)
         ]
         assert figures[f"decomposition/{m}"].item() == pytest.approx(
             torch.stack(each).mean().item(), rel=1e-4

@@ -1,4 +1,3 @@
-import copy
 from itertools import product
 
 import pytest
@@ -12,50 +11,23 @@ from models.choices import (
     PROJECTORS,
 )
 from models.decomposition import OF_TOKENS
-from models.objective import LateObjective, Objective, ObjectiveSettings
+from models.late_objective import LateObjective
+from models.objective import Objective
+from tests.helpers.objectives import VARCOV, terms
 
 WIDTH = 4
-DC = {
-    "decomposition": {
-        "weight": 1.0,
-        "module": "identity",
-        "parts": ["whole"],
-        "projectors": "modality",
-    },
-    "composition": {
-        "weight": 1.0,
-        "module": "mean",
-        "guidance": "feature",
-        "prototypes": {"count": 5, "temperature": 0.2, "epsilon": 0.05, "iterations": 3},
-    },
-    "view": {"weight": 1.0},
-    "consistency": {"weight": 0.0},
-    "regularisation": {"weight": 0.0},
-    "alignment": {
-        "loss": "infonce",
-        "temperature": 0.3,
-        "invariance": 5.0,
-        "variance": 5.0,
-        "covariance": 1.0,
-        "stop_gradient": False,
-    },
-    "projector": {"hidden": 1.0, "output": 2.0, "layers": 3},
-}
-VARCOV = {"alignment.loss": "variance_covariance", "regularisation.weight": 0.5}
 
 
 def objective(**changes) -> Objective:
     """With changes given as {"term.key": value}."""
+    torch.manual_seed(0)
     return Objective(WIDTH, MODALITIES, terms(**changes)).double()
 
 
-def terms(**changes) -> ObjectiveSettings:
-    settings = copy.deepcopy(DC)
-    for name, value in changes.items():
-        section, key = name.split(".")
-        settings[section][key] = value
-    torch.manual_seed(0)
-    return ObjectiveSettings(**settings)
+def heads(net: Objective):
+    """h, g and k of the whole feature."""
+    guide = net.guide_projectors["whole"]
+    return net.decomposition.projectors["whole"], net.fused_projectors["whole"], guide
 
 
 def features(rows: int = 6) -> dict[str, torch.Tensor]:
@@ -90,7 +62,7 @@ def test_dc_is_the_recipe():
     """L = mean_m NCE(h_m u_m, h_m y) + 1/2 [NCE(g y, k u) + NCE(g y', k u)] + NCE(g y, g y')."""
     net, f = objective(**{"composition.weight": 0.7, "view.weight": 0.2}), features()
     losses = net(f)
-    h, g, k = net.decomposition.projectors["whole"], net.fused_projector, net.guide_projector
+    h, g, k = heads(net)
     y, other = g(f["fused"]), g(f["fused_other"])
     guide = k((f["joint"] + f["bone"] + f["motion"]) / 3)
     expected = {
@@ -110,7 +82,7 @@ def test_dc_is_the_recipe():
 
 def test_regularisation_meets_each_projected_tensor_once():
     net, f = objective(**VARCOV), features()
-    h, g, k = net.decomposition.projectors["whole"], net.fused_projector, net.guide_projector
+    h, g, k = heads(net)
     guide = k((f["joint"] + f["bone"] + f["motion"]) / 3)
     projected = [h[m](f[m]) for m in MODALITIES] + [h[m](f["fused"]) for m in MODALITIES]
     projected += [g(f["fused"]), g(f["fused_other"]), guide]
@@ -172,14 +144,18 @@ def test_prototypes_as_guidance():
     """
     net, f = objective(**{"composition.guidance": "prototypes"}), features()
     feature = objective()
-    feature.load_state_dict({k: v for k, v in net.state_dict().items() if k != "guide.prototypes"})
-    y, other = (net.fused_projector(f[name]) for name in ("fused", "fused_other"))
-    guide = net.guide_projector((f["joint"] + f["bone"] + f["motion"]) / 3)
-    expected = {"loss/composition": (net.guide(y, guide) + net.guide(other, guide)) / 2}
+    feature.load_state_dict(
+        {k: v for k, v in net.state_dict().items() if not k.startswith("prototypes.")}
+    )
+    _, g, k = heads(net)
+    y, other = (g(f[name]) for name in ("fused", "fused_other"))
+    guide = k((f["joint"] + f["bone"] + f["motion"]) / 3)
+    predict = net.prototypes["whole"]
+    expected = {"loss/composition": (predict(y, guide) + predict(other, guide)) / 2}
     expected |= {f"loss/{name}": feature(f)[f"loss/{name}"] for name in ("decomposition", "view")}
     losses = net(f)
     torch.testing.assert_close(losses, expected | {"loss": sum(expected.values())})
-    assert net.guide.prototypes.shape == (5, 4 * WIDTH)
+    assert predict.prototypes.shape == (5, 4 * WIDTH)
 
 
 @pytest.mark.parametrize("guidance", ["feature", "prototypes"])
@@ -216,6 +192,7 @@ def test_every_combination_trains_all_it_has(module, composition, guidance):
 
 
 def test_two_modalities():
+    torch.manual_seed(0)
     net = Objective(
         WIDTH, ("joint", "motion"), terms(**{"decomposition.module": "attention"})
     ).double()
@@ -224,8 +201,9 @@ def test_two_modalities():
     losses = net(f, tokens())
     losses["loss"].backward()
     assert all(p.grad is not None for p in net.parameters())
-    guide = net.guide_projector((f["joint"] + f["motion"]) / 2)
-    y = [net.fused_projector(f[name]) for name in ("fused", "fused_other")]
+    _, g, k = heads(net)
+    guide = k((f["joint"] + f["motion"]) / 2)
+    y = [g(f[name]) for name in ("fused", "fused_other")]
     torch.testing.assert_close(
         losses["loss/composition"], sum(cross_entropy(x, guide) for x in y).detach() / 2
     )
@@ -260,8 +238,8 @@ def test_what_is_taken_apart_is_what_decomposition_compares():
     targets, predictions = net.decomposition(f, f["fused"])
     for i, m in enumerate(MODALITIES):
         each = [
-            torch.cosine_similarity(predictions[i + p][n], targets[i + p][n], dim=0)
-            for p in (0, 3)
+            torch.cosine_similarity(predictions[part][i][n], targets[part][i][n], dim=0)
+            for part in ("temporal", "whole")
             for n in range(6)
         ]
         torch.testing.assert_close(watched[f"decomposition/{m}"], torch.stack(each).mean().detach())
@@ -295,7 +273,7 @@ def test_a_batch_of_one_is_refused():
         ({"regularisation.weight": 1.0}, "0 with infonce"),
         ({"alignment.loss": "variance_covariance"}, "above 0 with variance_covariance"),
         ({"alignment.loss": "cosine"}, "above 0 with variance_covariance and cosine"),
-        ({"composition.guidance": "label"}, "one of feature, prototypes, got label"),
+        ({"composition.guidance": "label"}, "one of feature, prototypes, relations, got label"),
     ],
 )
 def test_settings_that_do_not_fit(changes, message):
