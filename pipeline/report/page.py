@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.config.root import Config, to_yaml
 from pipeline.pages import html as pages
-from pipeline.report.groups import GroupAccuracy
+from pipeline.report.groups import GroupFigures
 from pipeline.runs import metric_names
 from pipeline.runs.metric_names import random_start
 
@@ -29,8 +29,11 @@ ACCURACIES = {
     random_start(metric_names.LINEAR): "linear evaluation, random start",
     metric_names.KNN: "nearest neighbours",
     random_start(metric_names.KNN): "nearest neighbours, random start",
+    metric_names.RETRIEVAL_MAP: "mean average precision of retrieval",
+    random_start(metric_names.RETRIEVAL_MAP): "mean average precision, random start",
     metric_names.LINEAR_UNSEEN: "linear evaluation, without copies of training clips",
     metric_names.KNN_UNSEEN: "nearest neighbours, without copies of training clips",
+    metric_names.RETRIEVAL_MAP_UNSEEN: "mean average precision, without copies of training clips",
 }
 COSTS = {
     metric_names.PARAMETERS: "million parameters",
@@ -45,7 +48,7 @@ def page(
     config: Config,
     summary: Mapping[str, Any],
     images: Mapping[str, bytes],
-    groups: Mapping[str, Sequence[GroupAccuracy]],
+    groups: Mapping[str, Sequence[GroupFigures]],
 ) -> bytes:
     """Make the page of a report. Its pictures are embedded, so it is a single file.
 
@@ -53,7 +56,7 @@ def page(
         config: the configuration of the run.
         summary: the flat results of all finished stages.
         images: name -> PNG file. The names are those of CAPTIONS; some may be missing.
-        groups: the result of `accuracies_by_group`; empty if nothing was evaluated.
+        groups: the result of `figures_by_group`; empty if nothing was evaluated.
 
     Returns:
         The HTML file.
@@ -73,7 +76,7 @@ def _body(
     config: Config,
     summary: Mapping[str, Any],
     images: Mapping[str, bytes],
-    groups: Mapping[str, Sequence[GroupAccuracy]],
+    groups: Mapping[str, Sequence[GroupFigures]],
 ) -> Iterator[str]:
     """The parts of the page, from the top down."""
     yield pages.tiles(_headline(summary))
@@ -102,16 +105,19 @@ def _headline(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     return numbers
 
 
-def _group_section(name: str, groups: Sequence[GroupAccuracy], neighbours: int) -> str:
-    """A table of accuracies by `name`, the subject or the camera."""
-    knn = f"{neighbours}-NN"
-    header = [name, "test clips", "linear", knn, "linear, random start", f"{knn}, random start"]
+def _group_section(name: str, groups: Sequence[GroupFigures], neighbours: int) -> str:
+    """A table of figures by `name`, the subject or the camera."""
+    labels = metric_names.ACCURACIES | {metric_names.KNN: f"{neighbours}-NN"}
+    for figure, text in list(labels.items()):
+        labels[random_start(figure)] = f"{text}, random start"
+    # All groups have the same figures.
+    header = [name, "test clips", *[labels[figure] for figure in groups[0].figures]]
     rows: list[list[Any]] = []
     for group in groups:
-        percentages = [f"{100 * accuracy:.1f}" for accuracy in group.accuracies]
+        percentages = [f"{100 * value:.1f}" for value in group.figures.values()]
         rows.append([group.name, group.clips, *percentages])
     shown = pages.folded(
         f"{len(rows)} {name}s", pages.table(rows, header), is_open=len(rows) <= OPEN_ROWS
     )
-    note = f"Accuracies in % over the test clips of each {name}."
+    note = f"In %, over the test clips of each {name}; mAP: mean average precision of retrieval."
     return pages.section(f"By {name}", shown, note)

@@ -11,7 +11,7 @@ from pipeline.core.console import percent, say
 from pipeline.pages.skeletons import skeletons
 from pipeline.pages.style import png
 from pipeline.report import figures
-from pipeline.report.groups import GroupAccuracy, accuracies_by_group
+from pipeline.report.groups import GroupFigures, figures_by_group
 from pipeline.report.page import page
 from pipeline.runs import files, metric_names
 from pipeline.runs.metric_names import random_start
@@ -41,7 +41,7 @@ def report(run: ResolvedRun, tracker: "Tracker") -> dict[str, Any]:
     """
     directory = run.directory
     drawn = {"skeletons": draw_skeletons(run)}
-    groups: dict[str, list[GroupAccuracy]] = {}
+    groups: dict[str, list[GroupFigures]] = {}
     if directory.results("pretrain") is not None:
         rows = read_rows(directory.path(files.METRICS))
         if rows:
@@ -51,7 +51,7 @@ def report(run: ResolvedRun, tracker: "Tracker") -> dict[str, Any]:
     if directory.results("evaluate") is not None:
         saved = read_saved_features(run)
         drawn |= draw_evaluation(run, saved)
-        groups = accuracies_by_group(run.index, saved)
+        groups = figures_by_group(run.index, saved)
     images = {name: png(figure) for name, figure in drawn.items()}
     pictures = []
     for name, image in images.items():

@@ -22,6 +22,7 @@ class SavedFeatures:
         features: float32 [N, D].
         linear: int64 [N], the labels that the linear probe predicts.
         knn: int64 [N], the labels that the nearest neighbours predict.
+        average_precision: float64 [N], of retrieval. None in files of older versions.
     """
 
     ids: np.ndarray
@@ -29,6 +30,7 @@ class SavedFeatures:
     features: np.ndarray
     linear: np.ndarray
     knn: np.ndarray
+    average_precision: np.ndarray | None
 
     @classmethod
     def read(cls, uri: str) -> "SavedFeatures":
@@ -45,6 +47,7 @@ class SavedFeatures:
                 features=arrays["test/features"],
                 linear=arrays["test/linear"],
                 knn=arrays["test/knn"],
+                average_precision=arrays.get("test/average_precision"),
             )
         except (SafetensorError, KeyError) as error:
             raise damaged(uri, first_line(error)) from None

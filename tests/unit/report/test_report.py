@@ -3,6 +3,7 @@
 import json
 import re
 from base64 import b64decode
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,15 @@ from safetensors.numpy import save
 from pipeline.config.compose import load
 from pipeline.config.root import Config
 from pipeline.core import storage
+from pipeline.report.groups import figures_by_group
 from pipeline.report.page import page
-from pipeline.report.stage import MAPPED_CLIPS, STRIP_CLIPS, clips_of_strip, report
+from pipeline.report.stage import (
+    MAPPED_CLIPS,
+    STRIP_CLIPS,
+    clips_of_strip,
+    read_saved_features,
+    report,
+)
 from pipeline.runs.directory import RunDirectory
 from pipeline.runs.resolved import ResolvedRun
 from pipeline.store.clip_store import ClipStore
@@ -24,6 +32,7 @@ MEASURED = {
     "probe": "standardised_adamw",
     "linear_top1": 0.8876,
     "knn_top1": 0.8,
+    "retrieval_map": 0.512,
     "random_linear_top1": 0.7,
     "random_knn_top1": 0.6,
     "parameters": 1_450_000,
@@ -82,6 +91,7 @@ def leave_results(directory: RunDirectory) -> None:
             "test/labels": labels,
             "test/linear": labels if name == "encoder" else one,
             "test/knn": one,
+            "test/average_precision": labels / ACTIONS,
         }
         content |= {"test/ids": np.arange(40), "test/features": random.normal(size=(40, 8))}
         storage.write_bytes(directory.path("features", f"{name}.safetensors"), save(content))
@@ -109,6 +119,7 @@ def test_everything_is_drawn_embedded_and_logged(reported):
     }
     assert embedded == set(images.values())
     assert "<b>88.8\u2009%</b><span>linear evaluation</span>" in text
+    assert "<b>51.2\u2009%</b><span>mean average precision of retrieval</span>" in text
     assert "<b>60.0\u2009%</b><span>nearest neighbours, random start</span>" in text
     assert (
         "<b>1.45</b><span>million parameters" in text
@@ -178,8 +189,20 @@ def test_accuracies_by_subject_and_camera(reported):
                 if of == number
             ]
             nearest = f"{100 * clips.count(0) / len(clips):.1f}"
-            cells = [number if number >= 0 else "unknown", len(clips), "100.0", *[nearest] * 3]
+            precision = f"{100 * np.mean(clips) / ACTIONS:.1f}"
+            cells = [number if number >= 0 else "unknown", len(clips), "100.0"]
+            cells += [nearest, precision, nearest, nearest, precision]
             assert re.findall(r"<t[hd]>(.*?)</t[hd]>", row) == [str(cell) for cell in cells]
+
+
+def test_features_of_older_versions_have_no_precision(reported):
+    run, _ = reported
+    saved = read_saved_features(run)
+    older = {name: replace(one, average_precision=None) for name, one in saved.items()}
+    for groups in figures_by_group(run.index, older).values():
+        for group in groups:
+            names = ["linear_top1", "knn_top1", "random_linear_top1", "random_knn_top1"]
+            assert list(group.figures) == names
 
 
 def test_the_map_is_capped(config, monkeypatch):
