@@ -34,9 +34,7 @@ def clips() -> ClipBatch:
 
 
 def step(net: Framework) -> dict[str, torch.Tensor]:
-    views = {
-        name: view.double() for name, view in net.draw(clips(), 0, 0, net.objective.passes).items()
-    }
+    views = {name: view.double() for name, view in net.draw(clips(), 0, 0, net.passes).items()}
     losses = net.losses(views)
     losses["loss"].backward()
     return losses
@@ -48,7 +46,11 @@ def views() -> torch.Tensor:
     )
 
 
-PASSES = {"dc": (*MODALITIES, "fused", "fused_other"), "umurl": (*MODALITIES, "fused")}
+ALL = (*MODALITIES, "fused", "fused_other")
+PASSES = dict.fromkeys(
+    ("dc", "dc_vc", "sce", "sce_self", "umurl_dc", "vicrel", "vicrel_feature"), ALL
+)
+PASSES |= {"umurl": (*MODALITIES, "fused")}
 WIDTHS = {"late": 3 * FEATURE}
 
 
