@@ -146,6 +146,23 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_average(self) -> Self:
+        average = self.train.average
+        targets = self.objective.targets
+        makes_targets = targets.kind != "one_hot" and targets.encoder == "average"
+        if average.decay is None and makes_targets:
+            raise ValueError(
+                "objective.targets.encoder=average needs the average of the weights; "
+                "give train.average.decay, such as 0.99"
+            )
+        if average.decay is not None and not average.export and not makes_targets:
+            raise ValueError(
+                f"train.average.decay={average.decay} makes an average that nothing uses; "
+                "take train.average.export=true or objective.targets.encoder=average, or null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_batches(self) -> Self:
         train = self.train
         # A step computes its loss over `accumulate` micro-batches of equal size.

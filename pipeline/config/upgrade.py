@@ -27,7 +27,6 @@ from typing import Any
 
 from pipeline.config.added_later import ADDED_LATER
 from pipeline.config.former_words import ABLATE, STAGES, SWEEP
-from pipeline.config.objective import Objective
 
 # The former keys of `data` with the options of a reader.
 READER_OPTIONS = ("pku_mmd", "arrays")
@@ -66,9 +65,6 @@ def _with_added(values: dict[str, Any]) -> dict[str, Any]:
             # The keys of a reader depend on its format, and have defaults there.
             continue
         path = key.split(".")
-        # Not yet: the section is about to get them.
-        if path[0] == "objective" and "targets" not in Objective.model_fields:
-            continue
         # The check names a section that is missing as a whole.
         if path[0] in values:
             values = _with_default(values, path, value)

@@ -88,7 +88,7 @@ def test_an_older_configuration_has_none_and_a_text_that_nothing_read(values):
     del older["data"]["coordinates"]
     data = check(older).data
     assert data.coordinates == CANONICAL
-    assert data.reader.model_dump() == arrays
+    assert data.reader.model_dump() == arrays | {"label_column": "label"}
     older["data"] |= {"reader": "arrays", "arrays": {**arrays, "axes": "y up"}}
     assert check(older).data == data
 
