@@ -15,13 +15,14 @@ from pipeline.runs.metric_names import (
     PARAMETERS,
     PRETRAINING_GFLOPS,
     PRETRAINING_PARAMETERS,
+    RETRIEVAL_MAP,
     random_start,
 )
 
 # The row of the encoders before training.
 RANDOM = "random"
 # Accuracies of the encoder before training.
-STARTS = (random_start(LINEAR), random_start(KNN))
+STARTS = (random_start(LINEAR), random_start(KNN), random_start(RETRIEVAL_MAP))
 
 # The figures of one variant: seed -> name -> value.
 FiguresBySeed = Mapping[int, Mapping[str, Any]]

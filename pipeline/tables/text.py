@@ -11,11 +11,12 @@ from pipeline.runs.metric_names import (
     GFLOPS,
     KNN,
     LINEAR,
+    RETRIEVAL_MAP,
 )
-from pipeline.tables.rows import Recorded, Row, Spread, Table
+from pipeline.tables.rows import RANDOM, Recorded, Row, Spread, Table
 
 # The accuracies that a table shows. The page of its trials has the others.
-SHOWN = (LINEAR, KNN)
+SHOWN = (LINEAR, KNN, RETRIEVAL_MAP)
 
 BEGIN = "<!-- generated, begin: results/publish.py rewrites up to the end mark -->"
 END = "<!-- generated, end -->"
@@ -47,16 +48,22 @@ def cells_of(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 
 def _columns(rows: Sequence[Row]) -> list[Column]:
-    """Return the columns; those of figures that no row has are left out."""
-    measured: set[str] = set()
-    for row in rows:
-        measured |= row.figures.keys()
+    """Return the columns."""
     columns = [Column("variant", _variant), Column("seeds", lambda row: str(len(row.seeds)))]
-    shown = [name for name in SHOWN if name in measured]
+    shown = _shown(rows)
     columns += [_accuracy(name) for name in shown]
     columns += [_difference(name) for name in shown]
     columns.append(Column("GFLOPs", lambda row: f"{row.costs[GFLOPS]:.3g}"))
     return columns
+
+
+def _shown(rows: Sequence[Row]) -> list[str]:
+    """Return the accuracies that have a column: those of all variants.
+
+    Records of older versions lack some, and encoders before training are not always measured.
+    """
+    trained = [row for row in rows if row.variant != RANDOM]
+    return [name for name in SHOWN if all(name in row.figures for row in trained)]
 
 
 def _variant(row: Row) -> str:
@@ -197,10 +204,13 @@ def legend(table: Table) -> str:
     scatter = "from seed to seed"
     if table.has_splits:
         scatter += ", each on a split of its own"
+    words = ""
+    if RETRIEVAL_MAP in _shown(table.rows):
+        words = f" {ACCURACIES[RETRIEVAL_MAP]}: mean average precision of retrieval."
     return (
         f"Accuracies in %, mean \u00b1 standard deviation {scatter}. \u0394: paired difference to "
         f"{md.code(table.reference)} over the seeds that both have, in points. `random`: the same "
-        "encoder before training. GFLOPs: of inference of one clip."
+        f"encoder before training. GFLOPs: of inference of one clip.{words}"
     )
 
 

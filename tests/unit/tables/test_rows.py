@@ -54,3 +54,20 @@ def test_results_have_a_difference_only_beside_its_mean():
     assert results["early_linear_top1_difference"] == pytest.approx(-0.1)
     assert not any(name.startswith("early_knn_top1") for name in results)
     assert results["full_knn_top1"] == 0.8
+
+
+def test_precision_has_a_column_where_all_variants_have_it():
+    older = [measured("full", 0, linear_top1=0.9, knn_top1=0.8)]
+    newer = [
+        measured("full", 0, linear_top1=0.9, retrieval_map=0.6, random_retrieval_map=0.3),
+        measured("early", 0, linear_top1=0.8, retrieval_map=0.52),
+    ]
+    rows = rows_of(newer, ["full", "early"])
+    header, body = cells_of(rows)
+    assert header.count("mAP") == header.count("Δ mAP") == 1
+    place = header.index("mAP")
+    assert [row[place] for row in body] == ["60.0", "52.0", "30.0"]
+    assert body[1][header.index("Δ mAP")] == "-8.0"
+    assert flat(rows)["early_retrieval_map_difference"] == pytest.approx(-0.08)
+    mixed = rows_of([*older, newer[1]], ["full", "early"])
+    assert "mAP" not in cells_of(mixed)[0]
