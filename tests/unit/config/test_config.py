@@ -2,7 +2,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from pipeline.config.compose import experiments, groups, load
-from pipeline.config.identity import digest, identity
+from pipeline.config.identity import differences, different_values, digest, identity
 from pipeline.config.root import check, to_yaml
 from pipeline.core.errors import ConfigError
 from pipeline.core.paths import CONF
@@ -115,6 +115,45 @@ def test_identity_is_what_is_computed_and_not_where():
     ):
         assert digest(load([change])) != digest(base), change
     assert "train.epochs" in identity(base)
+
+
+def test_settings_that_were_added_later_count_where_something_else_is_computed():
+    base = load([])
+    for change in ("train.average.decay=0.99", "objective.part_weights.whole=2"):
+        assert digest(load([change])) != digest(base), change
+    composed = ["objective.targets.kind=composed"]
+    assert digest(load([*composed, "objective.targets.own_share=0.2"])) != digest(load(composed))
+    # Nothing reads these: there are no such targets, and there is no average.
+    unread = ["objective.targets.own_share=0.2", "train.average.rise=true"]
+    assert digest(load(unread)) == digest(base)
+
+
+def test_differences_name_what_older_versions_did_where_a_setting_is_left_out():
+    found = differences(load([]), load(["train.average={decay: 0.99, rise: true}"]))
+    assert found == {"train.average.decay": (None, 0.99), "train.average.rise": (False, True)}
+    assert different_values({}, {"train.average.export": False}) == {
+        "train.average.export": (True, False)
+    }
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["objective.targets={kind: self, encoder: average}"],
+            r"^objective\.targets\.encoder=average needs",
+        ),
+        (
+            ["train.average={decay: 0.99, export: false}"],
+            r"^train\.average\.decay=0\.99 makes an average that nothing uses",
+        ),
+        (["train.average.decay=0.5"], r"^train\.average\.decay=0\.5: .*0\.9"),
+        (["train.average.decay=1"], r"^train\.average\.decay=1: "),
+    ],
+)
+def test_an_average_that_is_missing_useless_or_too_short_is_refused(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load(overrides)
 
 
 def test_a_document_of_another_type_is_refused():

@@ -1,11 +1,14 @@
 """Configurations of the version before are read as those of this one."""
 
+import pytest
 import yaml
 
+from pipeline.config.added_later import ADDED_LATER
 from pipeline.config.compose import load
 from pipeline.config.identity import identity
 from pipeline.config.root import check, to_yaml
 from pipeline.config.upgrade import upgraded
+from pipeline.core.errors import ConfigError
 
 # The keys that the section `ablate` shared with `sweep`.
 FORMER_KEYS = ("published", "seeds", "variants", "only", "splits")
@@ -75,3 +78,36 @@ def test_another_run_of_the_version_before_has_no_table():
     values = yaml.safe_load(to_yaml(config))
     del values["sweep"]
     assert check(values | {"ablate": None}) == config
+
+
+def of_the_version_before(config):
+    """The plain values of a configuration without the settings that were added later."""
+    values = yaml.safe_load(to_yaml(config))
+    for key in ADDED_LATER:
+        *sections, name = key.split(".")
+        inner = values
+        for section in sections:
+            inner = inner.get(section, {})
+        inner.pop(name, None)
+    # Sections that are empty now were added as a whole.
+    del values["objective"]["part_weights"], values["objective"]["targets"]
+    del values["objective"]["composition"]["relations"], values["train"]["average"]
+    return values
+
+
+@pytest.mark.parametrize("overrides", [["data=utkinect", "data.raw=x"], ["experiment=nw_ucla"]])
+def test_settings_that_were_added_later_compute_what_older_versions_did(overrides):
+    config = load([*overrides, "data.raw=x"])
+    again = check(of_the_version_before(config))
+    # What is shipped as the default is what older versions did.
+    assert again == config
+    assert identity(again) == identity(config)
+    assert not identity(config).keys() & ADDED_LATER.keys()
+
+
+def test_a_section_that_is_missing_as_a_whole_is_named_and_not_filled():
+    values = of_the_version_before(load([]))
+    del values["objective"]
+    with pytest.raises(ConfigError, match=r"^objective: missing$"):
+        check(values)
+    assert upgraded({"objective": 3, "train": None}) == {"objective": 3, "train": None}
