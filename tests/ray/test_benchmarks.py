@@ -2,7 +2,11 @@
 
 import json
 
-from benchmarks import ingest, stream
+from benchmarks import ingest, noise, stream
+from pipeline.config.compose import load
+from pipeline.core import storage
+from tests.helpers.stores import write_store
+from tests.helpers.trials import SMALL, order_of, run_trial_of
 
 
 def test_ingest_prints_every_figure(ray_session, capsys):
@@ -43,3 +47,21 @@ def test_stream_prints_every_figure(ray_session, capsys):
     assert figures["memory_ratio"] > 0
     assert figures["none_ratio"] > 0
     assert ray_session.is_initialized()
+
+
+def test_the_first_run_of_noise_is_the_trial_of_a_table(ray_session, tmp_path):
+    store = write_store(str(tmp_path / "store"), load(["data=synthetic", "data.persons=1"]))
+    overrides = ["data=synthetic", "model.dropout=0", "train.epochs=2"]
+    order = order_of(store, tmp_path / "trial", "stages=[pretrain,evaluate]", *overrides)
+    results = run_trial_of(order)[-1].results["evaluate"]
+
+    work = str(tmp_path / "noise")
+    measurements = noise.Measurements(work, [*SMALL, *overrides, f"data.store={store}"], probes=1)
+    first = noise.PlannedRun("seed-0", 0)
+    measurements.measure(first)
+    for metric, value in measurements.result(first)["figures"].items():
+        assert value == results[metric]
+    weights = []
+    for folder in (tmp_path / "trial", tmp_path / "noise" / first.name):
+        weights.append(storage.read_bytes(str(folder / "encoder" / noise.WEIGHTS)))
+    assert weights[0] == weights[1]
