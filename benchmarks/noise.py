@@ -30,7 +30,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,34 +43,21 @@ from pipeline.core.environment import prepare_environment
 
 prepare_environment()
 
-import numpy as np
-import pyarrow as pa
 import torch
-from safetensors.numpy import load as load_arrays
 
-from models.clips import ClipBatch
+from benchmarks.rotated_run import linear_by_seed, train_rotated
 from pipeline.config.compose import Request, key_of, load
 from pipeline.config.identity import digest
 from pipeline.config.places import settle_places
 from pipeline.config.root import Config
 from pipeline.core import storage
-from pipeline.encoder.build import build_framework
 from pipeline.encoder.export import WEIGHTS
 from pipeline.evaluate.alone import evaluate_alone
-from pipeline.evaluate.labelled import LabelledFeatures
-from pipeline.evaluate.linear import measure_linear
-from pipeline.evaluate.steps import protocols_of
-from pipeline.pretrain.alone import own_device, train_alone
-from pipeline.pretrain.outcome import export_encoders
 from pipeline.runs import files
 from pipeline.runs.code_version import code_version
 from pipeline.runs.directory import RunDirectory, has_store
 from pipeline.runs.metric_names import ACCURACIES, KNN, LINEAR, RETRIEVAL_MAP
-from pipeline.runs.resolved import ResolvedRun, resolve
-from pipeline.stream.caches.clip_stream import WorkerShare
-from pipeline.stream.caches.memory import MemoryStream
-from pipeline.stream.instructions import Shards, read_pieces
-from pipeline.stream.selection import select
+from pipeline.runs.resolved import resolve
 from pipeline.sweep.variants import shared_command
 
 METRICS = (LINEAR, KNN, RETRIEVAL_MAP)
@@ -121,57 +108,6 @@ def planned_runs(seed: int, count: int) -> tuple[list[PlannedRun], list[PlannedR
         rounding.append(PlannedRun(f"{ROUNDING}-{number}", seed, number, threads))
         seeds.append(PlannedRun(f"seed-{seed + number}", seed + number))
     return rounding, seeds, PlannedRun(REPEAT, seed)
-
-
-class RotatedStream(MemoryStream):
-    """The batches of `MemoryStream`, in which the last clips come first.
-
-    Example: rotated by 1, a batch of the clips 3 5 7 8 is 8 3 5 7. Views depend on the clip and not
-    on its place, so that only the order of sums differs.
-    """
-
-    def __init__(self, share: WorkerShare, tables: Iterable[pa.Table], rotation: int):
-        super().__init__(share, "memory, rotated", tables)
-        self.rotation = rotation
-
-    def _gather(self, rows: np.ndarray) -> ClipBatch:
-        return super()._gather(np.roll(rows, self.rotation))
-
-
-class RotatedPlan:
-    """What `train_alone` takes of a `StreamPlan`, read in this process without Ray."""
-
-    def __init__(self, run: ResolvedRun, rotation: int):
-        self.run = run
-        self.rotation = rotation
-
-    def worker(
-        self, rank: int, world_size: int, device: torch.device, gpu_share: float
-    ) -> RotatedStream:
-        config = self.run.config
-        parts = self.run.pool
-        selection = select(parts, with_pairs=config.stream.pairs == "cameras")
-        share = WorkerShare(
-            epochs=selection.epochs(config.train.batch_size, config.seed),
-            rank=rank,
-            world_size=world_size,
-            device=device,
-            selection=selection,
-            persons=self.run.store.persons,
-            joints=self.run.store.joints,
-        )
-        pieces = Shards.of(part.store for part in parts).pieces(selection.ids)
-        return RotatedStream(share, read_pieces(pa.Table.from_pylist(pieces)), self.rotation)
-
-
-class Unheard:
-    """A listener of the training loop for which only the end counts."""
-
-    def row(self, row: dict[str, Any]) -> None:
-        pass
-
-    def checkpoint(self, position: Any, state: dict[str, Any]) -> None:
-        pass
 
 
 class Measurements:
@@ -241,9 +177,7 @@ class Measurements:
         config = self.config_of(planned)
         run = resolve(config, Request(), RunDirectory.reading(config.output))
         torch.set_num_threads(config.cluster.threads)
-        framework = build_framework(config).to(own_device(config.cluster))
-        train_alone(framework, config, RotatedPlan(run, planned.rotation), Unheard())
-        export_encoders(run, framework.state_dict())
+        train_rotated(run, planned.rotation)
         summary = evaluate_alone(run)
         weights = storage.read_bytes(run.directory.path(files.ENCODER, WEIGHTS))
         result = {
@@ -254,21 +188,6 @@ class Measurements:
             "seconds": round(time.monotonic() - started),
         }
         storage.write_json(storage.join(self.work, planned.name, RESULT), result)
-
-
-def linear_by_seed(run: ResolvedRun, seeds: int) -> list[float]:
-    """Return the linear accuracy of the encoder's features with each seed of the probe."""
-    path = run.directory.path(files.FEATURES, f"{files.ENCODER}.safetensors")
-    arrays = load_arrays(storage.read_bytes(path))
-    features = (arrays["train/features"], arrays["test/features"])
-    labels = (arrays["train/labels"], arrays["test/labels"])
-    labelled = LabelledFeatures.of(features, labels, own_device(run.config.cluster).type)
-    protocols = protocols_of(run)
-    accuracies = []
-    for seed in range(seeds):
-        measured = measure_linear(labelled, protocols.probe, protocols.parts, seed)
-        accuracies.append(measured.top1)
-    return accuracies
 
 
 def measure_missing(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmarks import noise
+from benchmarks.rotated_run import RotatedPlan
 from pipeline.config.compose import load
 from pipeline.encoder.build import build_framework
 from tests.helpers.stores import write_store
@@ -29,7 +30,7 @@ def measurements(store, tmp_path):
 
 def stream_of(measurements, rotation):
     run = resolved(measurements, noise.PlannedRun("run", 0, rotation))
-    return noise.RotatedPlan(run, rotation).worker(0, 1, torch.device("cpu"), 1.0)
+    return RotatedPlan(run, rotation).worker(0, 1, torch.device("cpu"), 1.0)
 
 
 def resolved(measurements, planned):
