@@ -1,4 +1,4 @@
-"""A search whose driver is killed twice comes to the same end as any other: each trial once."""
+"""A search that is stopped three times comes to the same end as any other: each trial once."""
 
 import json
 import signal
@@ -35,8 +35,12 @@ def records(output):
     return found
 
 
-def kill_once(arguments, output, session_ray, ended):
-    """Kill the driver once so many trials have ended and another has been measured."""
+def stop_once(arguments, output, session_ray, ended, by=signal.SIGKILL):
+    """Stop the driver once so many trials have ended and another has been measured.
+
+    Returns:
+        The driver, which has ended, and the records that it left.
+    """
     process = start(*arguments, ray=session_ray)
     deadline = time.monotonic() + 240
     while True:
@@ -49,16 +53,17 @@ def kill_once(arguments, output, session_ray, ended):
         if len(states) - states.count("open") >= ended and is_measured:
             break
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    finish(process, timeout=60)
-    return records(output)
+    process.send_signal(by)
+    return finish(process, timeout=60), records(output)
 
 
-def test_a_search_that_is_killed_twice_runs_each_trial_once(tmp_path, main_job, session_ray):
+def test_a_search_that_is_stopped_thrice_runs_each_trial_once(tmp_path, main_job, session_ray):
     output = tmp_path / "search"
     arguments = [*SEARCH, f"data.store={main_job}/store", f"output={output}"]
-    first = kill_once(arguments, output, session_ray, ended=1)
-    second = kill_once(arguments, output, session_ray, ended=3)
+    _, first = stop_once(arguments, output, session_ray, ended=1)
+    _, second = stop_once(arguments, output, session_ray, ended=2)
+    terminated, third = stop_once(arguments, output, session_ray, ended=4, by=signal.SIGTERM)
+    assert terminated.stderr == "terminated; the same command goes on from here\n"
     done = run(*arguments, ray=session_ray)
     assert done.returncode == 0, done.stderr + done.stdout
     last = records(output)
@@ -67,7 +72,7 @@ def test_a_search_that_is_killed_twice_runs_each_trial_once(tmp_path, main_job, 
     assert sorted(last) == [f"point{number:03d}-0" for number in range(TRIALS)]
     states = {record["state"] for record in last.values()}
     assert states == {"finished", "stopped"}
-    for earlier in (first, second):
+    for earlier in (first, second, third):
         for name, record in earlier.items():
             # What had ended was not run again, and what was measured was not measured again.
             if record["state"] != "open":
