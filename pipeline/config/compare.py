@@ -15,9 +15,11 @@ CURVES = (
     "loss",
     "held_out/linear_top1",
     "held_out/knn_top1",
+    "held_out/retrieval_map",
     "held_out/effective_rank",
     "watch/linear_top1",
     "watch/knn_top1",
+    "watch/retrieval_map",
 )
 
 

@@ -3,6 +3,13 @@
 from dataclasses import replace
 
 from pipeline.compare.found import compared_runs, stages_of, value_of
+from pipeline.runs.metric_names import (
+    ACCURACIES,
+    from_mlflow,
+    in_mlflow,
+    is_accuracy,
+    random_start,
+)
 from pipeline.runs.tracking.search import FoundRun
 
 SERVER = "http://host:5000/"
@@ -72,6 +79,18 @@ def test_our_figures_have_their_names_back_and_others_keep_theirs():
     )
     assert ours.figures == {"linear_top1": 0.5, "held_out/linear_top1": 0.4, "seconds": 12.3}
     assert "linear/top1" in theirs.figures
+
+
+def test_names_come_back_from_mlflow_as_they_were():
+    for name in ACCURACIES:
+        for figure in (name, random_start(name), f"retrieval_view_{name}_std"):
+            assert is_accuracy(figure)
+            assert from_mlflow(in_mlflow(figure)) == figure
+    assert in_mlflow("random_retrieval_map_unseen") == "random_retrieval/map_unseen"
+    assert in_mlflow("retrieval_recall_at_10") == "retrieval/recall_at_10"
+    assert in_mlflow("linear_top1_unseen") == "linear/top1_unseen"
+    for other in ("gflops", "retrieval_gflops", "collapse/alignment"):
+        assert in_mlflow(other) == other and not is_accuracy(other)
 
 
 def test_links_lead_to_the_server_or_to_the_output(tmp_path):
