@@ -112,6 +112,8 @@ SMALL = [
     "train.schedule.warmup_steps=2",
     "train.checkpoint.every_steps=1",
 ]
+# Soft targets that the average of the weights makes.
+SOFT_TARGETS = ["objective.targets={kind: composed, encoder: average}"]
 
 
 def framework_loop(config, ears):
@@ -148,8 +150,10 @@ def of_the_version_before(state, rows):
         ["model.dropout=0.1", "train.accumulate=2", "train.optimiser.name=sgd"],
         ["objective=umurl", "train.precision=bfloat16", "train.clip_norm=0.5"],
         ["model.feature_norm=batch"],
+        ["model.feature_norm=batch", "train.average={decay: 0.9, rise: true}"],
+        [*SOFT_TARGETS, "train.average={decay: 0.95, export: false}", "train.precision=bfloat16"],
     ],
-    ids=["dropout", "accumulate", "umurl-bfloat16", "running-statistics"],
+    ids=["dropout", "accumulate", "umurl-bfloat16", "running-statistics", "average", "targets"],
 )
 @pytest.mark.parametrize("older", [lambda state, rows: state, of_the_version_before])
 def test_resumed_inside_an_epoch_equals_unbroken_bit_for_bit(tmp_path, settings, older):
@@ -229,8 +233,29 @@ def test_a_loss_that_is_not_finite_leaves_no_checkpoint_at_a_stop():
     assert ears.checkpoints == {}
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_average_follows_every_update_of_the_weights(accumulate):
+    average = "train.average={decay: 0.9, rise: true}"
+    config = load([*SMALL, average, f"train.accumulate={accumulate}", "train.epochs=2"])
+    ears = Ears()
+    loop = framework_loop(config, ears)
+    key = next(name for name in loop.framework.state_dict() if name.startswith("backbone."))
+    expected = loop.framework.state_dict()[key].double()
+    loop.run(Batches(5, joints=len(config.data.skeleton.joints)))
+    updates = 2 * ceil_div(5, accumulate)
+    assert len(ears.checkpoints) == updates
+    for update, state in enumerate(ears.checkpoints.values()):
+        decay = 1 - 0.1 * 0.5 * (1 + math.cos(math.pi * update / updates))
+        weights = state["framework"]
+        expected = decay * expected + (1 - decay) * weights[key].double()
+        averaged = weights[key.replace("backbone.", "average.", 1)]
+        torch.testing.assert_close(averaged.double(), expected, rtol=0, atol=1e-7)
+        assert not averaged.equal(weights[key])
+
+
 def test_settling_the_gradient_buckets_leaves_no_trace():
-    config = load([*SMALL, "model.feature_norm=batch", "model.dropout=0.1"])
+    average = "train.average.decay=0.9"
+    config = load([*SMALL, "model.feature_norm=batch", "model.dropout=0.1", average])
     loop = framework_loop(config, Ears())
     before = {key: value.clone() for key, value in loop.framework.state_dict().items()}
     loop.settle_gradient_buckets(Batches(5, joints=len(config.data.skeleton.joints)))

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from pipeline.config.train import Schedule
-from pipeline.pretrain.schedule import factor
+from pipeline.config.train import Average, Schedule
+from pipeline.pretrain.schedule import average_decay, factor
 
 
 def schedule(**settings):
@@ -31,3 +31,15 @@ def test_steps_drop_at_the_start_of_a_milestone_epoch():
         [1, 1, 1, 0.1, 0.1, 0.01]
     )
     assert factor(drops, 3 * 7 - 1, 7, 6) == 1
+
+
+def test_the_decay_of_an_average_stays_or_rises_along_a_cosine():
+    assert average_decay(Average(decay=None, rise=True, export=True), 3, 10) is None
+    constant = Average(decay=0.99, rise=False, export=True)
+    assert {average_decay(constant, update, 10) for update in range(10)} == {0.99}
+    rising = Average(decay=0.96, rise=True, export=True)
+    decays = [average_decay(rising, update, 1000) for update in range(1000)]
+    assert decays[0] == pytest.approx(0.96)
+    assert decays[500] == pytest.approx(0.98)
+    assert decays == sorted(decays)
+    assert 0.9999 < decays[-1] < 1
