@@ -23,9 +23,9 @@ from models.precision import full_precision
 
 # The temperatures among which the one of a perplexity is looked for. At the first a row has one
 # clip, or those that are equally near; at the second all clips count alike.
-_COLDEST = 1e-3
+_COLDEST = 1e-5
 _HOTTEST = 1e3
-# They leave a factor of 1 + 1e-8 between the bounds.
+# They leave a factor of 1 + 2e-8 between the bounds.
 _HALVINGS = 30
 
 

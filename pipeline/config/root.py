@@ -163,6 +163,17 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_perplexity(self) -> Self:
+        perplexity = self.objective.targets.perplexity
+        others = self.train.batch_size // self.train.accumulate - 1
+        if perplexity is not None and perplexity >= others:
+            raise ValueError(
+                f"objective.targets.perplexity={perplexity:g} must be below the {others} other "
+                "clips of a batch (train.batch_size, train.accumulate)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_batches(self) -> Self:
         train = self.train
         # A step computes its loss over `accumulate` micro-batches of equal size.

@@ -156,6 +156,25 @@ def test_an_average_that_is_missing_useless_or_too_short_is_refused(overrides, m
         load(overrides)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["temperature=null"], r"^objective\.targets.* one of them must be a number"),
+        (["perplexity=4"], r"^objective\.targets.* one of them must be a number"),
+        (
+            ["temperature=null", "perplexity=63"],
+            r"^objective\.targets\.perplexity=63 must be below the 63 other clips of a batch",
+        ),
+        (["own_share=1.5"], r"^objective\.targets\.own_share=1\.5: "),
+        (["kind=hard"], r"^objective\.targets\.kind='hard': .*'one_hot', 'composed' or 'self'"),
+    ],
+)
+def test_targets_that_cannot_be_are_refused(overrides, message):
+    of_targets = [f"objective.targets.{override}" for override in overrides]
+    with pytest.raises(ConfigError, match=message):
+        load(["train.batch_size=64", *of_targets])
+
+
 def test_a_document_of_another_type_is_refused():
     with pytest.raises(ConfigError, match="valid dictionary"):
         check("seed: 0")

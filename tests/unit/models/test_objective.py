@@ -13,6 +13,7 @@ from models.choices import (
 from models.decomposition import OF_TOKENS
 from models.late_objective import LateObjective
 from models.objective import Objective
+from models.soft_targets import TargetInputs
 from tests.helpers.objectives import VARCOV, terms
 
 WIDTH = 4
@@ -228,6 +229,9 @@ def test_late_objectives_are_those_of_the_networks_alone():
     torch.testing.assert_close(losses["loss/view"], total.detach())
     with pytest.raises(ValueError, match=r"model\.fusion=late"):
         LateObjective(WIDTH, parts, terms())
+    for kind in ("composed", "self"):
+        with pytest.raises(ValueError, match=r"model\.fusion=late"):
+            LateObjective(WIDTH, parts, terms(**VIEW_ALONE, **{"targets.kind": kind}))
 
 
 def test_what_is_taken_apart_is_what_decomposition_compares():
@@ -255,6 +259,203 @@ def test_gradients_agree_with_finite_differences():
         )
 
 
+# -- soft targets
+
+
+def whole_features(rows: int = 6) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    names = (*MODALITIES, "fused")
+    return {m: torch.randn(rows, 2 * WIDTH, generator=generator).double() for m in names}
+
+
+def literal_shares(features, temperature: float) -> torch.Tensor:
+    """P, row by row: the mean over the features of a softmax over the other clips."""
+    rows = []
+    for i in range(len(features[0])):
+        of_features = []
+        for t in features:
+            cosines = torch.stack([torch.cosine_similarity(t[i], other, dim=0) for other in t])
+            values = (cosines / temperature).exp()
+            values[i] = 0
+            of_features.append(values / values.sum())
+        rows.append(sum(of_features) / len(features))
+    return torch.stack(rows)
+
+
+def soft_cross_entropy(a, b, weights, temperature=0.3):
+    """l(a, b) with W given."""
+    total = 0
+    for x, y in ((a, b), (b, a)):
+        scores = torch.cosine_similarity(x[:, None], y[None], dim=2) / temperature
+        logs = scores - scores.exp().sum(1, keepdim=True).log()
+        total = total - (weights * logs).sum(1).mean() / 2
+    return total
+
+
+def inputs(net: Objective) -> TargetInputs:
+    whole = whole_features()
+    return TargetInputs({name: whole[name] for name in net.target_passes})
+
+
+@pytest.mark.parametrize("kind", ["composed", "self"])
+def test_soft_targets_are_the_recipe(kind):
+    """L = mean_m l(h_m y, h_m u_m) + 1/2 sum over y, y' of l(g y, k c) + l(g y, g y')."""
+    net, f = objective(**{"targets.kind": kind, "targets.own_share": 0.4}), features()
+    names = MODALITIES if kind == "composed" else ("fused",)
+    assert net.target_passes == tuple(names)
+    shares = literal_shares([whole_features()[name] for name in names], 0.2)
+    weights = 0.4 * torch.eye(6) + 0.6 * shares
+    h, g, k = heads(net)
+    y, other = g(f["fused"]), g(f["fused_other"])
+    guide = k((f["joint"] + f["bone"] + f["motion"]) / 3)
+    of_modalities = [soft_cross_entropy(h[m](f["fused"]), h[m](f[m]), weights) for m in MODALITIES]
+    expected = {
+        "loss/decomposition": sum(of_modalities) / 3,
+        "loss/composition": (
+            soft_cross_entropy(y, guide, weights) + soft_cross_entropy(other, guide, weights)
+        )
+        / 2,
+        "loss/view": soft_cross_entropy(y, other, weights),
+    }
+    losses = net(f, inputs=inputs(net))
+    torch.testing.assert_close(losses, expected | {"loss": sum(expected.values())})
+
+
+@pytest.mark.parametrize("kind", ["composed", "self"])
+def test_with_the_whole_share_for_itself_nothing_changes(kind):
+    """Not one bit, of losses and of gradients; and no further input is encoded."""
+    found = []
+    for changes in ({}, {"targets.kind": kind, "targets.own_share": 1.0}):
+        net, f = objective(**changes), features()
+        assert net.target_passes == ()
+        losses = net(f)
+        losses["loss"].backward()
+        gradients = [p.grad for p in net.parameters()]
+        found.append((losses, gradients, [value.grad for value in f.values()]))
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("of", ["projection", "feature"])
+@pytest.mark.parametrize("parts", [["whole"], ["temporal", "whole"]])
+def test_relations_as_guidance(of, parts):
+    """Decomposition and view stay as they are; composition compares y and y' with P alone."""
+    changes = VARCOV | {"composition.parts": parts, "part_weights.temporal": 0.5}
+    changes |= {"composition.guidance": "relations", "composition.relations.of": of}
+    net, f = objective(**changes, **{"targets.kind": "composed"}), features()
+    assert not hasattr(net, "composition")
+    shares = literal_shares([whole_features()[m] for m in MODALITIES], 0.2)
+    values = []
+    for part in parts:
+        columns = slice(0, WIDTH) if part == "temporal" else slice(0, None)
+        for name in ("fused", "fused_other"):
+            x = f[name][:, columns]
+            if of == "projection":
+                x = net.fused_projectors[part](x)
+            loss = 0
+            for i in range(6):
+                others = [j for j in range(6) if j != i]
+                scores = torch.stack([torch.cosine_similarity(x[i], x[j], dim=0) for j in others])
+                logs = scores / 0.3 - (scores / 0.3).exp().sum().log()
+                loss = loss - (shares[i, others] * logs).sum() / 6
+            values.append((loss, 0.5 if part == "temporal" else 1.0))
+    losses = net(f, inputs=inputs(net))
+    total = sum(weight for _, weight in values)
+    expected = sum(weight * loss for loss, weight in values) / total
+    torch.testing.assert_close(losses["loss/composition"], expected.detach())
+    count = 3 + 3 + 2 * len(net.fused_projectors)
+    assert list(net.fused_projectors) == (parts if of == "projection" else ["whole"])
+    projected = [z for _, z in net._project(f, None).projected()]
+    assert len(projected) == count
+    losses["loss"].backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
+def test_relations_alone_need_no_pass_of_a_modality():
+    changes = {"composition.guidance": "relations", "decomposition.weight": 0.0}
+    net = objective(**changes, **{"targets.kind": "composed"})
+    assert net.passes == ("fused", "fused_other")
+    assert net.target_passes == MODALITIES
+
+
+# -- parts
+
+
+def test_every_term_weighs_its_parts():
+    """Variance and covariance for the whole and both streams, 1 : 1/2 : 1/2, as `dc_vc` has it."""
+    parts = ["whole", "temporal", "spatial"]
+    changes = {f"{term}.parts": parts for term in ("decomposition", "composition", "view")}
+    weights = {"whole": 1.0, "temporal": 0.5, "spatial": 0.5}
+    changes |= {f"part_weights.{part}": weight for part, weight in weights.items()}
+    net, f = objective(**VARCOV, **changes, **{"consistency.weight": 1.0}), features()
+    columns = {"whole": slice(0, None), "temporal": slice(0, WIDTH), "spatial": slice(WIDTH, None)}
+    guide = (f["joint"] + f["bone"] + f["motion"]) / 3
+    names = ("decomposition", "consistency", "composition", "view", "regularisation")
+    expected = dict.fromkeys((f"loss/{name}" for name in names), 0)
+    for part, weight in weights.items():
+        cut = columns[part]
+        h, g = net.decomposition.projectors[part], net.fused_projectors[part]
+        k = net.guide_projectors[part](guide[:, cut])
+        z = [h[m](f[m][:, cut]) for m in MODALITIES]
+        of_y = [h[m](f["fused"][:, cut]) for m in MODALITIES]
+        y, other = g(f["fused"][:, cut]), g(f["fused_other"][:, cut])
+        error = lambda a, b: 5 * (a - b).square().mean()  # noqa: E731
+        terms_of_part = {
+            "decomposition": sum(map(error, z, of_y)) / 3,
+            "consistency": sum(error(x, sum(z) / 3) for x in z) / 3,
+            "composition": (error(y, k) + error(other, k)) / 2,
+            "view": error(y, other),
+            "regularisation": sum(net.align.regularisation(x) for x in (*z, *of_y, y, other, k))
+            / 9,
+        }
+        for name, value in terms_of_part.items():
+            expected[f"loss/{name}"] += weight / 2 * value.detach()
+    losses = net(f)
+    torch.testing.assert_close({name: losses[name] for name in expected}, expected)
+    losses["loss"].backward()
+    assert all(p.grad is not None and p.grad.any() for p in net.parameters() if p.ndim > 1)
+
+
+def test_equal_weights_of_parts_are_a_plain_mean():
+    """To the last bit, whatever the weights are; with others the loss is another one."""
+    parts = {"decomposition.parts": ["temporal", "whole"], "view.parts": ["whole", "spatial"]}
+    found = []
+    for weight in (1.0, 0.3):
+        equal = {f"part_weights.{part}": weight for part in ("temporal", "spatial", "whole")}
+        found.append(objective(**parts, **equal)(features()))
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
+    other = objective(**parts, **{"part_weights.whole": 2.0})(features())
+    assert other["loss"] != found[0]["loss"]
+
+
+def test_parts_of_prototypes():
+    changes = {"composition.guidance": "prototypes", "composition.parts": ["spatial", "temporal"]}
+    net, f = objective(**changes), features()
+    assert list(net.prototypes) == list(net.guide_projectors) == ["spatial", "temporal"]
+    assert list(net.fused_projectors) == ["spatial", "temporal", "whole"]
+    net(f)["loss"].backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
+def test_weights_of_an_older_version_are_taken_over():
+    """It had one projector of the fused feature, one of the composed one, and one `guide`."""
+    net = objective(**{"composition.guidance": "prototypes"})
+    older = {}
+    for name, value in net.state_dict().items():
+        for former, new in (
+            ("fused_projector", "fused_projectors.whole"),
+            ("guide_projector", "guide_projectors.whole"),
+            ("guide", "prototypes.whole"),
+        ):
+            if name.startswith(f"{new}."):
+                name = name.replace(new, former)
+        older[name] = value + 1
+    assert "guide.prototypes" in older
+    holder = torch.nn.ModuleDict({"objective": net})
+    holder.load_state_dict({f"objective.{name}": value for name, value in older.items()})
+    before = [value - 1 for value in net.state_dict().values()]
+    torch.testing.assert_close(before, [value - 1 for value in older.values()], rtol=0, atol=0)
+
+
 def test_a_batch_of_one_is_refused():
     for net in (objective(), objective(**VARCOV), objective(**{"projector.layers": 1})):
         with pytest.raises(ValueError, match="at least two"):
@@ -273,6 +474,13 @@ def test_a_batch_of_one_is_refused():
         ({"regularisation.weight": 1.0}, "0 with infonce"),
         ({"alignment.loss": "variance_covariance"}, "above 0 with variance_covariance"),
         ({"alignment.loss": "cosine"}, "above 0 with variance_covariance and cosine"),
+        ({"composition.relations.of": "token"}, "one of projection, feature, got token"),
+        ({"part_weights.spatial": 0.0}, "part_weights.spatial must be above 0"),
+        ({"view.parts": ["arm"]}, "view.parts must be different ones of"),
+        ({"composition.parts": []}, "composition.parts must be different ones of"),
+        (VARCOV | {"targets.kind": "composed"}, "targets.kind=composed needs"),
+        (VARCOV | {"alignment.mask_performances": True}, "mask_performances needs"),
+        ({"composition.guidance": "relations"}, "needs targets.kind=composed or self"),
         ({"composition.guidance": "label"}, "one of feature, prototypes, relations, got label"),
     ],
 )
@@ -286,3 +494,7 @@ def test_one_modality_has_nothing_to_take_apart():
         with pytest.raises(ValueError, match="need a network that takes several modalities"):
             Objective(WIDTH, ["joint"], terms(**changes))
     assert Objective(WIDTH, ["joint"], terms(**VIEW_ALONE)).passes == ("fused", "fused_other")
+    with pytest.raises(ValueError, match="with one alone, take self"):
+        Objective(WIDTH, ["joint"], terms(**VIEW_ALONE, **{"targets.kind": "composed"}))
+    alone = Objective(WIDTH, ["joint"], terms(**VIEW_ALONE, **{"targets.kind": "self"}))
+    assert alone.target_passes == ("fused",)
