@@ -54,6 +54,15 @@ def name(uri: str) -> str:
     return base.rstrip("/").rsplit("/", 1)[-1]
 
 
+def parent(uri: str) -> str:
+    """Return the directory of a location.
+
+    Example: `parent("s3://bucket/tables/a.jsonl?region=x")` returns `"s3://bucket/tables?region=x"`.
+    """
+    base, options = split_options(uri)
+    return base.rstrip("/").rpartition("/")[0] + options
+
+
 def split_options(uri: str) -> tuple[str, str]:
     """Return a location without its options, and the options with their `?`."""
     # A local path may contain a question mark of its own.

@@ -8,7 +8,9 @@ from pipeline.core.console import say
 from pipeline.runs import files
 from pipeline.sweep.records import Record, read_records, write_records
 from pipeline.sweep.variants import Variant
+from pipeline.tables.noise import Noise, read_noise
 from pipeline.tables.rows import Table
+from pipeline.tables.verdicts import Plan
 
 
 @dataclass
@@ -23,16 +25,20 @@ class Measured:
             trials are measured again, because the settings may be set back.
         published_uris: see `Sweep.published`.
         variants: what current records are of, in the order of the table.
+        plan: what the table is to tell, None if nothing.
         own: the run's own records by the names of their trials.
         published: the records of the published files by file.
+        noise: how far equal runs end apart, None if that was not measured.
     """
 
     name: str
     output: str
     published_uris: Sequence[str]
     variants: Mapping[str, Variant]
+    plan: Plan | None = None
     own: dict[str, Record] = field(default_factory=dict)
     published: dict[str, list[Record]] = field(default_factory=dict)
+    noise: Noise | None = None
 
     def read(self) -> None:
         """Read the records that there are.
@@ -45,6 +51,8 @@ class Measured:
             for record in read_records(storage.join(self.output, name)):
                 self.own[record.name] = record
         self.read_published()
+        if self.plan is not None and self.published_uris:
+            self.noise = read_noise(storage.parent(self.published_uris[0]))
 
     def read_published(self) -> None:
         """Read the published records; others who are at work on the table may have added some."""
@@ -69,7 +77,7 @@ class Measured:
         # Of a trial that has no current record, all records are stale: the last one says why.
         stale: dict[str, str | None] = {}
         for record in self._of_the_table():
-            stale[record.name] = self._why_stale(record)
+            stale[record.name] = self.why_stale(record)
         missing = []
         for name in wanted:
             if name in current:
@@ -81,7 +89,8 @@ class Measured:
 
     def table(self) -> Table:
         """Return the table as it stands."""
-        return Table.of(self.name, self.current().values(), list(self.variants))
+        records = self.current().values()
+        return Table.of(self.name, records, list(self.variants), self.plan, self.noise)
 
     def add(self, record: Record) -> None:
         """Add the record of a trial that was run, and write the run's own records."""
@@ -132,7 +141,15 @@ class Measured:
 
     def _belongs(self, record: Record) -> bool:
         """True if a record is of a variant of the table, and not stale."""
-        return record.variant in self.variants and self._why_stale(record) is None
+        return record.variant in self.variants and self.why_stale(record) is None
 
-    def _why_stale(self, record: Record) -> str | None:
+    def why_stale(self, record: Record) -> str | None:
+        """Return why a record of one of the variants does not belong in the table, if it does not.
+
+        A version that did not know a figure of the plan did not measure it of people, either.
+        """
+        if self.plan is not None and record.variant in (self.plan.variant, *self.plan.against):
+            for metric in self.plan.metrics:
+                if metric not in record.figures:
+                    return f"without {metric}"
         return self.variants[record.variant].why_stale(record)

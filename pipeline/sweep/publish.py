@@ -15,6 +15,7 @@ from pipeline.runs import files
 from pipeline.runs.directory import saved_config
 from pipeline.sweep.records import Record, read_records, write_records
 from pipeline.sweep.variants import Variant
+from pipeline.tables.noise import read_noise
 from pipeline.tables.plot import plot, stamp
 from pipeline.tables.rows import Table
 from pipeline.tables.text import markdown, replaced
@@ -164,7 +165,7 @@ def _table(folder: str, name: str) -> Table:
     """Return a published table. Its file has the variants in the order of the rows."""
     records = read_records(storage.join(folder, name + RECORDS))
     variants = list(dict.fromkeys(record.variant for record in records))
-    return Table.of(name, records, variants)
+    return Table.of(name, records, variants, noise=read_noise(folder))
 
 
 def _text(page: str) -> str:

@@ -8,16 +8,18 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pydantic import ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from pipeline.config.former_words import todays_override
 from pipeline.config.section import Section
 from pipeline.core import storage
 from pipeline.core.errors import UserError, first_line
+from pipeline.runs import files
 from pipeline.runs.code_version import DIRTY
 from pipeline.runs.metric_names import ACCURACIES, COSTS, LINEAR_BEST, LOSS, random_start
 from pipeline.sweep.trial import trial_name
 from pipeline.tables.rows import in_order
+from pipeline.tables.verdicts import Plan
 
 # Between the versions in `Record.code`.
 CODE_SEPARATOR = ", "
@@ -62,6 +64,9 @@ class Record(Section):
         code: the commit of the code that measured it, with `+dirty` where the code differed from
             it. Several versions where the stages of the trial were run by several.
         stores: the fingerprints of its clip store and of those that it pools.
+        people: what was measured of each test person: number, as text -> figure -> value, and the
+            number of `clips`. Empty where nobody knows who is seen.
+        plan: what the table was to tell when the trial ran, None if nothing.
     """
 
     experiment: str
@@ -78,6 +83,8 @@ class Record(Section):
     seconds: int
     code: str
     stores: list[str]
+    people: dict[str, dict[str, float]] = Field(default_factory=dict)
+    plan: Plan | None = None
 
     @field_validator("command")
     @classmethod
@@ -121,6 +128,21 @@ def read_records(uri: str) -> list[Record]:
     return records
 
 
+def read_people(uri: str) -> dict[str, dict[str, float]]:
+    """Return what a run measured of each test person.
+
+    Args:
+        uri: of its `evaluation.json`.
+
+    Returns:
+        The number of a person, as text -> figure -> value, of the encoder after training. Nothing
+        where nobody knows who is seen, or if an older version measured the run.
+    """
+    people = (storage.read_object(uri) or {}).get("people", {})
+    of_encoder: dict[str, dict[str, float]] = people.get(files.ENCODER, {})
+    return of_encoder
+
+
 def write_records(uri: str, records: Iterable[Record], variants: Sequence[str]) -> None:
     """Write a file of records, whole or not at all.
 
@@ -132,5 +154,7 @@ def write_records(uri: str, records: Iterable[Record], variants: Sequence[str]) 
     """
     lines = []
     for record in in_order(records, variants):
-        lines.append(json.dumps(record.model_dump(), allow_nan=False) + "\n")
+        # What older records lack is left out of new ones, too, where it says nothing.
+        values = record.model_dump(exclude_defaults=True)
+        lines.append(json.dumps(values, allow_nan=False) + "\n")
     storage.write_bytes(uri, "".join(lines).encode())

@@ -22,12 +22,12 @@ from pipeline.runs.state import OWN_STORE, RunState, pool_key, read_state
 from pipeline.sweep.comparison import of_table
 from pipeline.sweep.compose import settings_of
 from pipeline.sweep.measured import Measured
-from pipeline.sweep.records import CODE_SEPARATOR, RECORDED, Record
+from pipeline.sweep.records import CODE_SEPARATOR, RECORDED, Record, read_people
 from pipeline.sweep.trial import Trial, TrialRecord, read_record, trial_name
-from pipeline.sweep.variants import compose_variant, shared_command, variants_by_name
+from pipeline.sweep.variants import compose_variant, plan_of, shared_command, variants_by_name
 from pipeline.tables.comparison import write_comparison
 from pipeline.tables.page import print_table, write_markdown, write_plot
-from pipeline.tables.rows import flat
+from pipeline.tables.rows import Table, flat
 from pipeline.tables.text import description
 
 if TYPE_CHECKING:  # MLflow takes more than a second to import.
@@ -60,6 +60,7 @@ class VariantTable:
             output=sweep.directory.uri,
             published_uris=self._settings.published,
             variants=variants_by_name(sweep, sweep.directory.state.stores[OWN_STORE]),
+            plan=plan_of(sweep.config, sweep.request),
         )
         self._measured.read()
         wanted = self._wanted()
@@ -105,10 +106,13 @@ class VariantTable:
         state = read_state(storage.join(trial.config.output, files.STATE))
         if state is None:
             raise UserError(f"{trial.config.output}: {files.STATE} is damaged; run the trial again")
-        self._measured.add(self._record_of(trial, record, state))
+        measured = self._record_of(trial, record, state)
+        self._measured.add(measured)
         if record.name not in self._measured.current():
-            # A run that was finished before, on a store that has changed since.
-            self._unmeasured[record.name] = "of other clips; move its directory away, to run it"
+            # A run that was finished before: on a store that has changed since, or by an older
+            # version.
+            reason = self._measured.why_stale(measured)
+            self._unmeasured[record.name] = f"{reason}; move its directory away, to run it"
             return
         # Only the text: the plot and the page take longer, and nobody looks at them yet.
         write_markdown(self._measured.table(), self._sweep.directory.uri)
@@ -123,8 +127,8 @@ class VariantTable:
             tracker: the tracked run of the table.
 
         Returns:
-            How many trials were asked for, how many of these have no record, and means and
-            deviations over seeds (see `flat`).
+            How many trials were asked for, how many of these have no record, means and deviations
+            over seeds (see `flat`), and verdicts.
 
         Raises:
             UserError: no trial of the table has a record.
@@ -153,7 +157,7 @@ class VariantTable:
         print_table(table)
         say(f"  the table: {markdown}, its plot: {plot}, all trials: {page}")
         counts = {"trials": self._asked_for, "trials_unmeasured": len(self._unmeasured)}
-        return counts | flat(table.rows)
+        return counts | flat(table.rows) | _findings(table)
 
     def _wanted(self) -> dict[str, tuple[str, int]]:
         """Return the trials that are asked for: name -> variant and seed."""
@@ -187,7 +191,30 @@ class VariantTable:
             seconds=round(sum(state.seconds.values())),
             code=_code(state),
             stores=_stores(state, pooled=len(config.data.pool)),
+            people=read_people(storage.join(config.output, files.EVALUATION)),
+            plan=self._measured.plan,
         )
+
+
+def _findings(table: Table) -> dict[str, Any]:
+    """Return the verdicts of a table's own plan: `<variant>_over_<against>_<figure>`.
+
+    With `_difference` at its end, the mean over people; with `_low` and `_high`, the ends of its
+    interval.
+    """
+    results: dict[str, Any] = {}
+    # The first plan is that of the file of the table.
+    for plan in table.plans[:1]:
+        for judgement in table.judgements(plan):
+            key = f"{plan.variant}_over_{judgement.against}_{judgement.metric}"
+            results[key] = judgement.finding
+            if judgement.pooled is None:
+                continue
+            results[f"{key}_difference"] = judgement.pooled.difference
+            if judgement.pooled.interval is not None:
+                results[f"{key}_low"] = judgement.pooled.interval.low
+                results[f"{key}_high"] = judgement.pooled.interval.high
+    return results
 
 
 def _why_stopped(trial: Trial) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.config.compose import Request
+from pipeline.config.compose import Request, load
 from pipeline.config.identity import digest, is_computed
 from pipeline.config.root import Config
 from pipeline.core import storage
@@ -15,6 +15,7 @@ from pipeline.store.manifest import read_manifest
 from pipeline.sweep.compose import compose_trial, settings_of
 from pipeline.sweep.records import Record
 from pipeline.sweep.trial import Trial, trial_name
+from pipeline.tables.verdicts import Plan
 
 # Settings that say what a table is of, though a trial does not compute anything else by them.
 OF_THE_TABLE = ("stages", "sweep", "sweep.variants", "sweep.splits", "sweep.verdict")
@@ -132,6 +133,22 @@ def variants_by_name(sweep: ResolvedRun, store: str) -> dict[str, Variant]:
             stores.append(read_manifest(pooled.store)["fingerprint"])
         variants[name] = Variant(name, config, table.splits, stores)
     return variants
+
+
+def plan_of(config: Config, request: Request) -> Plan | None:
+    """Return what a table is to tell, and by which trials, None if nothing.
+
+    One run may have been asked for some seeds only. The plan has those of the whole table.
+
+    Args:
+        config: of the run of the table.
+        request: what a user typed for it.
+    """
+    verdict = settings_of(config).verdict
+    if verdict is None:
+        return None
+    whole = load(shared_command(config, request), request.config_dir)
+    return Plan(**verdict.model_dump(), seeds=settings_of(whole).seeds)
 
 
 def shared_command(config: Config, request: Request) -> list[str]:

@@ -5,6 +5,7 @@ from pipeline.runs import files
 from pipeline.tables.plot import plot
 from pipeline.tables.rows import Table
 from pipeline.tables.text import cells_of, markdown
+from pipeline.tables.verdict_text import print_verdicts
 
 
 def write_markdown(table: Table, folder: str) -> str:
@@ -22,5 +23,7 @@ def write_plot(table: Table, folder: str) -> str:
 
 
 def print_table(table: Table) -> None:
-    """Print the table on the console."""
-    console.table(table.name, *cells_of(table.rows))
+    """Print the table on the console, and its verdicts."""
+    console.table(table.name, *cells_of(table.rows, table.noise))
+    for plan in table.plans:
+        print_verdicts(plan, table.judgements(plan))

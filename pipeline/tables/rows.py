@@ -18,6 +18,8 @@ from pipeline.runs.metric_names import (
     RETRIEVAL_MAP,
     random_start,
 )
+from pipeline.tables.noise import Noise
+from pipeline.tables.verdicts import Judgement, Plan, PlannedTable, judge
 
 # The row of the encoders before training.
 RANDOM = "random"
@@ -57,6 +59,9 @@ class Recorded(MeasuredRun, Protocol):
         date: on which the run was finished, as ISO 8601 writes it.
         seconds: that the run took.
         code_versions: the versions of the code that ran it.
+        people: number of a test person, as text -> name -> value; empty where nobody knows them.
+        plan: what the table was to tell when the run began, None if nothing.
+        stores: the fingerprints of the clip store and of those that were pooled.
     """
 
     @property
@@ -75,6 +80,12 @@ class Recorded(MeasuredRun, Protocol):
     def seconds(self) -> int: ...  # noqa: D102
     @property
     def code_versions(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def people(self) -> Mapping[str, Mapping[str, float]]: ...  # noqa: D102
+    @property
+    def plan(self) -> Plan | None: ...  # noqa: D102
+    @property
+    def stores(self) -> Sequence[str]: ...  # noqa: D102
 
 
 AnyRun = TypeVar("AnyRun", bound=MeasuredRun)
@@ -118,18 +129,51 @@ class Table:
         reference: the variant that the others are compared with; it may have no records yet.
         records: at least one.
         rows: see `rows_of`.
+        plans: what the table is to tell, each different plan once; most tables have none.
+        noise: how far equal runs end apart. None if it was not measured, or if there is no plan.
     """
 
     name: str
     reference: str
     records: Sequence[Recorded]
     rows: list[Row]
+    plans: list[Plan]
+    noise: Noise | None
 
     @classmethod
-    def of(cls, name: str, records: Iterable[Recorded], variants: Sequence[str]) -> "Table":
-        """Make the table of these records; the first of `variants` is the reference."""
+    def of(
+        cls,
+        name: str,
+        records: Iterable[Recorded],
+        variants: Sequence[str],
+        plan: Plan | None = None,
+        noise: Noise | None = None,
+    ) -> "Table":
+        """Make the table of some records.
+
+        Args:
+            name: of the table.
+            records: at least one.
+            variants: the order of the rows; the first is the reference.
+            plan: that stands in the file of the table today, beside those of its records.
+            noise: how far equal runs end apart.
+        """
         ordered = in_order(records, variants)
-        return cls(name, variants[0], ordered, rows_of(ordered, variants))
+        plans = []
+        for known in (plan, *(record.plan for record in ordered)):
+            if known is not None and known not in plans:
+                plans.append(known)
+        if not plans:
+            noise = None
+        return cls(name, variants[0], ordered, rows_of(ordered, variants), plans, noise)
+
+    def judgements(self, plan: Plan) -> list[Judgement]:
+        """Return what the records say to a plan."""
+        return judge(plan, [PlannedTable(self.name, plan.seeds, self.records)])
+
+    def planned(self, plan: Plan) -> int:
+        """Return how many of the records are of trials that began when the plan had been made."""
+        return sum(record.plan == plan for record in self.records)
 
     @property
     def has_splits(self) -> bool:
@@ -163,6 +207,13 @@ def spread(values: Sequence[float]) -> Spread:
     if len(array) == 1:
         return Spread(float(array[0]), None)
     return Spread(float(array.mean()), float(array.std(ddof=1)))
+
+
+def at_least(value: Spread, deviation: float | None) -> Spread:
+    """Return a spread whose deviation is no smaller than one that is known otherwise."""
+    if deviation is None or (value.deviation is not None and value.deviation >= deviation):
+        return value
+    return Spread(value.mean, deviation)
 
 
 def rows_of(records: Sequence[MeasuredRun], variants: Sequence[str]) -> list[Row]:

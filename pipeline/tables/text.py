@@ -1,5 +1,6 @@
 """A table as text: its columns, where its figures come from, and the Markdown of both."""
 
+import math
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -13,7 +14,9 @@ from pipeline.runs.metric_names import (
     LINEAR,
     RETRIEVAL_MAP,
 )
-from pipeline.tables.rows import RANDOM, Recorded, Row, Spread, Table
+from pipeline.tables.noise import Noise
+from pipeline.tables.rows import RANDOM, Recorded, Row, Spread, Table, at_least
+from pipeline.tables.verdict_text import planned_text, question, verdict_paragraphs
 
 # The accuracies that a table shows. The page of its trials has the others.
 SHOWN = (LINEAR, KNN, RETRIEVAL_MAP)
@@ -30,16 +33,17 @@ class Column:
     text: Callable[[Row], str]
 
 
-def cells_of(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+def cells_of(rows: Sequence[Row], noise: Noise | None = None) -> tuple[list[str], list[list[str]]]:
     """Return header and cells of a table.
 
     Args:
         rows: of the table.
+        noise: deviations are at least as large as those of runs that differ in rounding alone.
 
     Returns:
         The titles, and the text of every row. Accuracies are in percent, differences in points.
     """
-    columns = _columns(rows)
+    columns = _columns(rows, noise)
     header = [column.title for column in columns]
     body = []
     for row in rows:
@@ -47,12 +51,12 @@ def cells_of(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     return header, body
 
 
-def _columns(rows: Sequence[Row]) -> list[Column]:
+def _columns(rows: Sequence[Row], noise: Noise | None) -> list[Column]:
     """Return the columns."""
     columns = [Column("variant", _variant), Column("seeds", lambda row: str(len(row.seeds)))]
     shown = _shown(rows)
-    columns += [_accuracy(name) for name in shown]
-    columns += [_difference(name) for name in shown]
+    columns += [_accuracy(name, noise) for name in shown]
+    columns += [_difference(name, noise) for name in shown]
     columns.append(Column("GFLOPs", lambda row: f"{row.costs[GFLOPS]:.3g}"))
     return columns
 
@@ -72,13 +76,25 @@ def _variant(row: Row) -> str:
     return row.variant
 
 
-def _accuracy(name: str) -> Column:
-    return Column(ACCURACIES[name], lambda row: percent(row.figures.get(name)))
+def _accuracy(name: str, noise: Noise | None) -> Column:
+    def text(row: Row) -> str:
+        value = row.figures.get(name)
+        if value is not None and noise is not None and row.variant != RANDOM:
+            value = at_least(value, noise.deviations.get(name))
+        return percent(value)
+
+    return Column(ACCURACIES[name], text)
 
 
-def _difference(name: str) -> Column:
-    label = f"\u0394 {ACCURACIES[name]}"
-    return Column(label, lambda row: percent(row.differences.get(name), sign="+"))
+def _difference(name: str, noise: Noise | None) -> Column:
+    def text(row: Row) -> str:
+        value = row.differences.get(name)
+        if value is not None and noise is not None and name in noise.deviations:
+            # Two runs contribute to a difference.
+            value = at_least(value, math.sqrt(2) * noise.deviations[name])
+        return percent(value, sign="+")
+
+    return Column(f"\u0394 {ACCURACIES[name]}", text)
 
 
 def percent(value: Spread | None, sign: str = "") -> str:
@@ -192,8 +208,9 @@ def markdown(table: Table, image: str) -> str:
         f"# {md.text(table.name)}",
         md.block(commands(table), "bash"),
         md.paragraph(description(table)),
-        md.table(*cells_of(table.rows)),
+        md.table(*cells_of(table.rows, table.noise)),
         legend(table),
+        *_verdicts(table),
         md.image("linear accuracy over GFLOPs of inference", image),
     ]
     return "\n\n".join(paragraphs)
@@ -210,8 +227,33 @@ def legend(table: Table) -> str:
     return (
         f"Accuracies in %, mean \u00b1 standard deviation {scatter}. \u0394: paired difference to "
         f"{md.code(table.reference)} over the seeds that both have, in points. `random`: the same "
-        f"encoder before training. GFLOPs: of inference of one clip.{words}"
+        f"encoder before training. GFLOPs: of inference of one clip.{words}{_noise(table)}"
     )
+
+
+def _noise(table: Table) -> str:
+    """Return in Markdown which deviations are not those of seeds."""
+    if table.noise is None:
+        return ""
+    known = []
+    for name, deviation in table.noise.deviations.items():
+        known.append(f"{ACCURACIES[name]} {100 * deviation:.1f}")
+    return (
+        " No deviation is shown smaller than that of equal runs which differ in rounding alone, as "
+        f"measured with {md.code(table.noise.configuration)} on {table.noise.date} "
+        f"({', '.join(known)}; \u221a2 of it for a difference)."
+    )
+
+
+def _verdicts(table: Table) -> list[str]:
+    """Return the verdicts of a table as paragraphs of Markdown."""
+    found = []
+    for plan in table.plans:
+        found.append(f"## {md.text(question(plan))}")
+        words = planned_text(plan, table.planned(plan), len(table.records))
+        found.append(md.paragraph(f"Over {words}"))
+        found += verdict_paragraphs(plan, table.judgements(plan))
+    return found
 
 
 def replaced(text: str, part: str) -> str:

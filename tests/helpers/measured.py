@@ -33,6 +33,9 @@ class MeasuredRun:
     date: str = "2026-11-26"
     seconds: int = 60
     code_versions: tuple[str, ...] = ("0123456789ab",)
+    people: dict[str, dict[str, float]] = field(default_factory=dict)
+    plan: Any = None
+    stores: tuple[str, ...] = ("of the store",)
 
 
 def measured(variant: str, seed: int, **figures: Any) -> MeasuredRun:

@@ -231,4 +231,5 @@ def test_a_record_is_one_line_of_json(tmp_path):
     write_records(str(table), [record("b", 1), record("a", 0), record("b", 0)], ["b", "a"])
     values = [json.loads(line) for line in table.read_text().splitlines()]
     assert [(one["variant"], one["seed"]) for one in values] == [("b", 0), ("b", 1), ("a", 0)]
-    assert [read.model_dump() for read in read_records(str(table))] == values
+    kept = [read.model_dump(exclude={"people", "plan"}) for read in read_records(str(table))]
+    assert kept == values  # what says nothing is left out, as older records have it
