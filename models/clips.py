@@ -25,9 +25,13 @@ class ClipBatch:
         frames: float32 [F, M, V, 3], metres. A joint (or person) that is missing is exactly zero.
         offsets: int64 [B + 1]; clip b is `frames[offsets[b]:offsets[b + 1]]`, at least one frame.
         ids: int64 [B], row number of the clip in its store; its randomness depends on it.
-        labels: int64 [B], -1 where unknown. Pretraining never reads them.
+        labels: int64 [B], -1 where unknown. No loss reads them: pretraining only says by them how
+            pure its targets are.
         other: B clips of the same performances from other cameras, if such pairs were asked for;
             clip b shows what clip b here shows.
+        performances: int64 [B], a number of the performance that the clip shows. Clips of several
+            cameras share it; a clip whose performance is unknown shares its own with no clip. None
+            where nobody asks.
 
     Raises:
         ValueError: Shapes or types are wrong, or the offsets do not cut the frames into clips of at
@@ -40,6 +44,7 @@ class ClipBatch:
     ids: Tensor
     labels: Tensor
     other: ClipBatch | None = None
+    performances: Tensor | None = None
 
     def __post_init__(self) -> None:
         self._check_frames()
@@ -59,8 +64,10 @@ class ClipBatch:
             )
 
     def _check_vectors(self) -> None:
-        for name in ("offsets", "ids", "labels"):
-            value = getattr(self, name)
+        vectors = {"offsets": self.offsets, "ids": self.ids, "labels": self.labels}
+        if self.performances is not None:
+            vectors["performances"] = self.performances
+        for name, value in vectors.items():
             if value.dtype != torch.int64 or value.dim() != 1:
                 raise ValueError(
                     f"{name} must be int64 with one dimension, "
@@ -70,6 +77,11 @@ class ClipBatch:
             raise ValueError(
                 f"a batch of B >= 1 clips has B + 1 offsets, B ids and B labels, "
                 f"got {len(self.offsets)}, {len(self.ids)} and {len(self.labels)}"
+            )
+        if self.performances is not None and len(self.performances) != len(self):
+            raise ValueError(
+                f"a batch of {len(self)} clips has as many performances, "
+                f"got {len(self.performances)}"
             )
 
     def _check_offsets(self) -> None:
@@ -97,16 +109,20 @@ class ClipBatch:
         return torch.repeat_interleave(clips, self.lengths, output_size=len(self.frames))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
-        """Return the same batch on `device`, with `other` if there is one."""
+        """Return the same batch on `device`, with all that it has."""
         other = self.other
         if other is not None:
             other = other.to(device, non_blocking)
+        performances = self.performances
+        if performances is not None:
+            performances = performances.to(device, non_blocking=non_blocking)
         return ClipBatch(
             frames=self.frames.to(device, non_blocking=non_blocking),
             offsets=self.offsets.to(device, non_blocking=non_blocking),
             ids=self.ids.to(device, non_blocking=non_blocking),
             labels=self.labels.to(device, non_blocking=non_blocking),
             other=other,
+            performances=performances,
         )
 
 

@@ -77,6 +77,8 @@ def assert_equal_batches(left, right):
     for (*_, one), (*_, other) in zip(left, right, strict=True):
         assert torch.equal(one.ids, other.ids)
         assert torch.equal(one.frames, other.frames) and torch.equal(one.offsets, other.offsets)
+        assert torch.equal(one.labels, other.labels)
+        assert torch.equal(one.performances, other.performances)
 
 
 def executors():
@@ -97,6 +99,7 @@ def test_every_clip_is_served_once_an_epoch_as_the_store_holds_it(
 ):
     plan, expected = plans[cache], store.select(cameras_side([2, 3]))
     assert 0 < len(expected) < len(clips)
+    index = store.index()
     served = [read(plan, (0, 1), rank, world_size) for rank in range(world_size)]
     orders = []
     for epoch in range(2):
@@ -110,11 +113,21 @@ def test_every_clip_is_served_once_an_epoch_as_the_store_holds_it(
     assert orders[0] != orders[1]
     for rank in served:
         for *_, batch in rank:
-            assert (batch.labels == -1).all() and batch.frames.shape[1:] == (PERSONS, JOINTS, 3)
+            assert batch.frames.shape[1:] == (PERSONS, JOINTS, 3)
+            assert np.array_equal(batch.labels, index.label[batch.ids])
             assert np.array_equal(
                 batch.frames.numpy(), np.concatenate([clips[row] for row in batch.ids])
             )
             assert batch.lengths.tolist() == [len(clips[row]) for row in batch.ids]
+    assert_performances(index, [batch for rank in served for *_, batch in rank])
+
+
+def assert_performances(index, batches):
+    """Clips have the same number exactly where they are of one performance, on every worker."""
+    names = index.performance_id[torch.cat([batch.ids for batch in batches])]
+    numbers = torch.cat([batch.performances for batch in batches]).tolist()
+    pairs = set(zip(names.tolist(), numbers, strict=True))
+    assert len(pairs) == len(set(names.tolist())) == len(set(numbers)) > 1
 
 
 @pytest.mark.parametrize("cache", CACHES)
@@ -345,10 +358,9 @@ def test_batches_bring_another_cameras_clip_of_the_same_performance(
         assert np.array_equal(
             other.frames.numpy(), np.concatenate([clips[row] for row in other.ids])
         )
-        assert (
-            other.lengths.tolist() == [len(clips[row]) for row in other.ids]
-            and (other.labels == -1).all()
-        )
+        assert other.lengths.tolist() == [len(clips[row]) for row in other.ids]
+        assert np.array_equal(other.labels, index.label[other.ids])
+        assert torch.equal(other.performances, batch.performances)
         assert np.array_equal(index.performance_id[ids], index.performance_id[other.ids])
         assert set(index.camera[other.ids]) <= {2, 3}
         differs = index.camera[ids] != index.camera[other.ids]

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from models.clips import ClipBatch
-from pipeline.store.manifest import UNKNOWN
 from pipeline.stream.epochs import Epochs
 from pipeline.stream.selection import Selection
 
@@ -53,22 +52,23 @@ class WorkerShare:
         """Return where this worker's clips of a global batch start and stop in the order."""
         return self.epochs.share(step, self.rank, self.world_size)
 
-    def batch(self, frames: Tensor, offsets: Tensor, ids: Tensor) -> ClipBatch:
+    def batch(self, frames: Tensor, offsets: Tensor, facts: Tensor) -> ClipBatch:
         """Make a batch on the worker's device.
 
         Args:
             frames: float32 [F, M * V * 3].
             offsets: int64 [B + 1].
-            ids: int64 [B].
+            facts: int64 [3, B], see `Selection.facts`.
         """
         frames = frames.to(self.device, non_blocking=True)
         offsets = offsets.to(self.device, non_blocking=True)
-        ids = ids.to(self.device, non_blocking=True)
+        ids, labels, performances = facts.to(self.device, non_blocking=True)
         return ClipBatch(
             frames.view(-1, self.persons, self.joints, 3),
             offsets,
             ids,
-            labels=torch.full_like(ids, UNKNOWN),
+            labels,
+            performances=performances,
         )
 
 
@@ -111,8 +111,9 @@ class ClipStream(ABC):
 
         Returns:
             An iterator over (step, this worker's share of the global batch). Batches are on the
-            worker's device, in memory of their own; ids are row numbers of the store, labels are
-            -1. With pairs, `other` holds every clip's partner, or the clip again if it has none.
+            worker's device, in memory of their own; ids, labels and performances are those of the
+            selection (see `pipeline.stream.selection`). With pairs, `other` holds every clip's
+            partner, or the clip again if it has none.
 
         Raises:
             ValueError: there is no such step.

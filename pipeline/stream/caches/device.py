@@ -28,8 +28,9 @@ class DeviceStream(ShuffledStream):
         self._frames = torch.empty(
             (int(ends[-1]), share.width), dtype=torch.float32, device=share.device
         )
-        # int64 [3, N]: first frame, number of frames, id.
-        clips = np.stack([ends - lengths, lengths, share.selection.ids])
+        # int64 [5, N]: first frame, number of frames, and the facts of each clip.
+        facts = share.selection.facts(slice(None))
+        clips = np.concatenate([[ends - lengths, lengths], facts])
         self._clips = torch.from_numpy(clips).to(share.device)
         filled = 0
         for table in tables:
@@ -42,6 +43,7 @@ class DeviceStream(ShuffledStream):
         # Known here, so that the host need not wait for the device to tell.
         total = int(self._share.selection.lengths[rows].sum())
         chosen = torch.from_numpy(rows).to(self._share.device, non_blocking=True)
-        starts, lengths, ids = self._clips[:, chosen]
+        clips = self._clips[:, chosen]
+        starts, lengths = clips[:2]
         frames, offsets = cut_out(self._frames, starts, lengths, total)
-        return self._share.batch(frames, offsets, ids)
+        return self._share.batch(frames, offsets, clips[2:])

@@ -72,7 +72,9 @@ class FileStream(ClipStream):
             rows_before += len(window.blocks)
         blocks = Blocks(chunks_of_windows)
         frames, offsets = blocks.gather(np.concatenate(rows), pin=self._share.pin)
-        return self._share.batch(frames, offsets, torch.from_numpy(np.concatenate(ids)))
+        selection = self._share.selection
+        clips = np.searchsorted(selection.ids, np.concatenate(ids))
+        return self._share.batch(frames, offsets, torch.from_numpy(selection.facts(clips)))
 
     def close(self) -> None:
         """Shut the reader down. A later `epoch` starts another."""

@@ -36,8 +36,8 @@ class MemoryStream(ShuffledStream):
         if (np.diff(rows) < 0).any():
             # In `ascending` lies where each clip is taken from; its inverse says where it went.
             frames, offsets = _reordered(frames, offsets, np.argsort(ascending))
-        ids = torch.from_numpy(self._share.selection.ids[rows])
-        return self._share.batch(frames, offsets, ids)
+        facts = torch.from_numpy(self._share.selection.facts(rows))
+        return self._share.batch(frames, offsets, facts)
 
 
 def _reordered(frames: Tensor, offsets: Tensor, order: np.ndarray) -> tuple[Tensor, Tensor]:

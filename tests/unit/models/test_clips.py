@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -103,6 +105,12 @@ def test_to_moves_everything(make_clips):
         "meta"
     }
     assert moved.frames.shape == (6, 1, 20, 3)
+    assert moved.performances is None and moved.other is None
+    clips = make_clips([3, 1, 2])
+    whole_batch = replace(clips, performances=torch.tensor([4, 4, 1]), other=make_clips([1, 1, 1]))
+    moved = whole_batch.to("meta")
+    assert moved.performances.device == moved.other.frames.device == torch.device("meta")
+    assert whole_batch.to("cpu").performances.tolist() == [4, 4, 1]
 
 
 GOOD = {
@@ -123,6 +131,8 @@ GOOD = {
         ({"offsets": torch.tensor([0, 2, 5], dtype=torch.int32)}, "offsets must be int64"),
         ({"labels": torch.tensor([[1, 2]])}, "labels must be int64 with one dimension"),
         ({"labels": torch.tensor([1])}, "got 3, 2 and 1"),
+        ({"performances": torch.tensor([1.0, 2.0])}, "performances must be int64"),
+        ({"performances": torch.tensor([1])}, "2 clips has as many performances, got 1"),
         ({"offsets": torch.tensor([0, 5])}, "got 2, 2 and 2"),
         ({"offsets": torch.tensor([1, 2, 5])}, "got 1 to 5"),
         ({"offsets": torch.tensor([0, 2, 4])}, "number of frames, 5, got 0 to 4"),

@@ -4,11 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.stream import plan as plan_module
 from pipeline.stream.plan import open_stream
-from pipeline.stream.selection import Part, select
+from pipeline.stream.selection import Part, performance_numbers, select
 from tests.helpers.stores import cameras_side, write_stream_store
 
 BATCH = 20
@@ -50,14 +52,17 @@ def test_pairs_that_cannot_be_had_are_refused_in_one_line(store, cameras, cache,
 
 
 class FakeStore:
-    """A store of `rows` clips of which some are selected."""
+    """A store of `rows` clips of which some are selected. Labels are the rows where not given."""
 
-    def __init__(self, rows, selected):
+    def __init__(self, rows, selected, labels=None, performances=None):
         self.rows, self.selected = rows, np.array(selected)
+        self.labels = np.arange(rows) if labels is None else np.array(labels)
+        names = range(rows) if performances is None else performances
+        self.performances = np.array([str(name) for name in names])
 
     def index(self):
         numbers = np.arange(self.rows)
-        columns = {"performance_id": numbers.astype(str), "camera": numbers}
+        columns = {"performance_id": self.performances, "camera": numbers, "label": self.labels}
         return Index(num_frames=10 * numbers, rows=self.rows, **columns)
 
     def select(self, side, index):
@@ -81,3 +86,35 @@ def test_the_worked_example_of_two_stores():
     whole = select([first], with_pairs=True)
     assert whole.parts == () and whole.pairs is not None
     assert whole.epochs(2, 0).clips == 2
+
+
+def test_labels_and_performances_of_two_stores_never_meet():
+    first = FakeStore(5, [0, 1, 3, 4], [2, -1, 0, 2, 0], ["x", "y", "x", "y", ""])
+    second = FakeStore(4, [0, 1, 2, 3], [1, 0, -1, 1], ["x", "", "x", ""])
+    selection = select([Part(first, cameras_side()), Part(second, cameras_side())], False)
+    # The first store has the labels 0 to 2.
+    assert selection.labels.tolist() == [2, -1, 2, 0, 4, 3, -1, 4]
+    performances = selection.performances
+    alike = performances[:, None] == performances[None]
+    # Both y of the first store, and both x of the second. Clips without a name are alone.
+    expected = np.eye(8, dtype=bool)
+    expected[[1, 2, 4, 6], [2, 1, 6, 4]] = True
+    assert (alike == expected).all()
+    ids, labels, numbers = selection.facts(np.array([6, 0, 6]))
+    assert ids.tolist() == [7, 0, 7] and labels.tolist() == [-1, 2, -1]
+    assert numbers.tolist() == performances[[6, 0, 6]].tolist()
+
+
+@given(st.lists(st.sampled_from(["", "a", "b", "c"]), min_size=1, max_size=12))
+def test_clips_share_a_number_where_they_share_a_name(names):
+    numbers = performance_numbers(np.array(names))
+    assert numbers.min() >= 0 and numbers.max() < len(names)
+    for one, name in enumerate(names):
+        for other, another in enumerate(names):
+            share = one == other or (name == another != "")
+            assert (numbers[one] == numbers[other]) == share
+
+
+def test_the_worked_example_of_performances():
+    assert performance_numbers(np.array(["x", "y", "x", "", ""])).tolist() == [1, 2, 1, 0, 3]
+    assert performance_numbers(np.array(["x", "y", "x"])).tolist() == [0, 1, 0]
