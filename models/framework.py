@@ -192,7 +192,7 @@ class Framework(nn.Module):
             features = self._whole_features(views[UNAUGMENTED])
         if clips is None:
             return TargetInputs(features)
-        return TargetInputs(features, labels=clips.labels)
+        return TargetInputs(features, clips.performances, clips.labels)
 
     @torch.no_grad()
     def _whole_features(self, view: Tensor) -> dict[str, Tensor]:
