@@ -90,21 +90,17 @@ def retrieval(
     gallery = F.normalize(train_features, dim=1).T
     clips_of_class = _by_class(targets)
     chunk = max(1, chunk_elements // len(targets.train))
-    winners = []
-    precisions = []
-    strangers = []
+    chunks = []
     for queries, own in zip(test_features.split(chunk), targets.test.split(chunk), strict=True):
         similarity = F.normalize(queries, dim=1) @ gallery
-        winners.append(_vote(similarity, targets.train, neighbours, len(targets.classes)))
-        precision, before = _ranked(similarity, own, clips_of_class)
-        precisions.append(precision)
-        strangers.append(before)
-    found = torch.cat(winners)
+        winners = _vote(similarity, targets.train, neighbours, len(targets.classes))
+        chunks.append((winners, *_ranked(similarity, own, clips_of_class)))
+    found, precision, strangers = map(torch.cat, zip(*chunks, strict=True))
     return RetrievalResult(
         predictions=targets.classes[found].cpu(),
         accuracy=accuracy(found == targets.test),
-        average_precision=torch.cat(precisions).cpu(),
-        strangers=torch.cat(strangers).cpu(),
+        average_precision=precision.cpu(),
+        strangers=strangers.cpu(),
     )
 
 
