@@ -1,6 +1,7 @@
 """Speed of a training step at the reference size, beside the reference implementation of UmURL.
 
     python benchmarks/step.py [--reference PATH] [--quick]
+    python benchmarks/step.py --objectives dc umurl sce ... [--quick]
 
 PATH is a clone of https://github.com/HuiGuanLab/UmURL. Both take the same four views (making them
 is not timed) through the same network, heads and loss, backwards, and an Adam step. The reference's
@@ -11,6 +12,11 @@ The last line printed is a JSON object: clips/s (median over the rounds) as `our
 `ours_bf16`, `reference_fp32`, their ratios `ratio_fp32` and `ratio_bf16`, and `scatter`,
 (slowest - fastest) / median of the rounds. CPU only. `--quick` takes seconds: a narrow network, few
 frames and one round, which show only that everything works.
+
+With `--objectives` the steps of the named objectives are compared, as experiment=nw_ucla trains
+them: views are drawn, and whole clips are encoded for soft targets. The JSON object has the
+seconds of the processor for a step, `cpu_seconds`, which other programs change little, their
+`ratio` to the first objective, and `scatter`.
 """
 
 from __future__ import annotations
@@ -32,6 +38,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from models.choices import MODALITIES
+from models.clips import ClipBatch
 from models.framework import Framework
 from pipeline.config.compose import load
 from pipeline.config.root import Config
@@ -44,9 +51,16 @@ SAME_LOSS = 1e-4
 
 # The configuration that is UmURL; its synthetic data have 25 joints and 2 persons, as NTU's have.
 UMURL = ["model=umurl", "objective=umurl", "views=umurl"]
+# Clips of a step of it.
+BATCH = 32
 # What `--quick` changes.
 QUICK = ["model.frames=8", "model.width=16", "model.feedforward=16", "views.min_frames=4"]
 QUICK_BATCH = 4
+# The configuration in which objectives are compared.
+COMPARED = ["experiment=nw_ucla", "data.raw=unread"]
+QUICK_COMPARED = [*QUICK, "model.heads=2"]
+# The frames of a clip there: the median of NW-UCLA.
+CLIP_FRAMES = 31
 
 STREAMS = ("temporal", "spatial")
 
@@ -144,11 +158,11 @@ def reference_step(
     return step
 
 
-def seconds(step: Callable[[], float], steps: int) -> float:
-    start = time.perf_counter()
+def seconds(step: Callable[[], float], steps: int, clock: Callable[[], float]) -> float:
+    start = clock()
     for _ in range(steps):
         step()
-    return (time.perf_counter() - start) / steps
+    return (clock() - start) / steps
 
 
 def random_views(config: Config, framework: Framework, batch: int) -> dict[str, Tensor]:
@@ -156,6 +170,56 @@ def random_views(config: Config, framework: Framework, batch: int) -> dict[str, 
     joints = framework.backbone.layout.num_joints
     shape = (batch, config.model.frames, config.data.persons, joints, 3)
     return {name: torch.randn(shape) for name in framework.objective.passes}
+
+
+def random_clips(config: Config, framework: Framework, batch: int) -> ClipBatch:
+    """Random clips of one length, each of a performance of its own."""
+    joints = framework.backbone.layout.num_joints
+    numbers = torch.arange(batch)
+    return ClipBatch(
+        frames=torch.randn(batch * CLIP_FRAMES, config.data.persons, joints, 3),
+        offsets=CLIP_FRAMES * torch.arange(batch + 1),
+        ids=numbers,
+        labels=torch.full_like(numbers, -1),
+        performances=numbers,
+    )
+
+
+def objective_step(name: str, batch: int | None, overrides: Sequence[str]) -> Callable[[], float]:
+    """A whole step with the named objective; the batch is the experiment's, or another one."""
+    config = load([*COMPARED, f"objective={name}", *overrides])
+    framework = build_framework(config)
+    optimiser = torch.optim.AdamW(framework.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    torch.manual_seed(0)
+    clips = random_clips(config, framework, batch or config.train.batch_size)
+
+    def step() -> float:
+        optimiser.zero_grad()
+        loss = framework(clips, seed=0, epoch=0)["loss"]
+        loss.backward()
+        optimiser.step()
+        return loss.item()
+
+    return step
+
+
+def compare_objectives(options: argparse.Namespace) -> dict[str, object]:
+    """Return the processor's seconds of a step with each objective, and ratios to the first."""
+    overrides = QUICK_COMPARED if options.quick else []
+    kinds = {}
+    for name in options.objectives:
+        kinds[name] = objective_step(name, options.batch, overrides)
+        # The first step warms it up.
+        kinds[name]()
+    times = measure(kinds, options.rounds, options.steps, time.process_time)
+    first = statistics.median(times[options.objectives[0]])
+    result: dict[str, dict[str, float]] = {"cpu_seconds": {}, "ratio": {}, "scatter": {}}
+    for name, values in times.items():
+        middle = statistics.median(values)
+        result["cpu_seconds"][name] = round(middle, 4)
+        result["ratio"][name] = round(middle / first, 3)
+        result["scatter"][name] = round((max(values) - min(values)) / middle, 3)
+    return dict(result)
 
 
 def require_same_loss(first: dict[str, float]) -> None:
@@ -167,14 +231,17 @@ def require_same_loss(first: dict[str, float]) -> None:
 
 
 def measure(
-    kinds: dict[str, Callable[[], float]], rounds: int, steps: int
+    kinds: dict[str, Callable[[], float]],
+    rounds: int,
+    steps: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Return the seconds of a step of every kind, of each round."""
     times: dict[str, list[float]] = {name: [] for name in kinds}
     for number in range(rounds):
         shown = []
         for name, step in kinds.items():
-            times[name].append(seconds(step, steps))
+            times[name].append(seconds(step, steps, clock))
             shown.append(f"{name} {times[name][-1]:.2f} s")
         print(f"round {number + 1}: " + ", ".join(shown), flush=True)
     return times
@@ -203,7 +270,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--reference", type=Path, help="a clone of HuiGuanLab/UmURL; without it ours alone is timed"
     )
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument(
+        "--objectives", nargs="+", metavar="NAME", help="compare the steps of these objectives"
+    )
+    parser.add_argument("--batch", type=int, help="clips; 32, or those of the experiment")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=1, help="steps of each kind in a round")
     parser.add_argument("--threads", type=int, help="threads of torch; as many as it takes without")
@@ -211,23 +281,18 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.quick and options.reference is not None:
         parser.error("--quick has another network than the reference: leave one of them out")
+    if options.objectives and options.reference is not None:
+        parser.error("--objectives has another configuration than the reference: leave one out")
+    if options.quick:
+        options.rounds = 1
+        options.batch = QUICK_BATCH
     return options
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print the rounds and the JSON line."""
-    options = parse_arguments(arguments)
-    overrides = UMURL
-    batch = options.batch
-    rounds = options.rounds
-    if options.quick:
-        overrides = UMURL + QUICK
-        batch = QUICK_BATCH
-        rounds = 1
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-
-    config = load(overrides)
+def compare_reference(options: argparse.Namespace) -> dict[str, object]:
+    """Return the clips/s of UmURL's step, beside the reference's if it is there."""
+    batch = options.batch or BATCH
+    config = load(UMURL + QUICK if options.quick else UMURL)
     framework = build_framework(config)
     torch.manual_seed(0)
     views = random_views(config, framework, batch)
@@ -248,12 +313,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kinds["ours_bf16"] = our_step(framework, views, autocast=True)
     kinds["ours_bf16"]()
 
-    result = figures(measure(kinds, rounds, options.steps), batch)
-    result |= {
-        "batch": batch,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
+    return figures(measure(kinds, options.rounds, options.steps), batch) | {"batch": batch}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the rounds and the JSON line."""
+    options = parse_arguments(arguments)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    result = compare_objectives(options) if options.objectives else compare_reference(options)
+    result |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
     print(json.dumps(result))
 
 

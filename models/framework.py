@@ -192,6 +192,8 @@ class Framework(nn.Module):
             features = self._whole_features(views[UNAUGMENTED])
         if clips is None:
             return TargetInputs(features)
+        if self.objective.masks_performances and clips.performances is None:
+            raise ValueError("alignment.mask_performances needs the performances of the clips")
         return TargetInputs(features, clips.performances, clips.labels)
 
     @torch.no_grad()

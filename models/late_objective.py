@@ -41,6 +41,7 @@ class LateObjective(nn.Module):
                 "in common that targets could be made of"
             )
         self.parts = dict(parts)
+        self.masks_performances = bool(settings.alignment["mask_performances"])
         self.objectives = nn.ModuleDict()
         for name in parts:
             objective = Objective(width, [name], settings)

@@ -145,6 +145,11 @@ class Objective(nn.Module):
         """Whether soft targets are made by the average of the encoder's weights."""
         return bool(self.target_passes) and self.soft_targets.settings.encoder == "average"
 
+    @property
+    def masks_performances(self) -> bool:
+        """Whether other clips of a performance are no wrong answers."""
+        return self.soft_targets.mask_performances
+
     def forward(
         self,
         features: Mapping[str, Tensor],

@@ -121,7 +121,9 @@ class Step(nn.Module):
         self.framework = Framework(backbone, objective, views, centre="frame", align="none")
         self.double()
 
-    def forward(self, views: dict[str, torch.Tensor], clips: ClipBatch) -> dict[str, torch.Tensor]:
+    def forward(
+        self, views: dict[str, torch.Tensor], clips: ClipBatch | None
+    ) -> dict[str, torch.Tensor]:
         return self.framework.losses(views, watch=True, clips=clips)
 
 
@@ -136,7 +138,11 @@ def batch(rows: int, rank: int, world: int) -> ClipBatch:
     mine = [own(x, rank, world) for x in (frames, numbers, numbers // 2, numbers // 2 % 2)]
     frames, ids, performances, labels = mine
     return ClipBatch(
-        frames.flatten(0, 1), 2 * torch.arange(len(ids) + 1), ids, labels, performances
+        frames.flatten(0, 1),
+        2 * torch.arange(len(ids) + 1),
+        ids,
+        labels,
+        performances=performances,
     )
 
 
@@ -147,7 +153,9 @@ def step(name: str, rows: int, rank: int = 0, world: int = 1) -> dict[str, dict[
     views = {p: torch.randn(rows, 4, 1, 3, 3, generator=generator).double() for p in names}
     views = {p: own(views[p], rank, world) for p in model.framework.passes}
     trained = DistributedDataParallel(model) if world > 1 else model
-    losses = trained(views, batch(rows, rank, world))
+    # There is no batch of no clip, but there are views of none.
+    clips = batch(rows, rank, world) if rows >= world else None
+    losses = trained(views, clips)
     losses["loss"].backward()
     gradients = {n: p.grad for n, p in model.named_parameters()}
     return {

@@ -27,3 +27,13 @@ def test_quick_has_another_network_than_the_reference(capsys):
         step.main(["--quick", "--reference", "."])
     assert caught.value.code == 2
     assert "leave one of them out" in capsys.readouterr().err
+
+
+def test_quick_compares_objectives(capsys):
+    step.main(["--quick", "--objectives", "dc", "sce"])
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert figures.keys() == {"cpu_seconds", "ratio", "scatter", "threads", "torch"}
+    assert figures["ratio"]["dc"] == 1
+    assert figures["ratio"]["sce"] > 0
+    with pytest.raises(SystemExit):
+        step.main(["--objectives", "dc", "--reference", "."])
