@@ -27,11 +27,19 @@ def test_the_summary_says_what_was_done_and_measured(main_job, summary):
     assert summary["epochs"] == EPOCHS
     assert summary["probe"] == "standardised_adamw"
     assert summary["seed"] == 0
-    for key in ("linear_top1", "knn_top1", "random_linear_top1", "random_knn_top1"):
+    for key in (
+        "linear_top1",
+        "knn_top1",
+        "retrieval_recall_at_5",
+        "random_linear_top1",
+        "random_knn_top1",
+        "random_retrieval_recall_at_5",
+    ):
         # An accuracy is a whole number of test clips.
         assert summary[key] * TEST_CLIPS == pytest.approx(
             round(summary[key] * TEST_CLIPS), abs=1e-4
         )
+    assert 0 < summary["retrieval_map"] < 1 and 0 < summary["random_retrieval_map"] < 1
     assert summary["parameters"] > 0 and summary["gflops"] > 0 and summary["clips_per_second"] > 0
     assert (main_job / "checkpoints").is_dir() and summary["checkpoint"].startswith(str(main_job))
 
@@ -64,6 +72,9 @@ def test_mlflow_holds_the_run(main_job, summary):
     assert found.data.params["objective.alignment.temperature"] == "0.1"
     assert found.data.metrics["linear/top1"] == summary["linear_top1"]
     assert found.data.metrics["random_knn/top1"] == summary["random_knn_top1"]
+    assert found.data.metrics["retrieval/map"] == summary["retrieval_map"]
+    recall = found.data.metrics["random_retrieval/recall_at_5"]
+    assert recall == summary["random_retrieval_recall_at_5"]
     assert (
         found.data.tags["store.fingerprint"]
         and found.data.tags["code.version"]
