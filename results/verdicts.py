@@ -22,9 +22,9 @@ from pipeline.core.console import complain, say  # noqa: E402
 from pipeline.core.errors import UserError  # noqa: E402
 from pipeline.sweep.judged import JudgedTable, judged_tables  # noqa: E402
 from pipeline.tables.verdict_text import (  # noqa: E402
-    page,
     planned_text,
     print_verdicts,
+    verdict_paragraphs,
 )
 from pipeline.tables.verdicts import judge  # noqa: E402
 
@@ -56,12 +56,12 @@ def _show(tables: list[JudgedTable], file: str | None) -> None:
     print_verdicts(verdict, judgements)
     notes = []
     for table in tables:
-        words = planned_text(table.plan, table.planned, len(table.records))
-        notes.append(f"{table.name}: {words}")
+        notes.append(planned_text(table.name, table.plan, table.planned, len(table.records)))
     for note in notes:
         say(f"  {note}")
     if file is not None:
-        storage.write_bytes(file, page(verdict, judgements, notes).encode())
+        text = "\n\n".join(verdict_paragraphs(verdict, judgements, notes, level=1))
+        storage.write_bytes(file, f"{text}\n".encode())
         say(f"  written: {file}")
 
 

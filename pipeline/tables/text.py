@@ -16,7 +16,7 @@ from pipeline.runs.metric_names import (
 )
 from pipeline.tables.noise import Noise
 from pipeline.tables.rows import RANDOM, Recorded, Row, Spread, Table, at_least
-from pipeline.tables.verdict_text import planned_text, question, verdict_paragraphs
+from pipeline.tables.verdict_text import planned_text, verdict_paragraphs
 
 # The accuracies that a table shows. The page of its trials has the others.
 SHOWN = (LINEAR, KNN, RETRIEVAL_MAP)
@@ -249,10 +249,8 @@ def _verdicts(table: Table) -> list[str]:
     """Return the verdicts of a table as paragraphs of Markdown."""
     found = []
     for plan in table.plans:
-        found.append(f"## {md.text(question(plan))}")
-        words = planned_text(plan, table.planned(plan), len(table.records))
-        found.append(md.paragraph(f"Over {words}"))
-        found += verdict_paragraphs(plan, table.judgements(plan))
+        note = planned_text(table.name, plan, table.planned(plan), len(table.records))
+        found += verdict_paragraphs(plan, table.judgements(plan), [note], level=2)
     return found
 
 

@@ -8,7 +8,7 @@ from pipeline.core import console
 from pipeline.pages import markdown as md
 from pipeline.runs.metric_names import ACCURACIES
 from pipeline.tables.bootstrap import DRAWS, Interval
-from pipeline.tables.verdicts import DataResult, Judgement, Plan
+from pipeline.tables.verdicts import ALL, DataResult, Judgement, Plan
 
 # So many missing measurements are named, and the others counted.
 NAMED = 8
@@ -17,46 +17,47 @@ NAMED = 8
 class _Line(NamedTuple):
     """A row of the table of verdicts: all data sets together, or one of several."""
 
-    judgement: Judgement
+    metric: str
     result: DataResult
     finding: str
 
 
-def question(verdict: Verdict) -> str:
-    """Return the title of verdicts."""
-    return f"Is {verdict.variant} better?"
+def question(verdict: Verdict, against: str) -> str:
+    """Return the title of a table of verdicts."""
+    return f"Is {verdict.variant} better than {against}?"
 
 
 def verdict_cells(
-    verdict: Verdict, judgements: Sequence[Judgement]
+    verdict: Verdict, against: str, judgements: Sequence[Judgement]
 ) -> tuple[list[str], list[list[str]]]:
-    """Return header and cells of the table of verdicts.
+    """Return header and cells of a table of verdicts.
 
     Args:
         verdict: what was asked.
-        judgements: the answers.
+        against: one of the variants that another one is compared with.
+        judgements: of all of them.
 
     Returns:
         The titles, and the text of every row. Figures are in percent, differences in points.
     """
     columns: dict[str, Callable[[_Line], str]] = {
-        f"{verdict.variant} against": lambda line: line.judgement.against,
-        "figure": lambda line: ACCURACIES[line.judgement.metric],
         "data": lambda line: line.result.name,
+        "figure": lambda line: ACCURACIES[line.metric],
         "people": lambda line: str(line.result.people),
         verdict.variant: lambda line: _percent(line.result.variant),
-        "the other": lambda line: _percent(line.result.against),
+        against: lambda line: _percent(line.result.against),
         "random": lambda line: _percent(line.result.random),
         "\u0394": lambda line: f"{100 * line.result.difference:+.1f}",
-        "95 % interval": lambda line: _ends(line.result.interval),
+        "95 %": lambda line: _ends(line.result.interval),
         "verdict": lambda line: line.finding,
     }
     rows = []
     for judgement in judgements:
+        if judgement.against != against:
+            continue
         if judgement.pooled is None:
             blanks = [""] * (len(columns) - 3)
-            names = [judgement.against, ACCURACIES[judgement.metric]]
-            rows.append([*names, *blanks, judgement.finding])
+            rows.append([ALL, ACCURACIES[judgement.metric], *blanks, judgement.finding])
             continue
         for line in _lines(judgement, judgement.pooled):
             rows.append([text(line) for text in columns.values()])
@@ -64,12 +65,13 @@ def verdict_cells(
 
 
 def _lines(judgement: Judgement, pooled: DataResult) -> list[_Line]:
+    metric = judgement.metric
     # One data set alone is the whole.
     if len(judgement.by_data) == 1:
-        return [_Line(judgement, judgement.by_data[0], judgement.finding)]
-    lines = [_Line(judgement, pooled, judgement.finding)]
+        return [_Line(metric, judgement.by_data[0], judgement.finding)]
+    lines = [_Line(metric, pooled, judgement.finding)]
     for result in judgement.by_data:
-        lines.append(_Line(judgement, result, ""))
+        lines.append(_Line(metric, result, ""))
     return lines
 
 
@@ -82,7 +84,7 @@ def _percent(value: float | None) -> str:
 def _ends(interval: Interval | None) -> str:
     if interval is None:
         return "one person"
-    return f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
+    return f"{100 * interval.low:+.1f}..{100 * interval.high:+.1f}"
 
 
 def missing_text(judgements: Sequence[Judgement]) -> str | None:
@@ -101,53 +103,57 @@ def verdict_legend(verdict: Verdict) -> str:
     return (
         f"Means over trials in %; random: {md.code(verdict.variant)} before training. \u0394, in "
         "points, is paired by seed and test person: differences are averaged over seeds and splits "
-        "for each person, and then over people. The interval is that of a bootstrap over people "
-        f"within each data set ({DRAWS:,} draws). better: the interval lies above 0, and that of "
-        "no data set lies below. worse: the opposite. incomplete: something was not measured."
+        "for each person, and then over people. 95 %: the interval of a bootstrap over people, "
+        f"drawn within each data set ({DRAWS:,} draws). better: the interval lies above 0, and "
+        "that of no data set lies below. worse: the opposite. incomplete: something was not "
+        "measured."
     )
 
 
-def planned_text(plan: Plan, planned: int, trials: int) -> str:
-    """Return when a plan was made.
+def planned_text(table: str, plan: Plan, planned: int, trials: int) -> str:
+    """Return by which trials a table is judged, and when that was planned.
 
     Args:
-        plan: of a table.
-        planned: how many trials were run after the plan had been made.
+        table: its name.
+        plan: of the table.
+        planned: how many trials began when the plan had been made.
         trials: of the table in all.
     """
     seeds = ", ".join(map(str, plan.seeds))
     return (
-        f"seeds {seeds}; the comparison stood in the file of the table before {planned} of "
-        f"{trials} trials were run."
+        f"{table}: seeds {seeds}. This comparison stood in the file of the table before {planned} "
+        f"of {trials} trials were run."
     )
 
 
-def verdict_paragraphs(verdict: Verdict, judgements: Sequence[Judgement]) -> list[str]:
-    """Return verdicts as paragraphs of Markdown."""
-    found = [md.table(*verdict_cells(verdict, judgements))]
-    missing = missing_text(judgements)
-    if missing is not None:
-        found.append(md.paragraph(missing))
-    found.append(verdict_legend(verdict))
-    return found
-
-
-def page(verdict: Verdict, judgements: Sequence[Judgement], notes: Sequence[str]) -> str:
-    """Return the verdicts of several tables as a page of Markdown.
+def verdict_paragraphs(
+    verdict: Verdict, judgements: Sequence[Judgement], notes: Sequence[str], level: int
+) -> list[str]:
+    """Return verdicts as paragraphs of Markdown.
 
     Args:
         verdict: what was asked.
         judgements: the answers.
-        notes: a paragraph for each table.
+        notes: see `planned_text`.
+        level: of the headings.
     """
-    heading = f"# {md.text(question(verdict))}"
-    found = [heading, *verdict_paragraphs(verdict, judgements), *map(md.paragraph, notes)]
-    return "\n\n".join(found) + "\n"
+    found = []
+    for against in verdict.against:
+        found.append(f"{'#' * level} {md.text(question(verdict, against))}")
+        found.append(md.table(*verdict_cells(verdict, against, judgements)))
+    missing = missing_text(judgements)
+    if missing is not None:
+        found.append(md.paragraph(missing))
+    found.append(verdict_legend(verdict))
+    found += map(md.paragraph, notes)
+    return found
 
 
 def print_verdicts(verdict: Verdict, judgements: Sequence[Judgement]) -> None:
     """Print verdicts on the console."""
-    console.table(question(verdict), *verdict_cells(verdict, judgements))
+    for against in verdict.against:
+        title = question(verdict, against)
+        console.table(title, *verdict_cells(verdict, against, judgements))
     missing = missing_text(judgements)
     if missing is not None:
         console.say(f"  {missing}")

@@ -23,6 +23,8 @@ from pipeline.tables.bootstrap import Interval, Values, intervals
 
 # Differences are rounded to so many decimals: what is left of rounding is no difference.
 DECIMALS = 12
+# The name of all data sets together.
+ALL = "all"
 
 Finding = Literal["better", "worse", "not told apart", "incomplete"]
 
@@ -290,7 +292,7 @@ def _pooled(results: Sequence[DataResult], interval: Interval | None) -> DataRes
     if len(starts) == len(results):
         random = mean(starts)
     return DataResult(
-        name="all",
+        name=ALL,
         people=sum(people),
         cells=sum(result.cells for result in results),
         variant=mean([result.variant for result in results]),

@@ -29,6 +29,11 @@ def test_name_is_the_last_part_without_options():
     assert storage.name("/a/b/") == "b"
 
 
+def test_parent_is_what_a_location_lies_in():
+    assert storage.parent("s3://bucket/key/x.zip?region=a/b") == "s3://bucket/key?region=a/b"
+    assert storage.parent("/a/b/") == "/a"
+
+
 def test_absolute_makes_local_paths_absolute_and_leaves_uris(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert storage.absolute("x/../y") == str(tmp_path / "y")

@@ -14,7 +14,7 @@ from pipeline.tables.noise import Noise
 from pipeline.tables.page import print_table
 from pipeline.tables.rows import Table
 from pipeline.tables.text import markdown
-from pipeline.tables.verdict_text import missing_text, page, verdict_cells
+from pipeline.tables.verdict_text import missing_text, verdict_cells, verdict_paragraphs
 from pipeline.tables.verdicts import Plan, PlannedTable, judge
 from tests.helpers import hostile
 from tests.helpers.measured import MeasuredRun, measured
@@ -188,8 +188,8 @@ def test_what_is_missing_is_named_and_nothing_is_concluded():
     nothing = judgement_of(replace(table, records=[]))
     assert nothing.pooled is None and nothing.by_data == [] and nothing.finding == "incomplete"
     assert len(nothing.missing) == 6
-    assert verdict_cells(ASKED, [nothing])[1] == [
-        ["umurl", "mAP", "", "", "", "", "", "", "", "incomplete"]
+    assert verdict_cells(ASKED, "umurl", [nothing])[1] == [
+        ["all", "mAP", "", "", "", "", "", "", "incomplete"]
     ]
     many = replace(nothing, missing=[f"sce-{seed}" for seed in range(12)])
     assert missing_text([many, many]).endswith("sce-6, sce-7 and 4 more")
@@ -199,17 +199,17 @@ def test_what_is_missing_is_named_and_nothing_is_concluded():
 def test_each_data_set_has_a_row_and_all_together_the_verdict():
     a = {"1": 0.02, "2": 0.03, "10": 0.01}
     both = [table_of(a), table_of(a, "b", scale=2)]
-    header, rows = verdict_cells(ASKED, judge(ASKED, both))
-    assert header[:7] == ["sce against", "figure", "data", "people", "sce", "the other", "random"]
-    assert [row[2] for row in rows] == ["all", "a", "b"]
+    header, rows = verdict_cells(ASKED, "umurl", judge(ASKED, both))
+    assert header[:6] == ["data", "figure", "people", "sce", "umurl", "random"]
+    assert [row[0] for row in rows] == ["all", "a", "b"]
     assert [row[-1] for row in rows] == ["better", "", ""]
     assert [row[header.index("Δ")] for row in rows] == ["+3.0", "+2.0", "+4.0"]
-    assert rows[1][header.index("95 % interval")].startswith("+1.")
+    assert rows[1][header.index("95 %")].startswith("+1.")
     assert rows[0][header.index("random")] == "20.0"
-    _, alone = verdict_cells(ASKED, judge(ASKED, both[:1]))
-    assert [(row[2], row[-1]) for row in alone] == [("a", "better")]
-    text = page(ASKED, judge(ASKED, both), ["a: planned"])
-    assert text.startswith("# Is sce better?\n\n| sce against |") and text.endswith("a: planned\n")
+    _, alone = verdict_cells(ASKED, "umurl", judge(ASKED, both[:1]))
+    assert [(row[0], row[-1]) for row in alone] == [("a", "better")]
+    parts = verdict_paragraphs(ASKED, judge(ASKED, both), ["a: planned"], level=1)
+    assert parts[0] == "# Is sce better than umurl?" and parts[-1] == "a: planned"
 
 
 def planned_table(**noise: float) -> Table:
@@ -226,14 +226,14 @@ def test_a_table_with_a_plan_shows_its_verdicts(capsys):
     table = planned_table()
     assert len(table.plans) == 1 and table.planned(table.plans[0]) == 4
     text = markdown(table, "plot.png")
+    assert "## Is sce better than umurl?\n\n| data |" in text
     assert (
-        "## Is sce better?\n\nOver seeds 0, 1, 2; the comparison stood in the file of the table "
+        "\n\na: seeds 0, 1, 2. This comparison stood in the file of the table before 4 of 6 "
         in text
     )
-    assert "before 4 of 6 trials were run." in text
-    assert "| umurl | mAP | a | 3 |" in text and "| better |" in text
+    assert "| a | mAP | 3 |" in text and "| better |" in text
     print_table(table)
-    assert "Is sce better?" in capsys.readouterr().out
+    assert "Is sce better than umurl?" in capsys.readouterr().out
     # A table without a plan looks as before, measured noise or not.
     plain = replace(table, plans=[])
     assert markdown(plain, "plot.png") in text.replace(
@@ -261,8 +261,7 @@ def test_deviations_are_no_smaller_than_noise():
 
 def test_names_are_shown_as_text():
     for name in hostile.ALL:
-        table = table_of({"1": 0.02, "2": 0.03, "10": 0.01})
-        asked = Verdict(variant="sce", against=["umurl"], metrics=[MAP])
-        text = page(asked, judge(asked, [replace(table, name=name, seeds=[0, 1, 2, 3])]), [name])
+        table = replace(table_of({"1": 0.02, "2": 0.03, "10": 0.01}), name=name, seeds=[0, 1, 2, 3])
+        text = "\n\n".join(verdict_paragraphs(ASKED, judge(ASKED, [table]), [name], level=2))
         assert len([line for line in text.splitlines() if line.startswith("|")]) == 3
         assert "<script" not in text
