@@ -55,8 +55,9 @@ def training_cost(framework: Framework, batch: int) -> dict[str, float]:
     The count uses shapes alone (the device "meta"), not the memory and the time of a step.
 
     Returns:
-        `training_parameters`, heads included; `training_gflops_step` of one step, forward and
-        backward, with all passes, heads and losses; and `training_gflops`, the same for each clip.
+        `training_parameters`, those that get a gradient, heads included; `training_gflops_step` of
+        one step, forward and backward, with all passes, heads and losses; and `training_gflops`,
+        the same for each clip.
     """
     framework = copy.deepcopy(framework).to("meta").train()
     shape = _view_shape(framework.backbone, clips=batch)
@@ -64,8 +65,10 @@ def training_cost(framework: Framework, batch: int) -> dict[str, float]:
     for name in framework.passes:
         views[name] = torch.zeros(shape, device="meta")
     step = flops(lambda: framework.losses(views)["loss"].backward())
+    # An average of the encoder's weights gets none.
+    trained = [weight for weight in framework.parameters() if weight.requires_grad]
     return {
-        "training_parameters": parameters(framework),
+        "training_parameters": sum(weight.numel() for weight in trained),
         "training_gflops_step": step / 1e9,
         "training_gflops": step / batch / 1e9,
     }

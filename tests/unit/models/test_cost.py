@@ -105,9 +105,9 @@ def objective(backbone: Backbone, **changes) -> Objective | LateObjective:
         return build_objective(backbone, terms(**(UMURL | changes)))
 
 
-def framework(backbone: Backbone, heads) -> Framework:
+def framework(backbone: Backbone, heads, average: bool = False) -> Framework:
     views = Views(LAYOUT, 64, (0.1, 1.0), 64, 15, 1.0, 0.5, 0.0, 0.0, 0.0)
-    return Framework(backbone, heads, views, centre="frame", align="first_frame")
+    return Framework(backbone, heads, views, centre="frame", align="first_frame", average=average)
 
 
 def test_a_step_of_the_reference_objective():
@@ -166,6 +166,13 @@ def test_the_cost_of_a_step_is_what_a_step_does():
     assert (
         found["training_gflops_step"] == flops(lambda: net.losses(views)["loss"].backward()) / 1e9
     )
+
+
+def test_an_average_of_the_weights_is_not_trained_and_costs_no_product():
+    backbone = reference(1)
+    heads = objective(backbone)
+    plain = training_cost(framework(backbone, heads), 2)
+    assert training_cost(framework(backbone, heads, average=True), 2) == plain
 
 
 def test_attention_on_the_cpu_is_counted():

@@ -23,9 +23,9 @@ from tests.helpers.stores import SHARDS, write_store
 SETTINGS = ["data.persons=1", "train.watch={every_epochs: 2, share: 0.25, max_clips: 60}"]
 
 
-@pytest.mark.parametrize("objective", ["dc", "late"])
+@pytest.mark.parametrize(("objective", "decay"), [("dc", "null"), ("late", "null"), ("dc", "0.99")])
 def test_figures_are_those_of_the_checkpoint_on_the_clips_held_out(
-    tmp_path, monkeypatch, objective
+    tmp_path, monkeypatch, objective, decay
 ):
     """Against an encoder of the same weights that sees the clips one by one, as recorded."""
     small = [
@@ -40,6 +40,7 @@ def test_figures_are_those_of_the_checkpoint_on_the_clips_held_out(
             *SETTINGS,
             *small,
             f"objective={objective}",
+            f"train.average.decay={decay}",
             "train.watch.max_clips=90",
             "evaluate.linear.epochs=5",
         ]
@@ -48,6 +49,10 @@ def test_figures_are_those_of_the_checkpoint_on_the_clips_held_out(
     part = Part(store, sides_of(config.data.protocols, config.data.protocol)["train"])
     torch.manual_seed(1)
     framework = build_framework(config).eval()
+    if framework.average is not None:
+        # It is measured, and not the backbone.
+        for weight in framework.backbone.parameters():
+            weight.data.normal_()
     monkeypatch.setattr(
         watcher.checkpoint,
         "load",
@@ -59,7 +64,7 @@ def test_figures_are_those_of_the_checkpoint_on_the_clips_held_out(
 
     index = store.index()
     gallery, queries = choose(index, store.select(part.side, index), 0.25, 90, config.seed)
-    backbone = framework.backbone
+    backbone = framework.exported
     prepare = Preparation(
         backbone.layout, store.persons, backbone.frames, **config.data.normalise.model_dump()
     )

@@ -17,6 +17,7 @@ from pipeline.core.errors import UserError
 from pipeline.pretrain import checkpoint
 from pipeline.pretrain.alone import CheckpointFolder
 from pipeline.pretrain.cadence import Position
+from pipeline.pretrain.held_out import HeldOut
 from pipeline.pretrain.stage import pretrain
 from pipeline.runs import stores
 from pipeline.runs.untracked import Untracked
@@ -99,6 +100,31 @@ def test_it_writes_nothing_that_is_the_drivers(store, tmp_path):
     after = {path.name for path in tmp_path.iterdir()} - {path.name for path in before}
     assert after == {"checkpoints", "encoder", "random"}
     assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_the_average_of_the_weights_is_what_it_measures_and_exports(store, tmp_path, monkeypatch):
+    average = "train.average={decay: 0.9, rise: true}"
+    measured = []
+
+    def measure(held_out, backbone):
+        measured.append({name: value.clone() for name, value in backbone.state_dict().items()})
+        return {"linear_top1": 0.5}
+
+    monkeypatch.setattr(HeldOut, "measure", measure)
+    keep = "train.checkpoint.keep=9"
+    order = order_of(store, tmp_path, average, keep, criterion=CRITERION)
+    run_trial_of(order)
+    frameworks = [state["framework"] for state in states(tmp_path).values()]
+    for found, framework in zip(measured, (frameworks[1], frameworks[3]), strict=True):
+        assert all(found[name].equal(framework[f"average.{name}"]) for name in found)
+        assert any(not found[name].equal(framework[f"backbone.{name}"]) for name in found)
+    exported = load_file(tmp_path / "encoder" / "model.safetensors")
+    assert exported.keys() == measured[-1].keys()
+    assert all((exported[name] == measured[-1][name].numpy()).all() for name in exported)
+    # The random start is that of a run without an average.
+    run_trial_of(order_of(store, tmp_path / "plain", "train.epochs=1"))
+    random = "random/model.safetensors"
+    assert (tmp_path / random).read_bytes() == (tmp_path / "plain" / random).read_bytes()
 
 
 def test_it_reports_at_rungs_and_at_the_end(store, tmp_path):
