@@ -204,12 +204,10 @@ def measure_missing(
     missing = [run for run in runs if measurements.result(run) is None]
     print(f"{len(runs) - len(missing)} of {len(runs)} runs are there", flush=True)
 
-    def measure(run: PlannedRun) -> str:
+    def measure(run: PlannedRun) -> PlannedRun:
         own = [sys.executable, os.path.abspath(__file__), *command, "--only", run.name]
         subprocess.run(own, check=True, stdout=sys.stderr)
-        if measurements.result(run) is None:
-            sys.exit(f"{run.name}: the code was changed meanwhile; start the same command again")
-        return run.name
+        return run
 
     for threads in (1, 2):
         at_once = max(1, processes // threads)
@@ -217,10 +215,18 @@ def measure_missing(
             futures = [pool.submit(measure, run) for run in missing if run.threads == threads]
             try:
                 for future in as_completed(futures):
-                    print(f"  {future.result()} done", flush=True)
+                    # In this thread: Hydra composes one configuration at a time.
+                    require_measured(measurements, future.result())
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+
+
+def require_measured(measurements: Measurements, run: PlannedRun) -> None:
+    """Say that a run is done, or end the benchmark where its result is of other code."""
+    if measurements.result(run) is None:
+        sys.exit(f"{run.name}: the code was changed meanwhile; start the same command again")
+    print(f"  {run.name} done", flush=True)
 
 
 def require_equal(first: dict[str, Any], repeated: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import json
 
 from benchmarks import noise
+from pipeline.tables.noise import read_noise
 from tests.helpers.cli import TINY, TRACKING, access
 
 
@@ -29,6 +30,9 @@ def test_it_prints_every_figure(session_ray, tmp_path, capfd, monkeypatch):
     for metric in noise.METRICS:
         assert found[metric].keys() >= {"rounding", "seeds", "probe", "values"}
         assert [len(found[metric]["values"][kind]) for kind in ("rounding", "seeds")] == [2, 2]
+    # Tables show it.
+    shown = read_noise(str(tmp_path)).deviations
+    assert shown == {metric: found[metric]["rounding"] for metric in noise.METRICS}
     assert "0 of 2 runs are there" in printed[0]
 
     noise.main(command)

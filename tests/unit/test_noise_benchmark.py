@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import threading
 
 import numpy as np
 import pytest
@@ -144,6 +145,23 @@ def test_runs_that_are_there_are_not_measured_again(measurements, monkeypatch, c
     noise.measure_missing(measurements, runs, 2, ["--work", "w", "a=b"])
     assert started == [["w", "a=b", "--only", "rounding-2"]]
     assert "2 of 3 runs are there" in capsys.readouterr().out
+
+
+def test_runs_that_end_together_are_read_one_after_another(measurements, monkeypatch):
+    """Hydra refuses to compose two configurations at the same time."""
+    threads = []
+    asked = set()
+    monkeypatch.setattr(noise.subprocess, "run", lambda command, **_: None)
+
+    def result(self, planned):
+        threads.append(threading.current_thread())
+        is_first = planned.name not in asked
+        asked.add(planned.name)
+        return None if is_first else {}
+
+    monkeypatch.setattr(noise.Measurements, "result", result)
+    noise.measure_missing(measurements, noise.planned_runs(0, 8)[1], 8, [])
+    assert threads == [threading.main_thread()] * 16
 
 
 def test_code_that_changes_meanwhile_is_noticed(measurements, monkeypatch):
