@@ -16,7 +16,14 @@ from pipeline.core import storage
 from pipeline.core.errors import UserError, first_line
 from pipeline.runs import files
 from pipeline.runs.code_version import DIRTY
-from pipeline.runs.metric_names import ACCURACIES, COSTS, LINEAR_BEST, LOSS, random_start
+from pipeline.runs.metric_names import (
+    ACCURACIES,
+    COSTS,
+    LINEAR_BEST,
+    LOSS,
+    PEOPLE_FIGURES,
+    random_start,
+)
 from pipeline.sweep.trial import trial_name
 from pipeline.tables.rows import in_order
 from pipeline.tables.verdicts import Plan
@@ -64,8 +71,8 @@ class Record(Section):
         code: the commit of the code that measured it, with `+dirty` where the code differed from
             it. Several versions where the stages of the trial were run by several.
         stores: the fingerprints of its clip store and of those that it pools.
-        people: what was measured of each test person: number, as text -> figure -> value, and the
-            number of `clips`. Empty where nobody knows who is seen.
+        people: what was measured of each test person, after and before training: number, as text
+            -> figure -> value, and the number of `clips`. Empty where nobody knows who is seen.
         plan: what the table was to tell when the trial ran, None if nothing.
     """
 
@@ -135,12 +142,19 @@ def read_people(uri: str) -> dict[str, dict[str, float]]:
         uri: of its `evaluation.json`.
 
     Returns:
-        The number of a person, as text -> figure -> value, of the encoder after training. Nothing
-        where nobody knows who is seen, or if an older version measured the run.
+        The number of a person, as text -> figure -> value, of the encoder after training, and with
+        their own names of the one before. Nothing where nobody knows who is seen, or if an older
+        version measured the run.
     """
-    people = (storage.read_object(uri) or {}).get("people", {})
-    of_encoder: dict[str, dict[str, float]] = people.get(files.ENCODER, {})
-    return of_encoder
+    by_encoder = (storage.read_object(uri) or {}).get("people", {})
+    before = by_encoder.get(files.RANDOM_ENCODER, {})
+    people = {}
+    for person, after in by_encoder.get(files.ENCODER, {}).items():
+        people[person] = dict(after)
+        for name, value in before.get(person, {}).items():
+            if name in PEOPLE_FIGURES:
+                people[person][random_start(name)] = value
+    return people
 
 
 def write_records(uri: str, records: Iterable[Record], variants: Sequence[str]) -> None:

@@ -101,11 +101,11 @@ def missing_text(judgements: Sequence[Judgement]) -> str | None:
 def verdict_legend(verdict: Verdict) -> str:
     """Return in Markdown what the columns mean, and how the verdict follows from them."""
     return (
-        f"Means over trials in %; random: {md.code(verdict.variant)} before training. \u0394, in "
-        "points, is paired by seed and test person: differences are averaged over seeds and splits "
-        "for each person, and then over people. 95 %: the interval of a bootstrap over people, "
-        f"drawn within each data set ({DRAWS:,} draws). better: the interval lies above 0, and "
-        "that of no data set lies below. worse: the opposite. incomplete: something was not "
+        f"In %; every person counts alike. random: {md.code(verdict.variant)} before training. "
+        "\u0394, in points, is paired by seed and test person: differences are averaged over seeds "
+        "and splits for each person, and then over people. 95 %: the interval of a bootstrap over "
+        f"people, drawn within each data set ({DRAWS:,} draws). better: the interval lies above 0, "
+        "and that of no data set lies below. worse: the opposite. incomplete: something was not "
         "measured."
     )
 

@@ -13,7 +13,7 @@ seeds and splits of the paired difference.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -45,8 +45,7 @@ class RunOfPeople(Protocol):
     Attributes:
         variant: of the table.
         seed: of the run.
-        figures: name -> value.
-        people: number of a person, as text -> name -> value.
+        people: number of a person, as text -> figure -> value, also of the encoder before training.
         stores: the fingerprints of the clip store and of those that were pooled.
     """
 
@@ -54,8 +53,6 @@ class RunOfPeople(Protocol):
     def variant(self) -> str: ...  # noqa: D102
     @property
     def seed(self) -> int: ...  # noqa: D102
-    @property
-    def figures(self) -> Mapping[str, Any]: ...  # noqa: D102
     @property
     def people(self) -> Mapping[str, Mapping[str, float]]: ...  # noqa: D102
     @property
@@ -85,10 +82,10 @@ class DataResult:
         name: of the data set, or of all together.
         people: how many.
         cells: how many pairs of measurements, each of one person in one trial.
-        variant: mean of the figure over trials.
+        variant: the figure, averaged over trials for each person, and then over people.
         against: the same of the variant that this one is compared with.
         random: the same of the encoder before training, None where it was not measured.
-        difference: mean over people.
+        difference: the mean over people.
         interval: of the difference, None if there is only one person.
     """
 
@@ -139,11 +136,12 @@ def judge(verdict: Verdict, tables: Sequence[PlannedTable]) -> list[Judgement]:
     return judgements
 
 
-class _Pair(NamedTuple):
-    """Two runs that differ in nothing but the variant."""
+class _Cell(NamedTuple):
+    """What one trial measured of one person: of both variants, and before training."""
 
-    variant: RunOfPeople
-    against: RunOfPeople
+    variant: float
+    against: float
+    random: float | None
 
 
 @dataclass(frozen=True)
@@ -152,63 +150,52 @@ class _Paired:
 
     Attributes:
         name: of the table.
-        metric: that is compared.
-        pairs: of every seed for which both were measured.
+        store: the fingerprint of its clip store; empty if nothing was measured.
+        cells: number of a person -> a cell for each pair that tested this person.
         missing: what was not measured.
     """
 
     name: str
-    metric: str
-    pairs: list[_Pair]
+    store: str
+    cells: dict[str, list[_Cell]]
     missing: list[str]
-
-    @property
-    def store(self) -> str:
-        """The fingerprint of the clip store."""
-        return self.pairs[0].variant.stores[0]
-
-    def differences(self) -> dict[str, list[float]]:
-        """Return the number of a person -> the difference of each pair that tested this person."""
-        differences: dict[str, list[float]] = {}
-        for one, other in self.pairs:
-            for person, figures in one.people.items():
-                theirs = other.people.get(person, {})
-                if self.metric in figures and self.metric in theirs:
-                    difference = figures[self.metric] - theirs[self.metric]
-                    differences.setdefault(person, []).append(difference)
-        return differences
 
 
 def _paired(variant: str, against: str, metric: str, table: PlannedTable) -> _Paired:
     """Return the pairs of a table, and name what is missing."""
     records = {(record.variant, record.seed): record for record in table.records}
-    pairs = []
-    missing = []
+    store = ""
+    if table.records:
+        store = table.records[0].stores[0]
+    paired = _Paired(table.name, store, {}, [])
     for seed in table.seeds:
         runs = []
         for name in (variant, against):
             record = records.get((name, seed))
             if record is None:
-                missing.append(f"{table.name}: {name}-{seed}")
-            elif not record.people or metric not in record.figures:
-                missing.append(f"{table.name}: {name}-{seed} (no {metric} of people)")
+                paired.missing.append(f"{table.name}: {name}-{seed}")
+            elif not record.people:
+                paired.missing.append(f"{table.name}: {name}-{seed} (no people are known)")
             else:
                 runs.append(record)
         if len(runs) == 2:
-            pair = _Pair(*runs)
-            pairs.append(pair)
-            missing += [f"{table.name}: {cell}" for cell in _unpaired(pair, metric)]
-    return _Paired(table.name, metric, pairs, missing)
+            _pair(runs[0], runs[1], metric, paired)
+    return paired
 
 
-def _unpaired(pair: _Pair, metric: str) -> list[str]:
-    """Return the people of whom one run of a pair lacks a figure."""
-    missing = []
-    for person in sorted(pair.variant.people.keys() | pair.against.people.keys(), key=_order):
-        for run in pair:
+def _pair(variant: RunOfPeople, against: RunOfPeople, metric: str, paired: _Paired) -> None:
+    """Add the cells of two runs that differ in nothing but the variant, and what they lack."""
+    for person in sorted(variant.people.keys() | against.people.keys(), key=_order):
+        complete = True
+        for run in (variant, against):
             if metric not in run.people.get(person, {}):
-                missing.append(f"{run.variant}-{run.seed} (no {metric} of person {person})")
-    return missing
+                name = f"{paired.name}: {run.variant}-{run.seed}"
+                paired.missing.append(f"{name} (no {metric} of person {person})")
+                complete = False
+        if complete:
+            mine, theirs = variant.people[person], against.people[person]
+            cell = _Cell(mine[metric], theirs[metric], mine.get(random_start(metric)))
+            paired.cells.setdefault(person, []).append(cell)
 
 
 def _order(person: str) -> tuple[int, str]:
@@ -221,61 +208,66 @@ def _judgement(against: str, metric: str, tables: Sequence[_Paired]) -> Judgemen
     data: dict[str, list[_Paired]] = {}
     for table in tables:
         missing += table.missing
-        if table.differences():
+        if table.cells:
             data.setdefault(table.store, []).append(table)
     if not data:
         return Judgement(against, metric, "incomplete", None, [], missing)
-    values = {}
     by_name = {}
+    differences = {}
     for parts in data.values():
         name = " + ".join(part.name for part in parts)
-        by_name[name] = parts
-        values[name] = _of_people(parts)
-    found = intervals(values)
+        by_name[name] = _merged(parts)
+        differences[name] = _differences(by_name[name])
+    found = intervals(differences)
     by_data = []
-    for name, parts in by_name.items():
-        by_data.append(_data_result(name, parts, values[name], found.by_data[name]))
+    for name, cells in by_name.items():
+        by_data.append(_data_result(name, cells, differences[name], found.by_data[name]))
     finding: Finding = "incomplete"
     if not missing:
         finding = _finding(found.pooled, list(found.by_data.values()))
-    pooled = _pooled(by_data, found.pooled)
-    return Judgement(against, metric, finding, pooled, by_data, missing)
+    return Judgement(against, metric, finding, _pooled(by_data, found.pooled), by_data, missing)
 
 
-def _of_people(tables: Sequence[_Paired]) -> Values:
-    """Return the mean difference of each person of a data set, in the order of their numbers."""
-    differences: dict[str, list[float]] = {}
+def _merged(tables: Sequence[_Paired]) -> list[list[_Cell]]:
+    """Return the cells of each person of a data set, in the order of their numbers."""
+    cells: dict[str, list[_Cell]] = {}
     for table in tables:
-        for person, values in table.differences().items():
-            differences.setdefault(person, []).extend(values)
-    people = sorted(differences, key=_order)
-    return np.array([np.mean(differences[person]) for person in people]).round(DECIMALS)
+        for person, of_person in table.cells.items():
+            cells.setdefault(person, []).extend(of_person)
+    return [cells[person] for person in sorted(cells, key=_order)]
+
+
+def _differences(people: Sequence[Sequence[_Cell]]) -> Values:
+    """Return the mean difference of each person."""
+    means = []
+    for cells in people:
+        means.append(np.mean([cell.variant - cell.against for cell in cells]))
+    return np.array(means).round(DECIMALS)
 
 
 def _data_result(
-    name: str, tables: Sequence[_Paired], values: Values, interval: Interval | None
+    name: str,
+    people: Sequence[Sequence[_Cell]],
+    differences: Values,
+    interval: Interval | None,
 ) -> DataResult:
-    metric = tables[0].metric
-    pairs = [pair for table in tables for pair in table.pairs]
-    cells = 0
-    for table in tables:
-        cells += sum(map(len, table.differences().values()))
-    starts = []
-    for pair in pairs:
-        if random_start(metric) in pair.variant.figures:
-            starts.append(pair.variant.figures[random_start(metric)])
+    starts: list[float] = []
+    for cells in people:
+        of_person = [cell.random for cell in cells if cell.random is not None]
+        # A mean over some of the trials would stand beside means over all.
+        if len(of_person) == len(cells):
+            starts.append(float(np.mean(of_person)))
     random = None
-    # A mean over some of the trials would stand beside means over all.
-    if len(starts) == len(pairs):
+    if len(starts) == len(people):
         random = float(np.mean(starts))
     return DataResult(
         name=name,
-        people=len(values),
-        cells=cells,
-        variant=float(np.mean([pair.variant.figures[metric] for pair in pairs])),
-        against=float(np.mean([pair.against.figures[metric] for pair in pairs])),
+        people=len(people),
+        cells=sum(map(len, people)),
+        variant=float(np.mean([np.mean([cell.variant for cell in cells]) for cells in people])),
+        against=float(np.mean([np.mean([cell.against for cell in cells]) for cells in people])),
         random=random,
-        difference=float(values.mean()),
+        difference=float(differences.mean()),
         interval=interval,
     )
 

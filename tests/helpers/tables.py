@@ -133,7 +133,7 @@ class PlayedTrials:
             return Report(epoch=1, ended=self.ends[config.name])
         figures = evaluated(config)
         if self.people:
-            of_people = {"encoder": people_of(config), "random": {}}
+            of_people = {"encoder": people_of(config), "random": random_people()}
             storage.write_json(directory.path("evaluation.json"), {"people": of_people})
             figures["retrieval_map"] = linear(config.name.split("-")[0], config.seed)
         return Report(
@@ -190,6 +190,11 @@ def people_of(config: Any) -> dict[str, dict[str, float]]:
     for number in (1, 2, 10):
         people[str(number)] = {"clips": 20, "retrieval_map": top1 + number / 100}
     return people
+
+
+def random_people() -> dict[str, dict[str, float]]:
+    """The same of the encoder before training."""
+    return {str(number): {"clips": 20, "retrieval_map": 0.5} for number in (1, 2, 10)}
 
 
 class NoMLflow:

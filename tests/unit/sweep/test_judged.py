@@ -19,7 +19,7 @@ from tests.helpers.tables import (
 
 VERDICT = "{variant: early, against: [full, late], metrics: [retrieval_map]}"
 # Of seeds 0 and 1: `early` is 0.80 and 0.82, `full` 0.90 and 0.94, for each person alike.
-WORSE = "| small_table | mAP | 3 | 81.0 | 92.0 |  | -11.0 | -11.0..-11.0 | worse |"
+WORSE = "| small_table | mAP | 3 | 85.3 | 96.3 | 50.0 | -11.0 | -11.0..-11.0 | worse |"
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,11 @@ def test_a_run_of_a_table_shows_its_verdicts(tmp_path, capsys):
     assert WORSE in text and "before 6 of 6 trials were run." in text
     assert "Is early better than late?" in capsys.readouterr().out
     record = records_of(tmp_path / "run")["early-1"]
-    assert record.people["10"] == {"clips": 20, "retrieval_map": pytest.approx(0.92)}
+    assert record.people["10"] == {
+        "clips": 20,
+        "retrieval_map": pytest.approx(0.92),
+        "random_retrieval_map": 0.5,
+    }
     assert (record.plan.variant, record.plan.seeds) == ("early", [0, 1])
 
 
