@@ -1,6 +1,7 @@
 """Verdicts of a table: those of its own run, and those of published records."""
 
 import importlib.util
+import json
 
 import pytest
 
@@ -85,6 +86,26 @@ def test_a_record_without_a_figure_of_the_plan_is_measured_again(tmp_path, capsy
         play(table_run(tmp_path, "sweep.published=[]", verdict=VERDICT), PlayedTrials(people=True))
     reason = "without retrieval_map; move its directory away, to run it"
     assert f"early-0: not in the table ({reason})" in capsys.readouterr().out
+
+
+def test_runs_and_pages_show_the_noise_beside_the_published_tables(tmp_path):
+    results = tmp_path / "results"
+    results.mkdir()
+    noise = {"configuration": "nw_ucla", "date": "2026-11-28"}
+    for figure in ("linear_top1", "knn_top1", "retrieval_map"):
+        noise[figure] = {"rounding": 0.02, "seeds": 0.03, "probe": 0.0}
+    (results / "noise.json").write_text(json.dumps(noise))
+    play(table_run(tmp_path, verdict=VERDICT), PlayedTrials(people=True))
+    publish(str(tmp_path / "run"), str(results))
+    # From seed to seed `early` differs by 1.4 and `full` by 2.8.
+    for page in (tmp_path / "run" / "table.md", results / "small_table.md"):
+        assert (
+            "| early | 2 | 81.0 ± 2.0 | 71.0 ± 2.0 | 81.0 ± 2.0 | -11.0 ± 2.8 |" in page.read_text()
+        )
+        assert "| full | 2 | 92.0 ± 2.8 |" in page.read_text()
+    # A table that plans nothing does not change because of it.
+    play(table_run(tmp_path, f"output={tmp_path}/plain"), PlayedTrials(people=True))
+    assert "| early | 2 | 81.0 ± 1.4 |" in (tmp_path / "plain" / "table.md").read_text()
 
 
 def test_published_records_are_judged(published, tmp_path, judge, capsys):
