@@ -58,6 +58,8 @@ def test_a_row_is_a_run_of_the_table(name):
         long = 2 if variant == "umurl_long" else 1
         assert trial.train.epochs == long * config.train.epochs
         pairs = "cameras" if name == "confirm_nw_ucla" else "none"
+        precision = "float32" if name == "confirm_nw_ucla" else "bfloat16"
+        assert trial.train.precision == precision
         if variant in ("umurl", "umurl_long"):
             pairs = "none"
         assert trial.stream.pairs == pairs
