@@ -155,14 +155,18 @@ class Table:
             name: of the table.
             records: at least one.
             variants: the order of the rows; the first is the reference.
-            plan: that stands in the file of the table today, beside those of its records.
+            plan: that stands in the file of the table today, beside those of its own records.
             noise: how far equal runs end apart.
         """
         ordered = in_order(records, variants)
-        plans = []
-        for known in (plan, *(record.plan for record in ordered)):
-            if known is not None and known not in plans:
-                plans.append(known)
+        plans: list[Plan] = []
+        if plan is not None:
+            plans.append(plan)
+        for record in ordered:
+            # A record that was taken over from another table brings the plan of that one.
+            is_own = record.experiment == name
+            if is_own and record.plan is not None and record.plan not in plans:
+                plans.append(record.plan)
         if not plans:
             noise = None
         return cls(name, variants[0], ordered, rows_of(ordered, variants), plans, noise)

@@ -220,7 +220,8 @@ def planned_table(**noise: float) -> Table:
     plan = Plan(**ASKED.model_dump(), seeds=list(SPLITS))
     records = []
     for record in table_of({"1": 0.02, "2": 0.03, "10": 0.01}).records:
-        records.append(replace(record, plan=plan if record.seed else None))
+        own = plan if record.seed else None
+        records.append(replace(record, plan=own, experiment="a"))
     deviations = Noise("nw_ucla", "2026-11-28", noise) if noise else None
     return Table.of("a", records, ["umurl", "sce"], noise=deviations)
 
@@ -242,6 +243,15 @@ def test_a_table_with_a_plan_shows_its_verdicts(capsys):
     assert markdown(plain, "plot.png") in text.replace(
         text[text.index("## Is") : text.index("![")], ""
     )
+
+
+def test_records_of_another_table_do_not_bring_its_plan():
+    """A table of settings takes `sce` over from a table that plans a verdict on it."""
+    theirs = planned_table().records
+    own = [replace(record, variant="warmer", plan=None, experiment="b") for record in theirs[:1]]
+    taken_over = Table.of("b", [*theirs, *own], ["umurl", "sce", "warmer"])
+    assert taken_over.plans == []
+    assert "Is sce better" not in markdown(taken_over, "plot.png")
 
 
 def test_deviations_are_no_smaller_than_noise():
