@@ -32,14 +32,21 @@ def factor(schedule: Schedule, update: int, updates_per_epoch: int, epochs: int)
 def average_decay(average: Average, update: int, updates: int) -> float | None:
     """The share of the average of the weights that stays at an update; None without an average.
 
-    With `rise` it begins at `decay` and rises to 1 along half a cosine (BYOL, Grill et al., 2020).
+    The average begins as the initial weights, which a training of a hundred updates would not
+    forget at a decay of 0.99. So the decay is at most (1 + update) / (10 + update), as in
+    TensorFlow's ExponentialMovingAverage: 0.1 at first, 0.5 after 8 updates, 0.92 after 100.
+
+    With `rise` it goes on from `decay` to 1 along half a cosine (BYOL, Grill et al., 2020).
 
     Args:
         average: the configured average.
         update: the update, from 0.
         updates: of the whole training.
     """
-    if average.decay is None or not average.rise:
-        return average.decay
-    left = 0.5 * (1 + math.cos(math.pi * update / updates))
-    return 1 - (1 - average.decay) * left
+    if average.decay is None:
+        return None
+    decay = average.decay
+    if average.rise:
+        left = 0.5 * (1 + math.cos(math.pi * update / updates))
+        decay = 1 - (1 - average.decay) * left
+    return min(decay, (1 + update) / (10 + update))

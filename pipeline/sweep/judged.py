@@ -1,5 +1,6 @@
 """Judging published tables: the records in `results/`, by the plans in the files of the tables."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -85,26 +86,29 @@ def _judged_table(name: str, folder: str, config_dir: str | None) -> JudgedTable
     for record in records:
         if record.variant not in variants:
             continue
-        reason = _why_not(record, variants[record.variant], records[0])
+        # Which clips are pooled is not checked: the stores may lie on another machine.
+        variant = replace(variants[record.variant], stores=record.stores)
+        reason = variant.why_stale(record)
         if reason is None:
             current.append(record)
         else:
             say(f"  {name}: {record.name} does not count, {reason}")
-    return JudgedTable(name, plan, current)
+    return JudgedTable(name, plan, _of_the_same_clips(name, current))
 
 
-def _why_not(record: Record, variant: Variant, first: Record) -> str | None:
-    """Return why a record does not count, None if it does.
-
-    Args:
-        record: of a variant of the plan.
-        variant: what it must be of.
-        first: the first record of the table: all trials must have the same clip store.
-    """
-    if record.stores[0] != first.stores[0]:
-        return f"of other clips than {first.name}"
-    # Which clips are pooled is not checked: the stores may lie on another machine.
-    return replace(variant, stores=record.stores).why_stale(record)
+def _of_the_same_clips(name: str, records: Sequence[Record]) -> list[Record]:
+    """Return the records of the clip store that most of them are of, and name the others."""
+    if not records:
+        return []
+    stores = Counter(record.stores[0] for record in records)
+    [(store, _)] = stores.most_common(1)
+    same = []
+    for record in records:
+        if record.stores[0] == store:
+            same.append(record)
+        else:
+            say(f"  {name}: {record.name} does not count, of other clips than most")
+    return same
 
 
 def _variants(plan: Plan, sweep: Sweep, request: Request) -> dict[str, Variant]:

@@ -29,6 +29,7 @@ from pipeline.tables.comparison import write_comparison
 from pipeline.tables.page import print_table, write_markdown, write_plot
 from pipeline.tables.rows import Table, flat
 from pipeline.tables.text import description
+from pipeline.tables.verdicts import Plan
 
 if TYPE_CHECKING:  # MLflow takes more than a second to import.
     from pipeline.runs.tracking import Tracker
@@ -157,7 +158,7 @@ class VariantTable:
         print_table(table)
         say(f"  the table: {markdown}, its plot: {plot}, all trials: {page}")
         counts = {"trials": self._asked_for, "trials_unmeasured": len(self._unmeasured)}
-        return counts | flat(table.rows) | _findings(table)
+        return counts | flat(table.rows) | _findings(table, self._measured.plan)
 
     def _wanted(self) -> dict[str, tuple[str, int]]:
         """Return the trials that are asked for: name -> variant and seed."""
@@ -196,24 +197,24 @@ class VariantTable:
         )
 
 
-def _findings(table: Table) -> dict[str, Any]:
-    """Return the verdicts of a table's own plan: `<variant>_over_<against>_<figure>`.
+def _findings(table: Table, plan: Plan | None) -> dict[str, Any]:
+    """Return the verdicts of the plan in a table's file: `<variant>_over_<against>_<figure>`.
 
     With `_difference` at its end, the mean over people; with `_low` and `_high`, the ends of its
     interval.
     """
     results: dict[str, Any] = {}
-    # The first plan is that of the file of the table.
-    for plan in table.plans[:1]:
-        for judgement in table.judgements(plan):
-            key = f"{plan.variant}_over_{judgement.against}_{judgement.metric}"
-            results[key] = judgement.finding
-            if judgement.pooled is None:
-                continue
-            results[f"{key}_difference"] = judgement.pooled.difference
-            if judgement.pooled.interval is not None:
-                results[f"{key}_low"] = judgement.pooled.interval.low
-                results[f"{key}_high"] = judgement.pooled.interval.high
+    if plan is None:
+        return results
+    for judgement in table.judgements(plan):
+        key = f"{plan.variant}_over_{judgement.against}_{judgement.metric}"
+        results[key] = judgement.finding
+        if judgement.pooled is None:
+            continue
+        results[f"{key}_difference"] = judgement.pooled.difference
+        if judgement.pooled.interval is not None:
+            results[f"{key}_low"] = judgement.pooled.interval.low
+            results[f"{key}_high"] = judgement.pooled.interval.high
     return results
 
 

@@ -35,11 +35,19 @@ def test_steps_drop_at_the_start_of_a_milestone_epoch():
 
 def test_the_decay_of_an_average_stays_or_rises_along_a_cosine():
     assert average_decay(Average(decay=None, rise=True, export=True), 3, 10) is None
-    constant = Average(decay=0.99, rise=False, export=True)
-    assert {average_decay(constant, update, 10) for update in range(10)} == {0.99}
+    constant = Average(decay=0.96, rise=False, export=True)
+    assert {average_decay(constant, update, 1000) for update in range(300, 1000)} == {0.96}
     rising = Average(decay=0.96, rise=True, export=True)
     decays = [average_decay(rising, update, 1000) for update in range(1000)]
-    assert decays[0] == pytest.approx(0.96)
     assert decays[500] == pytest.approx(0.98)
     assert decays == sorted(decays)
-    assert 0.9999 < decays[-1] < 1
+    # So late the limit of the beginning is all that is left of a decay near 1.
+    assert decays[-1] == pytest.approx(1000 / 1009)
+
+
+def test_an_average_forgets_the_initial_weights():
+    average = Average(decay=0.99, rise=False, export=True)
+    decays = [average_decay(average, update, 120) for update in range(120)]
+    assert decays[:2] == [1 / 10, 2 / 11] and decays[-1] == 120 / 129
+    # Without the limit 30 % of an average would be what training began with.
+    assert math.prod(decays) < 1e-9 and 0.99**120 > 0.29
