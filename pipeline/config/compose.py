@@ -193,6 +193,9 @@ def _problem(error: Exception, own: Path | None) -> str:
     if override:
         key = override.group(1)
         known = list(flatten(_default_values()))
+        if key in known:
+            # `data=nw_ucla data.synthetic.cameras=2`
+            return f"{key}: no such key with what else was chosen; see --cfg job for all keys"
         return f"{key}: no such key; {_nearest(key, known)}see --cfg job for all keys"
     # `seed=[1`: not Hydra's grammar.
     grammar = r"Error merging override|Error parsing override|mismatched|token recognition"

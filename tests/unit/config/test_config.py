@@ -90,6 +90,12 @@ def test_every_choice_of_every_group_composes(group):
         load([f"{group}={choice}", "data.raw=somewhere", "model.frames=64"])
 
 
+def test_a_key_of_another_data_set_is_not_its_own_nearest():
+    line = refused("data=nw_ucla", "data.synthetic.actions=4")
+    assert line.startswith("data.synthetic.actions: no such key with what else was chosen;")
+    assert "did you mean" not in line
+
+
 def test_the_resolved_configuration_reads_back_as_itself():
     config = load(["seed=3", "train.clip_norm=1"])
     assert check(OmegaConf.to_container(OmegaConf.create(to_yaml(config)))) == config
