@@ -43,10 +43,21 @@ def read_table(data: bytes, wanted: Sequence[str]) -> tuple[pa.Table, dict[str, 
     return _read_csv(data, wanted)
 
 
+def column_names(data: bytes) -> list[str]:
+    """Return the names of all columns of a table that `read_table` reads, in its order."""
+    if data.startswith(PARQUET_MAGIC):
+        return list(pq.read_schema(pa.BufferReader(data)).names)
+    return _header(data.decode("utf-8-sig"))
+
+
+def _header(text: str) -> list[str]:
+    header = next(csv.reader(io.StringIO(text)), [])
+    return [name.strip() for name in header]
+
+
 def _read_csv(data: bytes, wanted: Sequence[str]) -> tuple[pa.Table, dict[str, str]]:
     text = data.decode("utf-8-sig")  # the whole: a row that is skipped must be text too
-    header = next(csv.reader(io.StringIO(text)), [])
-    names = [name.strip() for name in header]
+    names = _header(text)
     _require_distinct(names, wanted)
     torn: dict[str, str] = {}
     torn_over_lines = False

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.errors import UserError, first_line
-from pipeline.ingest.decode.table import BATCH_ROWS, read_table
+from pipeline.ingest.decode.table import BATCH_ROWS, column_names, read_table
 from pipeline.ingest.source import Member, RejectedRecording
 
 # The column of the labels, unless a configuration names another one.
@@ -71,7 +71,7 @@ class ClipTable:
             required.append(label_column)
         for name in required:
             if name not in table.column_names:
-                known = ", ".join(table.column_names) or "none that means anything"
+                known = ", ".join(column_names(data))
                 raise UserError(f"{what}: has no column {name!r}; its columns: {known[:200]}")
         for column, value in select.items():
             table = _select(what, table, column, value)
