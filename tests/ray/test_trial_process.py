@@ -68,9 +68,12 @@ def groups():
 
 
 def assert_only(before, seconds=30):
-    """Wait until no other groups hold resources: Ray takes them back some time after it says so."""
+    """Wait until no other groups hold resources: Ray takes them back some time after it says so.
+
+    Those of an earlier test may be among `before`, and gone meanwhile.
+    """
     deadline = time.monotonic() + seconds
-    while groups() != before:
+    while groups() - before:
         assert time.monotonic() < deadline, f"still reserved: {groups() - before}"
         time.sleep(0.1)
 
