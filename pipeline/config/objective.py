@@ -18,7 +18,7 @@ from models.choices import (
     TargetEncoder,
     TargetKind,
 )
-from pipeline.config.section import Fraction, Name, Positive, Section, Weight
+from pipeline.config.section import Fraction, Name, Positive, Section, Temperature, Weight
 
 Parts = Annotated[list[FeaturePart], Field(min_length=1)]
 
@@ -44,7 +44,7 @@ class Prototypes(Section):
     """The categories that are predicted if the guidance is by prototypes."""
 
     count: Annotated[int, Field(ge=2, le=65536)]
-    temperature: Positive
+    temperature: Temperature
     epsilon: Positive
     iterations: Annotated[int, Field(ge=1, le=1000)]
 
@@ -83,7 +83,7 @@ class Alignment(Section):
     """How two features are compared (see `models.alignment`)."""
 
     loss: AlignmentLoss
-    temperature: Positive
+    temperature: Temperature
     invariance: Weight
     variance: Weight
     covariance: Weight
@@ -96,7 +96,7 @@ class Targets(Section):
 
     kind: TargetKind
     own_share: Fraction
-    temperature: Positive | None = None
+    temperature: Temperature | None = None
     perplexity: Annotated[float, Field(gt=1, le=1e6)] | None = None
     encoder: TargetEncoder
 

@@ -155,7 +155,11 @@ class Config(Section):
                 "objective.targets.encoder=average needs the average of the weights; "
                 "give train.average.decay, such as 0.99"
             )
-        if average.decay is not None and not average.export and not makes_targets:
+        # With the whole share for the clip itself, only relations look at the targets.
+        guidance = self.objective.composition.guidance
+        looks_at_targets = targets.own_share < 1 or guidance == "relations"
+        is_used = average.export or (makes_targets and looks_at_targets)
+        if average.decay is not None and not is_used:
             raise ValueError(
                 f"train.average.decay={average.decay} makes an average that nothing uses; "
                 "take train.average.export=true or objective.targets.encoder=average, or null"

@@ -34,6 +34,8 @@ def _require_place(text: str) -> str:
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
+# It divides cosines before a softmax, which overflows far below.
+Temperature = Annotated[float, Field(ge=1e-4, le=1e6)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 # Joints, layers, persons, threads and the like: a module, an object or a process for each.
 Few = Annotated[int, Field(ge=1, le=1024)]

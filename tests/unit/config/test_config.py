@@ -153,6 +153,13 @@ def test_differences_name_what_older_versions_did_where_a_setting_is_left_out():
             ["train.average={decay: 0.99, export: false}"],
             r"^train\.average\.decay=0\.99 makes an average that nothing uses",
         ),
+        (
+            [
+                "objective.targets={kind: composed, encoder: average, own_share: 1}",
+                "train.average={decay: 0.99, export: false}",
+            ],
+            r"^train\.average\.decay=0\.99 makes an average that nothing uses",
+        ),
         (["train.average.decay=0.5"], r"^train\.average\.decay=0\.5: .*0\.9"),
         (["train.average.decay=1"], r"^train\.average\.decay=1: "),
     ],
@@ -171,6 +178,7 @@ def test_an_average_that_is_missing_useless_or_too_short_is_refused(overrides, m
             ["temperature=null", "perplexity=63"],
             r"^objective\.targets\.perplexity=63 must be below the 63 other clips of a batch",
         ),
+        (["temperature=1e-9"], r"^objective\.targets\.temperature=1e-09: .*0\.0001"),
         (["own_share=1.5"], r"^objective\.targets\.own_share=1\.5: "),
         (["kind=hard"], r"^objective\.targets\.kind='hard': .*'one_hot', 'composed' or 'self'"),
     ],
