@@ -131,6 +131,23 @@ def test_settings_are_tried_as_the_objectives_are(name):
         assert changed and len({key.rpartition(".")[0] for key in changed}) <= 3
 
 
+def test_rows_of_the_table_of_lengths_differ_in_nothing_else():
+    ours, theirs = table("dev_msr_action3d_length"), table("dev_msr_action3d")
+    assert differences(ours, theirs).keys() == {"name"}
+    lengths = {}
+    for variant, overrides in ours.sweep.variants.items():
+        trial = table("dev_msr_action3d_length", *overrides)
+        lengths.setdefault(trial.objective.name, []).append(trial.train.epochs)
+        words = [word for word in overrides if not word.startswith("train.epochs=")]
+        assert words in ([], [f"objective={trial.objective.name}"]), variant
+    assert lengths == {
+        "dc": [40, 80],
+        "umurl": [40, 80, 160],
+        "late": [40, 80],
+        "vicrel_feature": [40, 80, 160],
+    }
+
+
 def test_choices_for_nw_ucla_never_use_its_test_camera():
     config = table("dev_nw_ucla")
     for split in config.sweep.splits:
