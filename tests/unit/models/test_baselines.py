@@ -48,7 +48,7 @@ def views() -> torch.Tensor:
 
 ALL = (*MODALITIES, "fused", "fused_other")
 PASSES = dict.fromkeys(
-    ("dc", "dc_vc", "sce", "sce_self", "umurl_dc", "vicrel", "vicrel_feature"), ALL
+    ("dc", "dc_feature", "dc_vc", "sce", "sce_self", "umurl_dc", "vicrel", "vicrel_feature"), ALL
 )
 PASSES |= {"umurl": (*MODALITIES, "fused")}
 WIDTHS = {"late": 3 * FEATURE}
