@@ -264,6 +264,7 @@ def _record_of(trial: Trial) -> TrialRecord:
         overrides=trial.overrides,
         params=trial.params,
         hash=hash_now,
+        plan=trial.plan,
     )
 
 

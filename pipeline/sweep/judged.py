@@ -32,8 +32,8 @@ class JudgedTable:
 
     @property
     def verdict(self) -> Verdict:
-        """What is asked of the table, for any seeds."""
-        return Verdict(**self.plan.model_dump(exclude={"seeds"}))
+        """What is asked of the table, for any seeds and people."""
+        return Verdict(**self.plan.model_dump(exclude={"seeds", "except_people"}))
 
     @property
     def planned(self) -> int:
@@ -42,7 +42,7 @@ class JudgedTable:
 
     def as_planned(self) -> PlannedTable:
         """Return what the verdicts are made of."""
-        return PlannedTable(self.name, self.plan.seeds, self.records)
+        return PlannedTable(self.name, self.plan, self.records)
 
 
 def judged_tables(names: Sequence[str], folder: str, config_dir: str | None) -> list[JudgedTable]:

@@ -73,7 +73,7 @@ class Record(Section):
         stores: the fingerprints of its clip store and of those that it pools.
         people: what was measured of each test person, after and before training: number, as text
             -> figure -> value, and the number of `clips`. Empty where nobody knows who is seen.
-        plan: what the table was to tell when the trial ran, None if nothing.
+        plan: what the table was to tell when the trial began, None if nothing.
     """
 
     experiment: str

@@ -11,6 +11,7 @@ from pipeline.config.section import Section
 from pipeline.core import storage
 from pipeline.core.errors import UserError, first_line
 from pipeline.runs import files
+from pipeline.tables.verdicts import Plan
 
 State = Literal["open", "finished", "stopped", "failed"]
 
@@ -25,6 +26,7 @@ class Trial:
         request: what a user would type for it.
         overrides: in which it differs from the settings of the sweep.
         params: of a search, the point: key -> value. Empty in a table.
+        plan: what the table is to tell, None if nothing.
     """
 
     group: str
@@ -32,6 +34,7 @@ class Trial:
     request: Request
     overrides: list[str]
     params: dict[str, Any] = field(default_factory=dict)
+    plan: Plan | None = None
 
     @property
     def name(self) -> str:
@@ -70,6 +73,7 @@ class TrialRecord(Section):
         rungs: by epoch.
         figures: the summary of a finished trial.
         seconds: that it has run, over all attempts.
+        plan: what the table was to tell when the trial began, None if nothing.
     """
 
     name: str
@@ -83,6 +87,7 @@ class TrialRecord(Section):
     rungs: list[Rung] = Field(default_factory=list)
     figures: dict[str, Any] = Field(default_factory=dict)
     seconds: float = 0.0
+    plan: Plan | None = None
 
     @property
     def has_ended(self) -> bool:

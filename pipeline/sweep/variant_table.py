@@ -7,6 +7,7 @@ built up over days and on several machines.
 
 import time
 from collections import deque
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,8 @@ class VariantTable:
             if name in self._measured.current():
                 say(f"  {name}: measured elsewhere meanwhile, skipped")
                 continue
-            trial = compose_variant(self._sweep, variant, seed)
+            composed = compose_variant(self._sweep, variant, seed)
+            trial = replace(composed, plan=self._measured.plan)
             reason = _why_stopped(trial)
             if reason is not None:
                 say(f"  {name}: stopped before, skipped ({reason})")
@@ -193,7 +195,7 @@ class VariantTable:
             code=_code(state),
             stores=_stores(state, pooled=len(config.data.pool)),
             people=read_people(storage.join(config.output, files.EVALUATION)),
-            plan=self._measured.plan,
+            plan=record.plan,
         )
 
 

@@ -173,7 +173,7 @@ class Table:
 
     def judgements(self, plan: Plan) -> list[Judgement]:
         """Return what the records say to a plan."""
-        return judge(plan, [PlannedTable(self.name, plan.seeds, self.records)])
+        return judge(plan, [PlannedTable(self.name, plan, self.records)])
 
     def planned(self, plan: Plan) -> int:
         """Return how many of the records are of trials that began when the plan had been made."""

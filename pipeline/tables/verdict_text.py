@@ -119,9 +119,12 @@ def planned_text(table: str, plan: Plan, planned: int, trials: int) -> str:
         planned: how many trials began when the plan had been made.
         trials: of the table in all.
     """
-    seeds = ", ".join(map(str, plan.seeds))
+    judged = f"seeds {', '.join(map(str, plan.seeds))}"
+    if plan.except_people:
+        people = ", ".join(map(str, plan.except_people))
+        judged += f"; without people {people}, on whom settings were chosen"
     return (
-        f"{table}: seeds {seeds}. This comparison stood in the file of the table before {planned} "
+        f"{table}: {judged}. This comparison stood in the file of the table before {planned} "
         f"of {trials} trials were run."
     )
 

@@ -11,7 +11,7 @@ seeds and splits of the paired difference.
     mean                     +3         +1         +3     ->  +2.3, with an interval over people
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -65,12 +65,12 @@ class PlannedTable:
 
     Attributes:
         name: of the table.
-        seeds: see `Plan`.
+        plan: which seeds count, and which people do not.
         records: of its trials, none stale. Those of other variants and seeds do not count.
     """
 
     name: str
-    seeds: Sequence[int]
+    plan: Plan
     records: Sequence[RunOfPeople]
 
 
@@ -168,7 +168,8 @@ def _paired(variant: str, against: str, metric: str, table: PlannedTable) -> _Pa
     if table.records:
         store = table.records[0].stores[0]
     paired = _Paired(table.name, store, {}, [])
-    for seed in table.seeds:
+    not_judged = {str(person) for person in table.plan.except_people}
+    for seed in table.plan.seeds:
         runs = []
         for name in (variant, against):
             record = records.get((name, seed))
@@ -179,13 +180,20 @@ def _paired(variant: str, against: str, metric: str, table: PlannedTable) -> _Pa
             else:
                 runs.append(record)
         if len(runs) == 2:
-            _pair(runs[0], runs[1], metric, paired)
+            _pair(runs[0], runs[1], metric, paired, not_judged)
     return paired
 
 
-def _pair(variant: RunOfPeople, against: RunOfPeople, metric: str, paired: _Paired) -> None:
+def _pair(
+    variant: RunOfPeople,
+    against: RunOfPeople,
+    metric: str,
+    paired: _Paired,
+    not_judged: Set[str],
+) -> None:
     """Add the cells of two runs that differ in nothing but the variant, and what they lack."""
-    for person in sorted(variant.people.keys() | against.people.keys(), key=_order):
+    people = (variant.people.keys() | against.people.keys()) - not_judged
+    for person in sorted(people, key=_order):
         complete = True
         for run in (variant, against):
             if metric not in run.people.get(person, {}):

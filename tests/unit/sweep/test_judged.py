@@ -73,6 +73,38 @@ def test_a_run_of_some_seeds_has_the_plan_of_the_file(tmp_path):
     assert "missing: small_table: early-0, small_table: full-0, small_table: late-0" in text
 
 
+def test_a_record_has_the_plan_that_its_trial_began_with(tmp_path):
+    """Whoever changes the plan later has not planned it before the trials."""
+    play(table_run(tmp_path, verdict=VERDICT), PlayedTrials(people=True))
+    # As if the driver had been killed before it wrote them.
+    (tmp_path / "run" / "records.jsonl").unlink()
+    trials = PlayedTrials(people=True)
+    later = VERDICT.replace("[full, late]", "[late]")
+    play(table_run(tmp_path, verdict=later), trials)
+    assert trials.trained == []
+    assert records_of(tmp_path / "run")["early-1"].plan.against == ["full", "late"]
+    assert "before 0 of 6 trials were run." in (tmp_path / "run" / "table.md").read_text()
+
+
+def test_tables_that_leave_out_different_people_are_judged_together(
+    published, tmp_path, judge, capsys
+):
+    conf = tmp_path / "conf" / "sweep"
+    text = (conf / "small_table.yaml").read_text()
+    for name, people in (("small_table", "1, 10"), ("other_table", "2")):
+        verdict = VERDICT.replace("}", f", except_people: [{people}]}}")
+        own = text.replace("small_table", name).replace(VERDICT, verdict)
+        (conf / f"{name}.yaml").write_text(own)
+    results = tmp_path / "results"
+    (results / "other_table.jsonl").write_bytes((results / "small_table.jsonl").read_bytes())
+    file = tmp_path / "verdicts.md"
+    assert judge("small_table", "other_table", *published, "--markdown", file) == 0
+    shown = capsys.readouterr().out
+    assert "small_table: seeds 0, 1; without people 1, 10, on whom settings were chosen." in shown
+    assert "other_table: seeds 0, 1; without people 2, on whom settings were chosen." in shown
+    assert "| small_table + other_table | mAP | 3 |" in file.read_text()
+
+
 def test_a_record_without_a_figure_of_the_plan_is_measured_again(tmp_path, capsys):
     play(table_run(tmp_path), PlayedTrials())
     publish(str(tmp_path / "run"), str(tmp_path / "results"))

@@ -77,9 +77,10 @@ def test_only_must_name_variants(tmp_path):
         table_run(tmp_path, "sweep.only=[single]")
 
 
-def verdict(variant="full", against="[early]", metrics="[knn_top1]"):
+def verdict(variant="full", against="[early]", metrics="[knn_top1]", people="[]"):
     """The override that asks for a verdict."""
-    return f"sweep.verdict={{variant: {variant}, against: {against}, metrics: {metrics}}}"
+    asked = f"variant: {variant}, against: {against}, metrics: {metrics}, except_people: {people}"
+    return f"sweep.verdict={{{asked}}}"
 
 
 @pytest.mark.parametrize(
@@ -89,9 +90,10 @@ def verdict(variant="full", against="[early]", metrics="[knn_top1]"):
         ({"against": "[early, sce]"}, r"no variant sce; the variants are: full, early, late"),
         ({"against": "[full]"}, r"against: full is the variant that is judged"),
         ({"against": "[]"}, r"against=\[\]"),
-        ({"against": "[early, early]"}, r"against=\['early', 'early'\]: each name only once"),
+        ({"against": "[early, early]"}, r"against=\['early', 'early'\]: name each only once"),
         ({"metrics": "[]"}, r"metrics=\[\]"),
-        ({"metrics": "[knn_top1, knn_top1]"}, r"metrics=.*: each name only once"),
+        ({"metrics": "[knn_top1, knn_top1]"}, r"metrics=.*: name each only once"),
+        ({"people": "[1, 1]"}, r"except_people=\[1, 1\]: name each only once"),
     ],
 )
 def test_a_verdict_is_of_variants_of_the_table(wrong, message, tmp_path):

@@ -36,6 +36,12 @@ def run_of(variant: str, seed: int, people: dict[str, float], store: str = "a") 
     return replace(run, people=of_people, stores=(store,))
 
 
+def with_plan(name, seeds, records, except_people=()) -> PlannedTable:
+    """A table whose verdict was asked for by its plan."""
+    asked = ASKED.model_dump() | {"except_people": list(except_people)}
+    return PlannedTable(name, Plan(**asked, seeds=list(seeds)), records)
+
+
 def table_of(differences: dict[str, float], name: str = "a", scale: float = 1.0) -> PlannedTable:
     """A table in which person by person differs by so much, whatever the seed adds to both."""
     records = []
@@ -49,7 +55,7 @@ def table_of(differences: dict[str, float], name: str = "a", scale: float = 1.0)
         mine = {person: theirs[person] + scale * differences[person] for person in tested}
         records.append(run_of("umurl", seed, theirs, name))
         records.append(run_of("sce", seed, mine, name))
-    return PlannedTable(name, seeds, records)
+    return with_plan(name, seeds, records)
 
 
 def judgement_of(*tables: PlannedTable, asked: Verdict = ASKED):
@@ -66,7 +72,7 @@ def test_differences_are_averaged_for_each_person_first():
         run_of("sce", 7, {"1": 0.99}),  # no seed of the plan
         run_of("late", 0, {"1": 0.99, "2": 0.99}),
     ]
-    found = judgement_of(PlannedTable("a", [0, 1], records))
+    found = judgement_of(with_plan("a", [0, 1], records))
     (result,) = found.by_data
     of_people = np.array([0.02, 0.02, 0.01])
     assert (result.people, result.cells) == (3, 4)
@@ -76,6 +82,20 @@ def test_differences_are_averaged_for_each_person_first():
     assert result.against == pytest.approx(np.mean([0.50, 0.55, 0.60]))
     assert result.random == pytest.approx(np.mean([0.1, 0.15, 0.2]))
     assert found.missing == [] and found.finding == "better"
+
+
+def test_people_on_whom_settings_were_chosen_are_not_judged():
+    records = [
+        run_of("umurl", 0, {"1": 0.50, "2": 0.50}),
+        run_of("sce", 0, {"1": 0.90, "2": 0.51}),
+        run_of("umurl", 1, {"1": 0.50, "10": 0.60}),
+        run_of("sce", 1, {"1": 0.90, "10": 0.63}),
+    ]
+    # It does not matter, either, that a figure of theirs is missing.
+    del records[0].people["1"][MAP]
+    found = judgement_of(with_plan("a", [0, 1], records, except_people=[1]))
+    assert found.missing == [] and found.by_data[0].people == 2
+    assert found.by_data[0].difference == pytest.approx(0.02)
 
 
 @given(
@@ -98,7 +118,7 @@ def test_all_that_is_measured_is_paired(cells):
                     mine[person], theirs[person] = one / 100, other / 100
             if mine:
                 records += [run_of("sce", seed, mine, name), run_of("umurl", seed, theirs, name)]
-        tables.append(PlannedTable(name, sorted({r.seed for r in records}), records))
+        tables.append(with_plan(name, sorted({r.seed for r in records}), records))
     found = judgement_of(*tables)
     means = []
     for name in "ab":
@@ -147,7 +167,7 @@ def test_a_verdict_follows_from_the_intervals(a, b, finding):
         records = []
         for record in reversed(table.records):
             records.append(replace(record, people=dict(reversed(record.people.items()))))
-        shuffled.append(replace(table, seeds=table.seeds[::-1], records=records))
+        shuffled.append(with_plan(table.name, table.plan.seeds[::-1], records))
     again = judgement_of(*shuffled)
     assert again.finding == finding
     if found.pooled.interval is not None:
@@ -274,7 +294,8 @@ def test_deviations_are_no_smaller_than_noise():
 
 def test_names_are_shown_as_text():
     for name in hostile.ALL:
-        table = replace(table_of({"1": 0.02, "2": 0.03, "10": 0.01}), name=name, seeds=[0, 1, 2, 3])
+        measured_of = table_of({"1": 0.02, "2": 0.03, "10": 0.01})
+        table = with_plan(name, [0, 1, 2, 3], measured_of.records)
         text = "\n\n".join(verdict_paragraphs(ASKED, judge(ASKED, [table]), [name], level=2))
         assert len([line for line in text.splitlines() if line.startswith("|")]) == 3
         assert "<script" not in text
