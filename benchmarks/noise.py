@@ -317,6 +317,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_arguments(arguments)
+    if options.runs < 2 or options.processes < 1:
+        sys.exit("--runs must be at least 2, and --processes at least 1")
     measurements = Measurements(options.work, options.overrides, options.runs)
     measurements.check()
     rounding, seeds, repeat = planned_runs(measurements.config.seed, options.runs)

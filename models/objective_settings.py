@@ -67,6 +67,25 @@ class ObjectiveSettings:
         return bool(self.composition["weight"]) and self.composition["guidance"] == "relations"
 
     @property
+    def projects(self) -> bool:
+        """Whether any term compares projections. Relations of the feature itself do not."""
+        weights = self.weights()
+        of_feature = self.has_relations and self.composition["relations"]["of"] == "feature"
+        composes = weights["composition"] > 0 and not of_feature
+        return weights["decomposition"] > 0 or composes or weights["view"] > 0
+
+    @property
+    def compares_pairs(self) -> bool:
+        """Whether any term compares a clip with the other clips of the batch."""
+        if self.has_relations:
+            return True
+        if self.alignment["loss"] != "infonce":
+            return False
+        weights = self.weights()
+        composes = weights["composition"] > 0 and self.composition["guidance"] == "feature"
+        return weights["decomposition"] > 0 or composes or weights["view"] > 0
+
+    @property
     def soft_targets(self) -> TargetSettings:
         """The section `targets`, checked."""
         return TargetSettings(**self.targets)
@@ -106,6 +125,11 @@ def _require_terms(settings: ObjectiveSettings, modalities: Sequence[str]) -> No
             "regularisation.weight must be above 0 with variance_covariance and cosine, "
             "and 0 with infonce"
         )
+    if weights["regularisation"] and not settings.projects:
+        raise ValueError(
+            "regularisation.weight needs projections: decomposition.weight or view.weight above 0, "
+            "or composition.relations.of=projection"
+        )
     if (weights["decomposition"] or weights["composition"]) and len(modalities) < 2:
         raise ValueError(
             "decomposition and composition need a network that takes several modalities: "
@@ -134,17 +158,15 @@ def _require_parts(settings: ObjectiveSettings) -> None:
 def _require_targets(settings: ObjectiveSettings, modalities: Sequence[str]) -> None:
     """Check that something compares all pairs of clips where settings are about such pairs."""
     kind = settings.soft_targets.kind
-    compares_pairs = settings.alignment["loss"] == "infonce" or settings.has_relations
-    if kind != "one_hot" and not compares_pairs:
-        raise ValueError(
-            f"targets.kind={kind} needs alignment.loss=infonce or composition.guidance=relations: "
-            "no other loss compares a clip with other clips"
-        )
-    if settings.alignment["mask_performances"] and not compares_pairs:
-        raise ValueError(
-            "alignment.mask_performances needs alignment.loss=infonce or "
-            "composition.guidance=relations: no other loss compares a clip with other clips"
-        )
+    such_a_term = (
+        "a term that compares a clip with other clips: decomposition, view or "
+        "composition.guidance=feature with alignment.loss=infonce, or "
+        "composition.guidance=relations"
+    )
+    if kind != "one_hot" and not settings.compares_pairs:
+        raise ValueError(f"targets.kind={kind} needs {such_a_term}")
+    if settings.alignment["mask_performances"] and not settings.compares_pairs:
+        raise ValueError(f"alignment.mask_performances needs {such_a_term}")
     if settings.has_relations and kind == "one_hot":
         raise ValueError(
             "composition.guidance=relations needs targets.kind=composed or self: "

@@ -149,17 +149,17 @@ class Config(Section):
     def _check_average(self) -> Self:
         average = self.train.average
         targets = self.objective.targets
-        makes_targets = targets.kind != "one_hot" and targets.encoder == "average"
+        composition = self.objective.composition
+        has_relations = composition.weight > 0 and composition.guidance == "relations"
+        # With the whole share for the clip itself, only relations look at the targets.
+        has_targets = targets.kind != "one_hot" and (targets.own_share < 1 or has_relations)
+        makes_targets = has_targets and targets.encoder == "average"
         if average.decay is None and makes_targets:
             raise ValueError(
                 "objective.targets.encoder=average needs the average of the weights; "
                 "give train.average.decay, such as 0.99"
             )
-        # With the whole share for the clip itself, only relations look at the targets.
-        guidance = self.objective.composition.guidance
-        looks_at_targets = targets.own_share < 1 or guidance == "relations"
-        is_used = average.export or (makes_targets and looks_at_targets)
-        if average.decay is not None and not is_used:
+        if average.decay is not None and not (average.export or makes_targets):
             raise ValueError(
                 f"train.average.decay={average.decay} makes an average that nothing uses; "
                 "take train.average.export=true or objective.targets.encoder=average, or null"

@@ -56,9 +56,12 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     drawn = Table(title=_cell(title), title_justify="left", box=None, pad_edge=False)
     # The first column holds names, the others numbers. Many columns must not squeeze the names.
     longest = max((len(row[0]) for row in rows), default=0)
-    drawn.add_column(_cell(columns[0]), justify="left", min_width=min(longest, LEAST_NAME))
+    least = min(longest, LEAST_NAME)
+    # Where there is no room for a cell, it goes on in the next line: an end of it that is cut off
+    # may be the one that matters.
+    drawn.add_column(_cell(columns[0]), justify="left", overflow="fold", min_width=least)
     for column in columns[1:]:
-        drawn.add_column(_cell(column), justify="right")
+        drawn.add_column(_cell(column), justify="right", overflow="fold")
     for row in rows:
         drawn.add_row(*map(_cell, row))
     console.print(drawn)

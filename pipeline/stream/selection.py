@@ -9,8 +9,9 @@ selected::
     id                           1   3     5   7   8
     part                         0   0     1   1   1
 
-Labels and performances are numbered through as well, so that those of two stores never meet. If the
-first store has the labels 0 to 2, the label 1 of the second one becomes 4.
+Labels are numbered through as well, so that those of two stores never meet. If the first store has
+the labels 0 to 2, the label 1 of the second one becomes 4. Performances are not: their ids tell
+data sets apart, and two stores of one data set may show the same performance.
 
 With a weight of 2/3, every epoch draws two of the three clips of part 1 anew.
 """
@@ -92,12 +93,10 @@ def select(parts: Sequence[Part], with_pairs: bool) -> Selection:
     lengths = []
     labels = []
     names = []
-    performances = []
     cameras = []
     counts = []
     rows_before = 0
     labels_before = 0
-    performances_before = 0
     for part in parts:
         index = part.store.index()
         rows = part.store.select(part.side, index)
@@ -106,22 +105,21 @@ def select(parts: Sequence[Part], with_pairs: bool) -> Selection:
         known = index.label[rows] >= 0
         labels.append(np.where(known, labels_before + index.label[rows], UNKNOWN))
         names.append(index.performance_id[rows])
-        performances.append(performances_before + performance_numbers(names[-1]))
         cameras.append(index.camera[rows])
         counts.append((len(rows), _clips_an_epoch(part, len(rows))))
         rows_before += len(index)
         labels_before += int(index.label.max()) + 1
-        performances_before += len(rows)
 
+    performance_ids = np.concatenate(names)
     pairs = None
     if with_pairs:
-        pairs = Pairs.of(np.concatenate(names), np.concatenate(cameras))
+        pairs = Pairs.of(performance_ids, np.concatenate(cameras))
     takes_all = all(available == taken for available, taken in counts)
     return Selection(
         ids=np.concatenate(ids),
         lengths=np.concatenate(lengths),
         labels=np.concatenate(labels),
-        performances=np.concatenate(performances),
+        performances=performance_numbers(performance_ids),
         parts=() if takes_all else tuple(counts),
         pairs=pairs,
     )

@@ -135,7 +135,6 @@ def description(table: Table) -> str:
     The time of a trial that was stopped in between is the time since it went on.
     """
     records = table.records
-    first = records[0].figures
     seeds = set()
     codes: set[str] = set()
     seconds = 0
@@ -146,10 +145,20 @@ def description(table: Table) -> str:
     shown_seeds = ", ".join(map(str, sorted(seeds)))
     return (
         f"{len(records)} trials, seeds {shown_seeds}; {_protocols(records)}, "
-        f"{first['epochs']} epochs, probe {first['probe']}, last epoch. "
+        f"{_different(records, 'epochs')} epochs, probe {_different(records, 'probe')}, "
+        "last epoch. "
         f"{_dates(records)}, {seconds / 3600:.1f} hours on {_machines(records)}; "
         f"{_versions(records)}; code {', '.join(sorted(codes))}."
     )
+
+
+def _different(records: Sequence[Recorded], figure: str) -> str:
+    """Return the different values of a figure, such as `40, 80 or 160`."""
+    values = sorted({record.figures[figure] for record in records})
+    texts = [str(value) for value in values]
+    if len(texts) == 1:
+        return texts[0]
+    return f"{', '.join(texts[:-1])} or {texts[-1]}"
 
 
 def _protocols(records: Sequence[Recorded]) -> str:

@@ -84,7 +84,7 @@ def _percent(value: float | None) -> str:
 def _ends(interval: Interval | None) -> str:
     if interval is None:
         return "one person"
-    return f"{100 * interval.low:+.1f}..{100 * interval.high:+.1f}"
+    return f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
 
 
 def missing_text(judgements: Sequence[Judgement]) -> str | None:

@@ -127,6 +127,12 @@ def test_a_result_counts_for_the_same_settings_and_code_alone(measurements, stor
     assert measurements.result(planned) is None
 
 
+def test_too_few_runs_for_a_deviation_are_refused_before_the_first(tmp_path):
+    with pytest.raises(SystemExit, match="--runs must be at least 2"):
+        noise.main(["--work", str(tmp_path / "work"), "--runs", "1"])
+    assert not (tmp_path / "work").exists()
+
+
 def test_runs_that_are_there_are_not_measured_again(measurements, monkeypatch, capsys):
     runs = noise.planned_runs(0, 3)[0]
     started = []

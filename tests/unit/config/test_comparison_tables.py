@@ -6,6 +6,7 @@ import pytest
 from pipeline.config.compose import load
 from pipeline.config.identity import differences
 from pipeline.core.arithmetic import ceil_div
+from pipeline.sweep.variants import split_of
 
 SMALL_SETS = ("msr_action3d", "utkinect", "msr_dailyactivity3d", "kinder_gator")
 CONFIRM = [f"confirm_{name}" for name in ("nw_ucla", *SMALL_SETS)]
@@ -36,9 +37,9 @@ def table(name, *overrides):
 def cells(config):
     """The protocol of each seed, and the people on its two sides."""
     found = []
-    splits = config.sweep.splits or [config.data.protocol]
-    for position, seed in enumerate(config.sweep.seeds):
-        sides = config.data.protocols[splits[position % len(splits)]]
+    for seed in config.sweep.seeds:
+        protocol = split_of(config.sweep.splits, seed) or config.data.protocol
+        sides = config.data.protocols[protocol]
         found.append((seed, set(sides.train["subject"]), set(sides.test["subject"])))
     return found
 

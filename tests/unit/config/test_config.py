@@ -160,6 +160,15 @@ def test_differences_name_what_older_versions_did_where_a_setting_is_left_out():
             ],
             r"^train\.average\.decay=0\.99 makes an average that nothing uses",
         ),
+        (
+            [
+                "objective=dc_feature",
+                "objective.composition.weight=0",
+                "objective.targets.encoder=average",
+                "train.average={decay: 0.99, export: false}",
+            ],
+            r"^train\.average\.decay=0\.99 makes an average that nothing uses",
+        ),
         (["train.average.decay=0.5"], r"^train\.average\.decay=0\.5: .*0\.9"),
         (["train.average.decay=1"], r"^train\.average\.decay=1: "),
     ],

@@ -45,6 +45,15 @@ def test_many_columns_do_not_squeeze_names(capsys, monkeypatch):
     assert "point000" in capsys.readouterr().out
 
 
+def test_no_end_of_a_cell_is_cut_off(capsys, monkeypatch):
+    monkeypatch.setattr(console.console, "width", 24)
+    table("verdicts", ["data", "95 %"], [["confirm_msr_dailyactivity3d", "-1.95 to +12.68"]])
+    shown = "".join(capsys.readouterr().out.split())
+    assert "…" not in shown
+    for piece in ("-1.95to", "+12.68", "confirm_msr_"):
+        assert piece in shown
+
+
 def test_a_bar_holds_any_text(monkeypatch):
     written = io.StringIO()
     terminal = Console(file=written, force_terminal=True, width=200)

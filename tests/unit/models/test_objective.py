@@ -462,6 +462,15 @@ def test_a_batch_of_one_is_refused():
             net(features(rows=1))
 
 
+ONLY_COMPOSITION = {"decomposition.weight": 0.0, "view.weight": 0.0}
+ONLY_PROTOTYPES = ONLY_COMPOSITION | {"composition.guidance": "prototypes"}
+ONLY_RELATIONS = ONLY_COMPOSITION | {
+    "composition.guidance": "relations",
+    "composition.relations.of": "feature",
+    "targets.kind": "composed",
+}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -480,6 +489,9 @@ def test_a_batch_of_one_is_refused():
         ({"composition.parts": []}, "composition.parts must be different ones of"),
         (VARCOV | {"targets.kind": "composed"}, "targets.kind=composed needs"),
         (VARCOV | {"alignment.mask_performances": True}, "mask_performances needs"),
+        (ONLY_PROTOTYPES | {"targets.kind": "composed"}, "targets.kind=composed needs"),
+        (ONLY_PROTOTYPES | {"alignment.mask_performances": True}, "mask_performances needs"),
+        (VARCOV | ONLY_RELATIONS, "regularisation.weight needs projections"),
         ({"composition.guidance": "relations"}, "needs targets.kind=composed or self"),
         ({"composition.guidance": "label"}, "one of feature, prototypes, relations, got label"),
     ],

@@ -140,7 +140,7 @@ def test_the_mask_looks_at_performances():
     alone = replace(clips(), performances=torch.arange(8))
     torch.testing.assert_close(step(framework(**masked), alone), plain, rtol=0, atol=0)
     assert pairs["loss"] < plain["loss"]
-    # Four classes of four clips each, of which the mask takes one of three away.
+    # Each class has four clips, of which the mask takes one of three others away.
     assert pairs["targets/purity"] < plain["targets/purity"]
     with pytest.raises(ValueError, match="needs the performances"):
         step(framework(**masked), replace(clips(), performances=None))

@@ -88,7 +88,7 @@ def test_the_worked_example_of_two_stores():
     assert whole.epochs(2, 0).clips == 2
 
 
-def test_labels_and_performances_of_two_stores_never_meet():
+def test_labels_of_two_stores_never_meet_and_performances_may():
     first = FakeStore(5, [0, 1, 3, 4], [2, -1, 0, 2, 0], ["x", "y", "x", "y", ""])
     second = FakeStore(4, [0, 1, 2, 3], [1, 0, -1, 1], ["x", "", "x", ""])
     selection = select([Part(first, cameras_side()), Part(second, cameras_side())], False)
@@ -96,9 +96,10 @@ def test_labels_and_performances_of_two_stores_never_meet():
     assert selection.labels.tolist() == [2, -1, 2, 0, 4, 3, -1, 4]
     performances = selection.performances
     alike = performances[:, None] == performances[None]
-    # Both y of the first store, and both x of the second. Clips without a name are alone.
+    # Both y, and all x of both stores. Clips without a name are alone.
     expected = np.eye(8, dtype=bool)
-    expected[[1, 2, 4, 6], [2, 1, 6, 4]] = True
+    expected[1, 2] = expected[2, 1] = True
+    expected[np.ix_([0, 4, 6], [0, 4, 6])] = True
     assert (alike == expected).all()
     ids, labels, numbers = selection.facts(np.array([6, 0, 6]))
     assert ids.tolist() == [7, 0, 7] and labels.tolist() == [-1, 2, -1]

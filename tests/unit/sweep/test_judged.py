@@ -20,7 +20,7 @@ from tests.helpers.tables import (
 
 VERDICT = "{variant: early, against: [full, late], metrics: [retrieval_map]}"
 # Of seeds 0 and 1: `early` is 0.80 and 0.82, `full` 0.90 and 0.94, for each person alike.
-WORSE = "| small_table | mAP | 3 | 85.3 | 96.3 | 50.0 | -11.0 | -11.0..-11.0 | worse |"
+WORSE = "| small_table | mAP | 3 | 85.3 | 96.3 | 50.0 | -11.0 | -11.0 to -11.0 | worse |"
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 from pipeline.core.shown_text import one_line
 from pipeline.tables.page import print_table, write_markdown, write_plot
 from pipeline.tables.rows import Table
-from pipeline.tables.text import BEGIN, END, markdown, replaced
+from pipeline.tables.text import BEGIN, END, description, markdown, replaced
 from tests.helpers import hostile
 from tests.helpers.measured import measured
 
@@ -70,3 +70,11 @@ def test_files_and_console_show_names_as_text(tmp_path, capsys):
     assert one_line(hostile.MARKUP) in capsys.readouterr().out
     for path in tmp_path.iterdir():
         assert b"swordfish" not in path.read_bytes()
+
+
+def test_every_length_of_training_is_named():
+    records = []
+    for variant, epochs in (("full", 40), ("longest", 160), ("late", 40), ("long", 80)):
+        records.append(measured(variant, 0, linear_top1=0.9, epochs=epochs))
+    text = description(Table.of("lengths", records, ["full"]))
+    assert "40, 80 or 160 epochs, probe p, last epoch" in text
