@@ -67,11 +67,15 @@ class ObjectiveSettings:
         return bool(self.composition["weight"]) and self.composition["guidance"] == "relations"
 
     @property
+    def has_relations_of_features(self) -> bool:
+        """Whether composition guides by relations of the fused feature, without a projection."""
+        return self.has_relations and self.composition["relations"]["of"] == "feature"
+
+    @property
     def projects(self) -> bool:
-        """Whether any term compares projections. Relations of the feature itself do not."""
+        """Whether any term compares projections."""
         weights = self.weights()
-        of_feature = self.has_relations and self.composition["relations"]["of"] == "feature"
-        composes = weights["composition"] > 0 and not of_feature
+        composes = weights["composition"] > 0 and not self.has_relations_of_features
         return weights["decomposition"] > 0 or composes or weights["view"] > 0
 
     @property
@@ -182,8 +186,7 @@ def _require_targets(settings: ObjectiveSettings, modalities: Sequence[str]) -> 
 def fused_parts(settings: ObjectiveSettings) -> list[FeaturePart]:
     """Return the parts of the fused feature that are projected for composition and view."""
     parts: list[FeaturePart] = []
-    of_feature = settings.has_relations and settings.composition["relations"]["of"] == "feature"
-    if settings.composition["weight"] and not of_feature:
+    if settings.composition["weight"] and not settings.has_relations_of_features:
         parts.extend(settings.composition["parts"])
     if settings.view["weight"]:
         for part in settings.view["parts"]:
